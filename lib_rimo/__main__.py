@@ -1,0 +1,56 @@
+"""The command line: `python -m lib_rimo VERB`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+
+from lib_rimo import __version__, commands, environment
+from lib_rimo.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, put up the environment the verb needs, and run it."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="python -m lib_rimo",
+        description="From five pictures to a LoRA to a picture, steered block by block.",
+    )
+    parser.add_argument("--version", action="version", version=f"Rimo {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = {
+        module.name: importlib.import_module(f"{commands.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(commands.__path__)
+    }
+    for verb, command in verbs.items():
+        verb_parser = subparsers.add_parser(
+            verb,
+            help=command.HELP,
+            description=command.__doc__ or command.HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(verb_parser)
+    passed_on = []
+    if arguments and getattr(verbs.get(arguments[0]), "PASSES_ALL_ON", False):
+        passed_on = arguments[1:]
+    parsed = parser.parse_args(arguments[: len(arguments) - len(passed_on)])
+    parsed.passed_on = passed_on
+    command = verbs[parsed.verb]
+    try:
+        if not environment.is_brought_along():
+            environment.prepare(getattr(command, "NEEDS", "trainer"))
+            if not environment.is_active():
+                return environment.run_inside(arguments)
+        return int(command.run(parsed))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Puts up Rimo's own environment, `.venv` beside the package, and runs the command there.
+
+Only the standard library is used here: this is what runs on a bare Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from lib_rimo.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+REQUIREMENTS = ROOT / "requirements"
+
+
+def python_of(environment: Path) -> Path:
+    """The interpreter inside a virtual environment."""
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def is_active() -> bool:
+    """Whether this process runs in Rimo's own environment."""
+    return Path(sys.prefix).resolve() == VENV.resolve()
+
+
+def is_brought_along() -> bool:
+    """Whether the user brings the libraries themselves (a container, a conda environment)."""
+    return os.environ.get("RIMO_ENVIRONMENT") == "current"
+
+
+def prepare(needs: str) -> None:
+    """Install `requirements/<needs>.txt` into `.venv` unless that was done before.
+
+    The stamp is written last, so that an interrupted installation goes on at the next call.
+    Raises UserError where the installation fails.
+    """
+    stamp = VENV / f"rimo-{needs}.stamp"
+    wanted = _fingerprint()
+    if python_of(VENV).exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+        raise UserError(
+            f"Rimo needs Python 3.10 to 3.13 and this is {sys.version.split()[0]}: "
+            "start it with one of those, for example `python3.11 -m lib_rimo ...`."
+        )
+    print(f"Setting up Rimo's own environment in {VENV} (once; it needs about 3 GB).", flush=True)
+    if not python_of(VENV).exists():
+        venv.create(VENV, with_pip=True, clear=VENV.exists())
+    requirements = REQUIREMENTS / f"{needs}.txt"
+    pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
+    if subprocess.call([*pip, "--quiet", "--progress-bar", "on", "-r", str(requirements)]) != 0:
+        raise UserError(
+            "The installation above did not end well: check the network connection and the free "
+            "disk space, then run the same command again; it goes on where it stopped."
+        )
+    stamp.write_text(wanted)
+
+
+def run_inside(arguments: list[str]) -> int:
+    """Run `python -m lib_rimo <arguments>` in `.venv`; returns its exit status."""
+    command = [str(python_of(VENV)), "-m", "lib_rimo", *arguments]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    if os.name != "nt":  # exec on Windows detaches from the console
+        sys.stdout.flush()
+        os.execve(command[0], command, environment)
+    return subprocess.call(command, env=environment)
+
+
+def _fingerprint() -> str:
+    pins = b"".join(path.read_bytes() for path in sorted(REQUIREMENTS.glob("*.txt")))
+    return hashlib.sha256(pins).hexdigest()
