@@ -1,0 +1,143 @@
+"""The blocks of a Stable Diffusion U-Net: their names, their layouts, and which key is in which.
+
+A block is a step of the original U-Net code (`input_blocks.N`, `middle_block`, `output_blocks.N`);
+BASE stands for the text encoder or encoders. Users write block weights as vectors of 12, 17, 20 or
+26 numbers; training uses the same layouts for its dims and learning rates per block.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from lib_rimo.errors import UserError
+
+Value = TypeVar("Value")
+
+IN_BLOCKS = tuple(f"IN{index:02}" for index in range(12))
+OUT_BLOCKS = tuple(f"OUT{index:02}" for index in range(12))
+BLOCKS: tuple[str, ...] = ("BASE", *IN_BLOCKS, "M00", *OUT_BLOCKS)
+
+# The blocks with attention are the ones that a plain LoRA has layers in; LoCon, LyCORIS and full
+# differences also reach the others. SDXL's U-Net ends at IN08 and OUT08.
+LAYOUTS: dict[int, tuple[str, ...]] = {
+    12: ("BASE", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[:6]),
+    17: ("BASE", "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[3:]),
+    20: ("BASE", *IN_BLOCKS[:9], "M00", *OUT_BLOCKS[:9]),
+    26: BLOCKS,
+}
+
+# (layout of a plain LoRA, layout of the whole U-Net)
+FAMILY_LAYOUTS: dict[str, tuple[int, int]] = {"sd1": (17, 26), "sd2": (17, 26), "sdxl": (12, 20)}
+
+
+def expand_vector(values: Sequence[Value]) -> dict[str, Value]:
+    """Name the values of a vector: block -> value, for the blocks that its layout names.
+
+    Raises UserError when no layout has that many values.
+    """
+    layout = LAYOUTS.get(len(values))
+    if layout is None:
+        raise UserError(
+            f"{len(values)} block values fit no layout: write 17 (SD1/2) or 12 (SDXL) for a plain "
+            "LoRA, 26 (SD1/2) or 20 (SDXL) for all blocks."
+        )
+    return dict(zip(layout, values, strict=True))
+
+
+def fitting_layout(blocks: Iterable[str], family: str) -> int:
+    """The smaller of a family's layouts that names all of `blocks`: 12, 17, 20 or 26."""
+    plain, whole = FAMILY_LAYOUTS[family]
+    return plain if set(blocks) <= set(LAYOUTS[plain]) else whole
+
+
+_TEXT_ENCODER = re.compile(
+    r"(?:^|_)(?:te\d?|text_encoder(?:_\d)?|clip_[lgh])_|text_model_|transformer_resblocks_"
+)
+_LDM_IN = re.compile(r"(?:^|_)input_blocks_(\d+)_\d+_?")
+_LDM_MID = re.compile(r"(?:^|_)middle_block_\d+_?")
+_LDM_OUT = re.compile(r"(?:^|_)output_blocks_(\d+)_\d+_?")
+_DIFFUSERS_DOWN = re.compile(r"(?:^|_)down_blocks_(\d+)_(attentions|resnets|downsamplers)_(\d+)_?")
+_DIFFUSERS_MID = re.compile(r"(?:^|_)mid_block_(?:attentions|resnets)_\d+_?")
+_DIFFUSERS_UP = re.compile(r"(?:^|_)up_blocks_(\d+)_(attentions|resnets|upsamplers)_(\d+)_?")
+_BEFORE_BLOCKS = re.compile(
+    r"(?:^|_)(?:conv_in|time_embed(?:ding)?|label_emb|add_embedding|class_embedding)(?:_|$)"
+)
+_AFTER_BLOCKS = re.compile(r"(?:^|_)(?:conv_norm_out|conv_out|out_[02])(?:_|$)")
+
+# A diffusers residual block's layers under the names of the original code.
+_RESNET_LAYERS: Mapping[str, str] = {
+    "norm1": "in_layers_0",
+    "conv1": "in_layers_2",
+    "time_emb_proj": "emb_layers_1",
+    "norm2": "out_layers_0",
+    "conv2": "out_layers_3",
+    "conv_shortcut": "skip_connection",
+}
+
+
+def block_of_key(key: str, family: str = "sd1") -> str | None:
+    """The block that a layer belongs to, or None when it is in no Stable Diffusion U-Net.
+
+    `key` is a key of a LoRA file (kohya's diffusers or LDM style, PEFT's), a host's name of the
+    layer, or a module's path; dots and underscores mean the same. `family` matters for one layer
+    only: the last convolution belongs to the last block, OUT08 in SDXL and OUT11 otherwise.
+    """
+    return _locate(key, family)[0]
+
+
+def element_of_key(key: str) -> str:
+    """The layer's place inside its block, in the original code's names joined by underscores.
+
+    `transformer_blocks_0_attn1_to_q`, `in_layers_2`, `proj_in`, `encoder_layers_3_mlp_fc1`...;
+    empty for a block that is one layer. Element words (`attn1`, `ff`, `proj`) are looked for in it.
+    """
+    return _locate(key, "sd1")[1]
+
+
+def _locate(key: str, family: str) -> tuple[str | None, str]:
+    """(block, element) of a key."""
+    name = _module_name(key)
+    if found := _LDM_IN.search(name):
+        return _numbered("IN", int(found[1])), name[found.end() :]
+    if found := _LDM_OUT.search(name):
+        return _numbered("OUT", int(found[1])), name[found.end() :]
+    if found := _LDM_MID.search(name) or _DIFFUSERS_MID.search(name):
+        return "M00", _ldm_layer(name[found.end() :])
+    if found := _DIFFUSERS_DOWN.search(name):
+        level, part, index = int(found[1]), found[2], int(found[3])
+        # Each level of the U-Net has two blocks and its downsampler, after the first convolution.
+        if part == "downsamplers":
+            return _numbered("IN", 3 * level + 3), "op"
+        return _numbered("IN", 3 * level + 1 + index), _ldm_layer(name[found.end() :])
+    if found := _DIFFUSERS_UP.search(name):
+        level, part, index = int(found[1]), found[2], int(found[3])
+        if part == "upsamplers":  # sits inside the level's third block
+            return _numbered("OUT", 3 * level + 2), "conv"
+        return _numbered("OUT", 3 * level + index), _ldm_layer(name[found.end() :])
+    if found := _TEXT_ENCODER.search(name):
+        return "BASE", name[found.end() :].removeprefix("text_model_")
+    # Merging tools count the embeddings to the first block and the output layers to the last.
+    if _BEFORE_BLOCKS.search(name):
+        return "IN00", name
+    if _AFTER_BLOCKS.search(name):
+        return ("OUT08" if family == "sdxl" else "OUT11"), name
+    return None, name
+
+
+_FILE_PREFIX = re.compile(r"^(?:lora|lycoris|oft|boft)_")
+_PARAMETER = re.compile(r"\.(?:lora_\w+|lokr_\w+|hada_\w+|oft_\w+|alpha|weight|bias)(?:\..*)?$")
+
+
+def _module_name(key: str) -> str:
+    """The module's part of a key, with underscores for dots."""
+    if _FILE_PREFIX.match(key):
+        return key.partition(".")[0]
+    return _PARAMETER.sub("", key).replace(".", "_")
+
+
+def _ldm_layer(layer: str) -> str:
+    return _RESNET_LAYERS.get(layer, layer)
+
+
+def _numbered(kind: str, index: int) -> str | None:
+    return f"{kind}{index:02}" if index < 12 else None

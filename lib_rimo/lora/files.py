@@ -1,0 +1,90 @@
+"""LoRA files as kohya's trainer writes them: tensors, metadata and the WebUI's hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lib_rimo.errors import UserError
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """The content of a LoRA file: tensors by name, and the metadata of its header."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_lora(path: str | os.PathLike[str]) -> LoraFile:
+    """Read a LoRA file on the CPU; raises UserError for what is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no LoRA file {path}: check the name and the folder.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+            return LoraFile(tensors, dict(file.metadata() or {}))
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path.name} is not a readable .safetensors file ({error}): get or train it again."
+        ) from None
+
+
+def write_lora(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a LoRA file, whole or not at all, with `sshs_*` hashes of what is in it."""
+    described = dict(metadata) | hashes(tensors, metadata)
+    with written_beside(Path(path)) as beside:
+        beside.write_bytes(safetensors.torch.save(dict(tensors), described))
+
+
+def hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The two hashes by which WebUIs know a LoRA whatever the user's notes in it.
+
+    They are of a file with the training's own `ss_*` metadata only: the SHA-256 of all behind the
+    header (`sshs_model_hash`), and of 64 KiB at the first MiB, as the first WebUIs hashed models
+    (`sshs_legacy_hash`, 8 digits).
+    """
+    own = {name: text for name, text in metadata.items() if name.startswith("ss_")}
+    content = safetensors.torch.save(dict(tensors), own)
+    behind_header = 8 + int.from_bytes(content[:8], "little")
+    legacy = content[0x100000:0x110000]
+    return {
+        "sshs_model_hash": hashlib.sha256(content[behind_header:]).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(legacy).hexdigest()[:8],
+    }
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place once it is written in full.
+
+    The folder is made where it is missing. Raises UserError, naming the reason, where the file
+    cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} could not be written ({error}): check that the folder exists, that you may "
+            "write there and that the disk is not full."
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""All trainable layers of one LoRA: attached to a model, sorted by key, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_rimo.errors import UserError
+from lib_rimo.lora import keys
+from lib_rimo.lora.blocks import block_of_key
+from lib_rimo.lora.layers import AdaptedLayer, adapt
+
+RESIDUAL_PARTS = ("resnets", "downsamplers", "upsamplers")
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Rank and alpha of the layers of one block; dim 0 leaves a layer alone."""
+
+    dim: int
+    alpha: float
+    conv_dim: int = 0
+    conv_alpha: float = 1.0
+
+    def of(self, layer: nn.Linear | nn.Conv2d) -> tuple[int, float]:
+        """(dim, alpha) for a layer: 3x3 convolutions have their own."""
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
+            return self.conv_dim, self.conv_alpha
+        return self.dim, self.alpha
+
+
+class Network(nn.Module):
+    """The trainable layers of a LoRA over a UNet and its text encoders.
+
+    Attaching puts each adapted layer in the place of the model's own; `detach` undoes it. What is
+    trained is what kohya's trainer trains: linear layers and 1x1 convolutions of the attention
+    blocks, with `conv_dim` also the residual blocks, down- and upsamplers, and the attention and
+    MLP layers of the text encoders.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        unet: nn.Module | None,
+        text_encoders: Sequence[nn.Module],
+        rank_of: Callable[[str], Rank],
+        *,
+        network_type: str = "lora",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.family = family
+        self.layers: dict[str, AdaptedLayer] = {}
+        self._places: list[tuple[nn.Module, str, nn.Module]] = []
+        for key, parent, name, residual in list(_targets(family, unet, text_encoders)):
+            frozen = parent.get_submodule(name)
+            assert isinstance(frozen, (nn.Linear, nn.Conv2d))
+            rank = rank_of(self.block_of(key))
+            dim, alpha = rank.of(frozen)
+            if dim == 0 or (residual and rank.conv_dim == 0):
+                continue
+            layer = adapt(
+                frozen, network_type=network_type, key=key, dim=dim, alpha=alpha, dropout=dropout
+            )
+            layer.adapter.to(frozen.weight.device)
+            self.layers[key] = layer
+            self._places.append((parent, name, frozen))
+            setattr(parent, name, layer)
+        if not self.layers:
+            raise UserError("No layer is left to train: give some block a dim above 0.")
+        self.adapters = nn.ModuleDict({key: layer.adapter for key, layer in self.layers.items()})
+
+    def block_of(self, key: str) -> str:
+        """The block that a layer belongs to, BASE for text encoders."""
+        block = block_of_key(key, self.family)
+        assert block is not None, key
+        return block
+
+    def detach(self) -> None:
+        """Put the model's own layers back."""
+        for parent, name, frozen in self._places:
+            setattr(parent, name, frozen)
+        self._places.clear()
+
+    def parameter_groups(self, rate_of: Callable[[str], float]) -> list[dict[str, Any]]:
+        """The optimizer's groups: parameters by learning rate; rate 0 is not trained at all.
+
+        `rate_of` maps a layer's key to its learning rate.
+        """
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for key, layer in self.layers.items():
+            parameters = list(layer.adapter.parameters())
+            if rate := rate_of(key):
+                by_rate.setdefault(rate, []).extend(parameters)
+            else:
+                layer.adapter.requires_grad_(False)
+        return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
+
+    def tensors(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """The tensors of a kohya file, copied to the CPU, floats in `dtype`."""
+        return {
+            f"{key}.{name}": tensor.detach().to("cpu", dtype, copy=True).contiguous()
+            for key, layer in self.layers.items()
+            for name, tensor in layer.adapter.state_dict().items()
+        }
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over a file's values; raises UserError where its layers or ranks are others."""
+        own = {
+            f"{key}.{name}": tensor
+            for key, layer in self.layers.items()
+            for name, tensor in layer.adapter.state_dict().items()
+        }
+        odd = sorted(
+            name
+            for name in own.keys() | tensors.keys()
+            if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+        )
+        if odd:
+            raise UserError(
+                f"The LoRA to go on from has other layers or ranks ({len(odd)} differ, the first "
+                f"is {odd[0]}): use the network options that it was trained with."
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+
+def _targets(
+    family: str, unet: nn.Module | None, text_encoders: Sequence[nn.Module]
+) -> Iterator[tuple[str, nn.Module, str, bool]]:
+    """(key, parent, name in parent, residual part or not) of every layer that can be trained."""
+    prefixes = keys.text_encoder_prefixes(family)
+    for prefix, encoder in zip(prefixes, text_encoders, strict=False):
+        for path, parent, name in _layers(encoder):
+            if ".self_attn." in path or ".mlp." in path:
+                yield keys.text_encoder_key(prefix, path), parent, name, False
+    if unet is not None:
+        for path, parent, name in _layers(unet):
+            residual = any(f".{part}." in path for part in RESIDUAL_PARTS)
+            if residual or ".attentions." in path:
+                yield keys.unet_key(family, path), parent, name, residual
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    for parent_path, parent in model.named_modules():
+        for name, child in parent.named_children():
+            if isinstance(child, (nn.Linear, nn.Conv2d)):
+                yield f"{parent_path}.{name}".lstrip("."), parent, name
