@@ -1,0 +1,215 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_rimo.weights.block_weights import BlockWeights, parse_blocks, parse_elements
+from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
+from lib_rimo.weights.tags import LoraTag, edit_tags, format_tag, parse_prompt
+
+SEED_TAG = "<lora:rimochan:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
+
+
+def parse_one(text, presets=DEFAULT_PRESETS):
+    _, tags, problems = parse_prompt(text, presets)
+    assert problems == ()
+    (tag,) = tags
+    return tag
+
+
+def problem_of(text):
+    rest, tags, (problem,) = parse_prompt(text)
+    assert (rest, tags) == ("", ())
+    assert problem.startswith(f"{text} was left out: ")
+    return problem.partition(" was left out: ")[2]
+
+
+def test_the_positional_vector():
+    text, (tag,), problems = parse_prompt(f"1girl, {SEED_TAG}, outdoors")
+    assert text == "1girl, , outdoors"
+    assert problems == ()
+    assert (tag.name, tag.te, tag.unet, tag.dyn) == ("rimochan", 1, 1, None)
+    assert [tag.blocks.of(block) for block in ("IN05", "IN07", "IN08", "M00")] == [1, 0.8, 0.2, 1]
+    assert tag.blocks.of("IN00") == 0
+    assert format_tag(tag) == SEED_TAG
+
+
+@pytest.mark.parametrize(
+    ("text", "te", "unet", "dyn"),
+    [
+        ("<lora:a>", 1, 1, None),
+        ("<lora:a:0.5>", 0.5, 0.5, None),
+        ("<lora:a:0.5:0.7>", 0.5, 0.7, None),
+        ("<lora:a:0.5:0.7:16>", 0.5, 0.7, 16),
+        ("<lora:a:te=0.5>", 0.5, 0.5, None),
+        ("<lora:a:unet=0.5>", 1, 0.5, None),
+        ("<lora:a:0.5:te=0.7>", 0.7, 0.7, None),
+        ("<lora:a:0.5:0.6:te=0.7:dyn=4>", 0.7, 0.6, 4),
+        ("<lora:a: .5 : -1>", 0.5, -1, None),
+        ("<lora:a:1:1:8:9:10>", 1, 1, 8),
+        ("<lora:te=0.2:a:0.5>", 0.2, 0.2, None),
+    ],
+)
+def test_strengths_are_read_as_the_webui_reads_them(text, te, unet, dyn):
+    tag = parse_one(text)
+    assert (tag.name, tag.te, tag.unet, tag.dyn, tag.blocks) == ("a", te, unet, dyn, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<lora:a:0.5:0.7:IN07@0.5>",
+        "<lora:a:0.5:0.7:lbw=IN07@0.5>",
+        "<lyco:a:0.5:0.7:lbw=IN07@0.5>",
+        "<lora:a:lbw=IN07@0.5:te=0.5:unet=0.7>",
+        "<lora:a:0.5:IN07@0.5:unet=0.7>",
+        "<lora:a:IN07@0.5:te=0.5:unet=0.7>",
+        "<lora:a:0.5:0.7:w=IN07@0.5>",
+    ],
+)
+def test_block_values_may_stand_in_several_places(text):
+    tag = parse_one(text)
+    assert (tag.te, tag.unet) == (0.5, 0.7)
+    assert tag.blocks == parse_blocks("IN07@0.5")
+    assert tag.kind == text[1:5]
+
+
+def test_inherited_values():
+    presets = Presets(blocks={"ROUT": ",".join(["X"] * 17)})
+    for text in ("<lora:a:0.5:ROUT:0.7>", "<lora:a:0.5:lbw=ROUT:x=0.7>", "<lora:a:.5:ROUT:x=0.7>"):
+        tag = parse_one(text, presets)
+        assert tag.blocks.of("M00") == 0.7
+        assert tag.unet == 0.5
+        assert parse_one(format_tag(tag), presets) == tag
+
+
+def test_steps_and_elements():
+    tag = parse_one("<lora:a:1:lbwe=ATTNDEEPON:step=5-10>")
+    assert tag.blocks == BlockWeights(rules=parse_elements("ATTNDEEPON"), start=5, stop=10)
+    assert parse_one("<lora:a:1:start=5:stop=10>").blocks == BlockWeights(start=5, stop=10)
+    assert parse_one("<lora:a:1:MIDD:stop=10>").blocks == replace(parse_blocks("MIDD"), stop=10)
+    assert format_tag(tag) == "<lora:a:1:lbwe=ATTNDEEPON:step=5-10>"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("<lora::1>", "names no file"),
+        ("<lora:te=1>", "names no file"),
+        ("<lora:a:nan>", 'no preset "nan"'),
+        ("<lora:a:te=inf>", '"inf" is not a number'),
+        ("<lora:a:te=>", '"" is not a number'),
+        ("<lora:a:1:1:0.5>", "dyn has to be a whole number"),
+        ("<lora:a:1:1,1>", "2 block values fit no layout"),
+        ("<lora:a:1:lbw=>", "block values are empty"),
+        ("<lora:a:1:MIDD:lbw=ALL>", "block values twice"),
+        ("<lora:a:1:MIDD:ALL>", '"ALL" is not a number'),
+        ("<lora:a:1:MIDD:1:ALL>", "nothing can follow"),
+        ("<lora:a:step=5>", "step has to be a range"),
+        ("<lora:a:step=5->", "stop has to be a whole number"),
+        ("<lora:a:start=x>", "start has to be a whole number"),
+        ("<lora:a:stop=-1>", "stop has to be a whole number"),
+        ("<lora:a:lbwe=NOPE>", "no element preset"),
+    ],
+)
+def test_a_wrong_tag_is_left_out_and_said(text, sentence):
+    assert sentence in problem_of(text)
+
+
+def test_a_wrong_tag_costs_no_other():
+    text, tags, problems = parse_prompt("<lora:bad:1:1,1> x <lora:good:0.5> y <hypernet:h:1>")
+    assert text == " x  y <hypernet:h:1>"
+    assert [tag.name for tag in tags] == ["good"]
+    assert len(problems) == 1
+
+
+def test_options_of_other_extensions_are_kept():
+    tag = parse_one("<lora:a:1:hires=0.5>")
+    assert tag.other == ("hires=0.5",)
+    assert format_tag(tag) == "<lora:a:1:hires=0.5>"
+
+
+def test_a_misspelt_option_is_said():
+    _, (tag,), (problem,) = parse_prompt("<lora:a:1:lwb=MIDD>")
+    assert tag.blocks is None
+    assert problem == 'a: the option "lwb=MIDD" was ignored; did you mean "lbw="?'
+
+
+def test_editing_leaves_other_text_alone():
+    prompt = "a, <lora:a: 1.0 >, <lora:bad:1,1>, <hypernet:h:1>, <lora:b:1>, <lora:c:1>"
+
+    def edit(tag):
+        if tag.name == "b":
+            return replace(tag, blocks=parse_blocks("IN07@0.5"))
+        return None if tag.name == "c" else tag
+
+    assert edit_tags(prompt, edit) == (
+        "a, <lora:a: 1.0 >, <lora:bad:1,1>, <hypernet:h:1>, <lora:b:1:IN07@0.5>, "
+    )
+
+
+def test_a_preset_named_like_a_number_is_written_by_name():
+    presets = Presets(blocks={"0.5": "BASE-OUT11@0.5"})
+    tag = parse_one("<lora:a:1:lbw=0.5>", presets)
+    assert format_tag(tag) == "<lora:a:1:lbw=0.5>"
+    assert parse_one(format_tag(tag), presets) == tag
+
+
+numbers = st.floats(-10, 10).map(lambda number: number + 0.0)
+tags = st.builds(
+    LoraTag,
+    name=st.text("ab-_ .()1", min_size=1),
+    te=numbers,
+    unet=numbers,
+    dyn=st.none() | st.integers(0, 128),
+    blocks=st.none()
+    | st.builds(BlockWeights, start=st.integers(0, 9), stop=st.none() | st.integers(0, 99))
+    | st.builds(
+        lambda text, stop: replace(parse_blocks(text), stop=stop),
+        st.sampled_from(["MIDD", "IN07@R,M00@U", "NOT BASE@0"]),
+        st.none() | st.just(4),
+    ),
+    kind=st.sampled_from(["lora", "lyco"]),
+    other=st.sampled_from([(), ("hires=1",)]),
+)
+
+
+@given(tags)
+def test_formatting_and_parsing_gives_the_tag_back(tag):
+    assert parse_one(format_tag(tag)) == tag
+
+
+@given(st.text() | st.text("<>lorayc:=,@.-0123456789RUXINOUT NOT\n"))
+def test_no_text_makes_parsing_raise(text):
+    _, tags, _ = parse_prompt(text)
+    for tag in tags:
+        assert parse_prompt(format_tag(tag))[1] == (tag,)
+
+
+pieces = st.sampled_from(
+    ["a", "b:", "1", "0.5", "-2", ":", "MIDD", "IN07@0.5", "x=0.7", "te=0.3", "unet=", "dyn=3",
+     "lbw=ALL", "lbwe=ATTNDEEPON", "start=3", "stop=", "step=1-9", "lwb=1", "R", ",", "1,1", "="]
+)  # fmt: skip
+
+
+@given(st.lists(pieces | st.just(":"), max_size=12).map("".join))
+def test_texts_much_like_tags(body):
+    text = f"x <lora:{body}> y"
+    _, tags, problems = parse_prompt(text)
+    assert len(tags) + len(problems) >= (1 if body else 0)
+    for tag in tags:
+        assert parse_prompt(format_tag(tag))[1] == (tag,)
+        assert format_tag(parse_prompt(format_tag(tag))[1][0]) == format_tag(tag)
+    assert edit_tags(text, lambda tag: tag) == text
+
+
+def test_the_grammar_is_light_to_import():
+    modules = "lib_rimo.weights.axes, lib_rimo.weights.tags, lib_rimo.lora.facts"
+    code = f"import sys, {modules}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "numpy", "gradio", "safetensors"} & set(loaded.stdout.split())
