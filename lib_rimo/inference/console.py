@@ -1,0 +1,131 @@
+"""What the verbs that draw share: their options, and how these become settings and a model."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_rimo.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from lib_rimo.inference.generation import Generator
+    from lib_rimo.inference.infotext import Settings
+    from lib_rimo.weights.presets import Presets
+
+BASE_MODEL = Path(__file__).resolve().parent.parent / "demo" / "model" / "rimo-base.safetensors"
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every verb that draws. Those left out are the prompt's or the defaults."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--prompt",
+        help="the prompt with its <lora:...> tags, or a whole text from under a picture "
+        '(prompt, "Negative prompt:", "Steps: ...")',
+    )
+    what.add_argument("--prompt-file", type=Path, metavar="FILE", help="the same, from a text file")
+    parser.add_argument("--negative", help="negative prompt")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=BASE_MODEL,
+        metavar="FILE",
+        help="SD1.x, SD2.x or SDXL single file (the bundled base model)",
+    )
+    parser.add_argument(
+        "--lora-dir",
+        type=Path,
+        default=Path("output"),
+        metavar="DIR",
+        help="folder of the LoRAs that tags name (output, where train writes)",
+    )
+    parser.add_argument(
+        "--presets",
+        type=Path,
+        metavar="DIR",
+        help="folder with lbwpresets.txt, for names of block weights besides the built-in ones",
+    )
+    parser.add_argument("--steps", type=int, help="sampling steps (20)")
+    parser.add_argument("--sampler", help='"DPM++ 2M Karras", "Euler a", "Euler" or "DDIM"')
+    parser.add_argument("--cfg", type=float, metavar="SCALE", help="CFG scale (7)")
+    parser.add_argument("--seed", type=int, help="seed of the first picture, -1 for any (1)")
+    parser.add_argument("--size", metavar="WxH", help="width and height, as in 448x704 (512x512)")
+    parser.add_argument("--clip-skip", type=int, metavar="N", help="SD1: text layers to leave out")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (the best there is)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "bf16"), help="of the model (fp16 on a GPU)"
+    )
+
+
+def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
+    """The settings that prompt and options give, and the fields that are none (as axes)."""
+    from lib_rimo.inference.infotext import Settings, parse_infotext, parse_size
+
+    text = arguments.prompt
+    if text is None:
+        text = _read_text(arguments.prompt_file)
+    settings, fields = parse_infotext(text, Settings())
+    width, height = parse_size(arguments.size) if arguments.size else (None, None)
+    given = {
+        "negative_prompt": arguments.negative,
+        "steps": arguments.steps,
+        "sampler": arguments.sampler,
+        "schedule": "" if arguments.sampler else None,
+        "cfg_scale": arguments.cfg,
+        "seed": arguments.seed,
+        "clip_skip": arguments.clip_skip,
+        "width": width,
+        "height": height,
+    }
+    named = fields.get("Model", arguments.model.stem)
+    if named != arguments.model.stem:
+        print(f"The text names the model {named}; drawn with {arguments.model.stem}.")
+    return replace(settings, **{k: v for k, v in given.items() if v is not None}), fields
+
+
+def read_presets(arguments: argparse.Namespace) -> Presets:
+    """The built-in presets and those of the folder that was given."""
+    from lib_rimo.weights.presets import load_presets
+
+    return load_presets([arguments.presets] if arguments.presets else [])
+
+
+def open_generator(arguments: argparse.Namespace, presets: Presets) -> Generator:
+    """Load the model onto its device."""
+    from tqdm import tqdm
+
+    from lib_rimo.inference.apply import LoraFolder
+    from lib_rimo.inference.checkpoint import load_checkpoint
+    from lib_rimo.inference.generation import Generator
+
+    device, dtype = choose_device(arguments.device, arguments.precision)
+    print(f"Loading {arguments.model.name} ...", flush=True)
+    checkpoint = load_checkpoint(arguments.model, device=device, dtype=dtype)
+    return Generator(checkpoint, LoraFolder(arguments.lora_dir), presets=presets, say=tqdm.write)
+
+
+def choose_device(name: str | None, precision: str | None) -> tuple[str, torch.dtype]:
+    """The device that was asked for, or the best there is, and the model's type on it."""
+    import torch
+
+    if name is None:
+        backends = torch.backends
+        has_mps = backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f'There is no device "{name}" here ({error}); try --device cpu.') from error
+    kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    return name, kinds[precision or ("fp16" if name.startswith("cuda") else "fp32")]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The prompt file {path} cannot be read ({error}).") from error

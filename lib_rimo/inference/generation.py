@@ -1,0 +1,229 @@
+"""Draws pictures: prompt with LoRA tags in, images with their settings out."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_rimo import __version__
+from lib_rimo.errors import UserError
+from lib_rimo.inference.apply import Lora, LoraFolder, LoraMerger
+from lib_rimo.inference.checkpoint import Checkpoint
+from lib_rimo.inference.infotext import Settings, format_infotext
+from lib_rimo.inference.prompt import Conditioning, encode_prompt, prompt_schedule
+from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
+from lib_rimo.lora.files import hashes
+from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
+from lib_rimo.weights.tags import LoraTag, parse_prompt
+
+LATENT_SCALE = 8  # pixels to a latent's side
+RANDOM_SEED = -1
+
+ActiveLora = tuple[Lora, LoraTag]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture with the settings that draw it again."""
+
+    image: Image.Image
+    settings: Settings
+    infotext: str
+
+
+class Generator:
+    """Draws pictures with one checkpoint and the LoRAs of a folder.
+
+    `say` is told, in a sentence and once each, of tags that were left out; such a tag costs the
+    picture that LoRA only.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        folder: LoraFolder | None = None,
+        *,
+        presets: Presets = DEFAULT_PRESETS,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.folder = folder
+        self.presets = presets
+        self.merger = LoraMerger(checkpoint)
+        self._say, self._said = say, set[str]()
+        self._hashing = ThreadPoolExecutor(1)
+        self._model_hash: Future[str] | None = None
+
+    def steps(self, settings: Settings) -> int:
+        """How many sampling steps a batch with these settings takes, for progress bars."""
+        sampler, _ = find_sampler(settings.sampler, settings.schedule)
+        return steps_of(sampler, settings.steps)
+
+    def draw(
+        self,
+        settings: Settings,
+        *,
+        count: int = 1,
+        batch_size: int = 1,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> Iterator[Picture]:
+        """Draw `count` pictures with seeds from the settings' one on; -1 is a random one.
+
+        Raises UserError for settings that are none.
+        """
+        sampler, schedule = find_sampler(settings.sampler, settings.schedule)
+        check(settings)
+        if settings.seed == RANDOM_SEED:
+            settings = replace(settings, seed=random.randrange(2**32))
+        settings = replace(settings, sampler=sampler, schedule=schedule)
+        self._begin_hashing()
+        for first in range(0, count, batch_size):
+            seeds = [settings.seed + n for n in range(first, min(count, first + batch_size))]
+            batch = replace(settings, seed=seeds[0])
+            loras = self.activate(batch)
+            latents = self._draw_latents(batch, seeds, loras, on_step)
+            for seed, latent in zip(seeds, latents, strict=True):
+                own = replace(settings, seed=seed)
+                yield Picture(self.decode(latent), own, self._infotext(own, loras))
+
+    def activate(self, settings: Settings) -> list[ActiveLora]:
+        """The LoRAs that a prompt names, merged into the model as at the first step."""
+        _, tags, problems = parse_prompt(settings.prompt, self.presets)
+        for problem in problems:
+            self.tell(problem)
+        loras = []
+        for tag in tags:
+            try:
+                if self.folder is None:
+                    raise UserError("No folder of LoRAs was given: add --lora-dir.")
+                lora = self.folder.find(tag.name)
+            except UserError as error:
+                self.tell(f"<lora:{tag.name}> was left out: {error}")
+                continue
+            if tag.blocks is not None:
+                for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
+                    self.tell(problem)
+                tag = replace(tag, blocks=tag.blocks.draw(settings.seed, tag.name))
+            loras.append((lora, tag))
+        for problem in self.merger.apply(loras):
+            self.tell(problem)
+        return loras
+
+    def tell(self, problem: str) -> None:
+        """Say a problem, unless it was said before."""
+        if problem not in self._said:
+            self._said.add(problem)
+            self._say(problem)
+
+    def _draw_latents(
+        self,
+        settings: Settings,
+        seeds: Sequence[int],
+        loras: Sequence[ActiveLora],
+        on_step: Callable[[int], None],
+    ) -> Tensor:
+        has_steps = any(tag.blocks is not None and tag.blocks.has_steps for _, tag in loras)
+
+        def before_step(step: int) -> None:
+            if has_steps:
+                self.merger.apply(loras, steps_done=step)
+
+        negative = self._conditionings(settings.negative_prompt, settings)
+        if self.checkpoint.family == "sdxl" and not settings.negative_prompt:
+            negative = [conditioning.zeros() for conditioning in negative]
+        model = GuidedModel(
+            self.checkpoint,
+            self._conditionings(parse_prompt(settings.prompt, self.presets)[0], settings),
+            negative,
+            cfg_scale=settings.cfg_scale,
+            size=(settings.width, settings.height),
+            before_step=before_step,
+        )
+        height, width = settings.height // LATENT_SCALE, settings.width // LATENT_SCALE
+        return sample(
+            model,
+            Noise(seeds, (4, height, width)),
+            sampler=settings.sampler,
+            schedule=settings.schedule,
+            steps=settings.steps,
+            on_step=on_step,
+        )
+
+    def _conditionings(self, prompt: str, settings: Settings) -> list[Conditioning]:
+        """What the UNet reads at each step."""
+        texts = prompt_schedule(prompt, settings.steps)
+        read = {
+            text: encode_prompt(self.checkpoint, text, clip_skip=settings.clip_skip)
+            for text in dict.fromkeys(texts)
+        }
+        return [read[text] for text in texts]
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Image.Image:
+        """The picture of one latent (4, h, w)."""
+        vae = self.checkpoint.vae
+        scaled = latent[None].to(vae.device, vae.dtype) / vae.config.scaling_factor
+        pixels = vae.decode(scaled).sample[0].float()
+        pixels = ((pixels + 1) / 2).clamp(0, 1) * 255
+        # Cut off, not rounded, as the WebUI has it.
+        return Image.fromarray(pixels.permute(1, 2, 0).to("cpu", torch.uint8).numpy())
+
+    def _infotext(self, settings: Settings, loras: Sequence[ActiveLora]) -> str:
+        others: dict[str, object] = {
+            "Model hash": self._begin_hashing().result()[:10],  # as WebUIs shorten it
+            "Model": self.checkpoint.name,
+            "RNG": "CPU",
+        }
+        if loras:
+            known = [f"{lora.name}: {lora_hash(lora)}" for lora, _ in loras]
+            others["Lora hashes"] = ", ".join(known)
+        others["Version"] = f"Rimo {__version__}"
+        return format_infotext(settings, others)
+
+    def _begin_hashing(self) -> Future[str]:
+        """Find the model's hash while it is drawing; gigabytes take a while."""
+        if self._model_hash is None:
+            self._model_hash = self._hashing.submit(file_hash, self.checkpoint.path)
+        return self._model_hash
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that cannot be drawn: UserError."""
+    if not 1 <= settings.steps <= 1000:
+        raise UserError(f"Steps have to be between 1 and 1000, not {settings.steps}.")
+    if settings.clip_skip < 1:
+        raise UserError(f"Clip skip begins with 1, not {settings.clip_skip}.")
+    if not RANDOM_SEED <= settings.seed < 2**63:
+        raise UserError(f"The seed has to be -1 or a positive whole number, not {settings.seed}.")
+
+
+def file_hash(path: Path) -> str:
+    """A file's SHA-256; empty where there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def lora_hash(lora: Lora) -> str:
+    """The twelve digits by which the WebUI knows a LoRA."""
+    known = lora.metadata.get("sshs_model_hash")
+    if known is None:
+        tensors = {
+            f"{key}.{name}": tensor
+            for key, tensors in lora.modules.items()
+            for name, tensor in tensors.items()
+        }
+        known = hashes(tensors, lora.metadata)["sshs_model_hash"]
+    return known[:12]

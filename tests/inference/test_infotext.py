@@ -1,0 +1,105 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lib_rimo.errors import UserError
+from lib_rimo.inference.infotext import (
+    Settings,
+    format_infotext,
+    parse_infotext,
+    parse_size,
+    save_png,
+)
+
+PASTED = """1girl, solo,
+standing, blush, outdoors, school,
+<lora:rimochan:0.1>
+Negative prompt: (worst quality, low quality:1.4), text
+Steps: 40, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, Size: 448x704, \
+Model hash: 7d7b896083, Model: Counterfeit-V2.2, Script: X/Y/Z plot, X Type: Prompt S/R, \
+X Values: "0.1,0.2,0.3"
+"""
+
+
+def test_a_text_pasted_from_the_webui_is_read_whole():
+    settings, others = parse_infotext(PASTED)
+    assert settings == Settings(
+        prompt="1girl, solo,\nstanding, blush, outdoors, school,\n<lora:rimochan:0.1>",
+        negative_prompt="(worst quality, low quality:1.4), text",
+        steps=40,
+        sampler="DPM++ 2M Karras",
+        cfg_scale=7,
+        seed=1,
+        width=448,
+        height=704,
+    )
+    assert others == {
+        "Model hash": "7d7b896083",
+        "Model": "Counterfeit-V2.2",
+        "Script": "X/Y/Z plot",
+        "X Type": "Prompt S/R",
+        "X Values": "0.1,0.2,0.3",
+    }
+
+
+def test_a_bare_prompt_is_one():
+    base = Settings(steps=7, negative_prompt="text")
+    settings, others = parse_infotext("a girl, Seed: 3", base)
+    assert settings == Settings(prompt="a girl, Seed: 3", steps=7, negative_prompt="text")
+    assert others == {}
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).map(str.strip)
+
+
+@given(
+    prompt=words.filter(lambda text: not text.startswith("Negative prompt:")),
+    negative=words,
+    steps=st.integers(1, 150),
+    cfg=st.integers(2, 60).map(lambda n: n / 2),
+    seed=st.integers(0, 2**32),
+    clip_skip=st.integers(1, 12),
+    name=words.filter(bool),
+)
+def test_what_is_written_is_read_back(prompt, negative, steps, cfg, seed, clip_skip, name):
+    settings = Settings(prompt, negative, steps, "Euler a", "Karras", cfg, seed, 64, 128, clip_skip)
+    read, others = parse_infotext(format_infotext(settings, {"Model": name}))
+    assert read == settings
+    assert others == {"Model": name}
+
+
+def test_values_with_commas_stand_in_quotes():
+    text = format_infotext(Settings(prompt="x"), {"X Values": 'a, "b"', "Model": "m"})
+    assert '"a, \\"b\\""' in text
+    assert parse_infotext(text)[1]["X Values"] == 'a, "b"'
+
+
+@pytest.mark.parametrize("size", ["448x704", "448×704", "448, 704"])
+def test_sizes(size):
+    assert parse_size(size) == (448, 704)
+
+
+@pytest.mark.parametrize("size", ["448", "450x704", "8x8", "axb", "99999999x64"])
+def test_sizes_that_are_none(size):
+    with pytest.raises(UserError, match="multiples of 8"):
+        parse_size(size)
+
+
+def test_numbers_that_are_none_are_named():
+    with pytest.raises(UserError, match='Steps has to be a number, not "many"'):
+        parse_infotext("x\nSteps: many, Sampler: Euler, CFG scale: 7")
+
+
+def test_a_png_keeps_its_text_in_any_language(tmp_path):
+    path = tmp_path / "below" / "x.png"
+    save_png(Image.new("RGB", (8, 8)), path, "莉沫酱, kimono\nSteps: 1")
+    with Image.open(path) as image:
+        assert image.info["parameters"] == "莉沫酱, kimono\nSteps: 1"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_png_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="could not be written"):
+        save_png(Image.new("RGB", (8, 8)), tmp_path / "file" / "x.png", "")
