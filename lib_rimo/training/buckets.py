@@ -1,0 +1,141 @@
+"""Aspect-ratio buckets: pictures of any shape in batches of one shape, never stretched."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lib_rimo.errors import UserError
+
+LATENT_PIXELS = 8
+"""Pixels along the side of one latent cell: every bucket is a multiple of this."""
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+def parse_resolution(text: str | Sequence[int]) -> Size:
+    """Read "448,704" (width and height), "448x704" or "512". Raises UserError."""
+    if isinstance(text, str):
+        numbers = [part.strip() for part in re.split(r"[,xX×]", text)]
+        valid = all(part.isdecimal() for part in numbers)
+        sides = [int(part) for part in numbers] if valid else []
+    else:
+        sides = [int(side) for side in text]
+    if len(sides) == 1:
+        sides *= 2
+    if len(sides) != 2 or any(side <= 0 or side % LATENT_PIXELS for side in sides):
+        raise UserError(
+            f"resolution is {text!r}; write width and height in multiples of {LATENT_PIXELS}, "
+            'such as "448,704".'
+        )
+    return sides[0], sides[1]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The part of a picture that fills its bucket: scaled in both directions alike."""
+
+    size: Size
+    """The picture's own."""
+    bucket: Size
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom in the picture; as wide for its height as the bucket."""
+
+    @property
+    def scale(self) -> float:
+        """Bucket pixels for one picture pixel; above 1 the picture is enlarged."""
+        return self.bucket[0] / (self.box[2] - self.box[0])
+
+    @property
+    def cropped(self) -> float:
+        """The share of the picture that is outside the box."""
+        left, top, right, bottom = self.box
+        return 1 - (right - left) * (bottom - top) / (self.size[0] * self.size[1])
+
+    def crop_top_left(self, flipped: bool) -> tuple[int, int]:
+        """Rows and columns cut off at the top and left after resizing, as SDXL is told."""
+        left = self.size[0] - self.box[2] if flipped else self.box[0]
+        return round(self.box[1] * self.scale), round(left * self.scale)
+
+
+def cover(size: Size, bucket: Size) -> Fit:
+    """Fill the bucket with the largest middle part of the picture that has its shape."""
+    scale = max(bucket[0] / size[0], bucket[1] / size[1])
+    width, height = min(bucket[0] / scale, size[0]), min(bucket[1] / scale, size[1])
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return Fit(size, bucket, (left, top, left + width, top + height))
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Which bucket a picture goes into; the fields are kohya's options."""
+
+    resolution: Size
+    enable_bucket: bool = True
+    min_bucket_reso: int = 256
+    max_bucket_reso: int = 1024
+    bucket_reso_steps: int = 64
+    bucket_no_upscale: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bucket_reso_steps <= 0 or self.bucket_reso_steps % LATENT_PIXELS:
+            raise UserError(
+                f"bucket_reso_steps is {self.bucket_reso_steps}; give a multiple of "
+                f"{LATENT_PIXELS}, usually 64."
+            )
+
+    @property
+    def sizes(self) -> list[Size]:
+        """The shapes to choose from when a picture may be enlarged.
+
+        They are the resolution itself, and what has at most its area in whole steps.
+        """
+        if not self.enable_bucket:
+            return [self.resolution]
+        step = self.bucket_reso_steps
+        area = self.resolution[0] * self.resolution[1]
+        # Bounds meant for 512 and more must not shut out a small model's own resolution.
+        least = min(self.min_bucket_reso, *self.resolution)
+        most = max(self.max_bucket_reso, *self.resolution)
+        first, last = math.ceil(least / step) * step, most // step * step
+        square = int(math.sqrt(area)) // step * step
+        found = {self.resolution}
+        if square:
+            found.add((square, square))
+        for one in range(first, last + 1, step):
+            other = min(last, area // one // step * step)
+            if other >= first:
+                found |= {(one, other), (other, one)}
+        return sorted(found)
+
+    def fit(self, size: Size) -> Fit:
+        """Choose the bucket for a picture of this size, and the part of it that fills it."""
+        if self.enable_bucket and self.bucket_no_upscale:
+            return cover(size, self._without_upscale(size))
+        aspect = math.log(size[0] / size[1])
+        closest = min(
+            self.sizes,
+            # Of two shapes equally close the larger, so that nothing is lost to rounding.
+            key=lambda bucket: (
+                round(abs(math.log(bucket[0] / bucket[1]) - aspect), 9),
+                -bucket[0] * bucket[1],
+            ),
+        )
+        return cover(size, closest)
+
+    def _without_upscale(self, size: Size) -> Size:
+        """Shrink to the resolution's area where larger, then cut down to whole steps."""
+        area = self.resolution[0] * self.resolution[1]
+        shrink = min(1.0, math.sqrt(area / (size[0] * size[1])))
+        width, height = (
+            max(
+                # Adding a hair keeps 448 * 1.0 from becoming 447.99... and a step less.
+                int(side * shrink + 1e-6) // self.bucket_reso_steps * self.bucket_reso_steps,
+                self.bucket_reso_steps,
+            )
+            for side in size
+        )
+        return width, height

@@ -1,0 +1,92 @@
+"""What a training tells its watchers, and what they may ask of it.
+
+A job's folder holds `events.jsonl`, to which every event is added as one line of JSON, and takes
+commands as empty files in `commands/`: so any number of watchers may come and go, also after a
+restart, and none of them can hold the training up.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+Event = dict[str, Any]
+Sink = Callable[[Event], None]
+Command = Literal["stop", "save", "sample"]
+COMMANDS: tuple[Command, ...] = ("stop", "save", "sample")
+
+
+class Events:
+    """Hands each event to every sink; an event has a `kind`, a `time` and its own values."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self.sinks = sinks
+
+    def emit(self, kind: str, **values: Any) -> None:
+        """Tell all sinks of one event."""
+        event: Event = {"kind": kind, "time": round(time.time(), 3), **values}
+        for sink in self.sinks:
+            sink(event)
+
+
+def to_file(path: Path) -> Sink:
+    """A sink that adds each event to a file as a line of JSON, at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(event: Event) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+    return write
+
+
+def print_json(event: Event) -> None:
+    """A sink that prints each event as a line of JSON, for programs that read our output."""
+    print(json.dumps(event, ensure_ascii=False), flush=True)
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """All events of a file so far; a line that is still being written is left for next time."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def events_after(path: Path, position: int) -> tuple[list[Event], int]:
+    """The events of a file from a byte on, and the byte to go on from next time."""
+    if not path.exists():
+        return [], position
+    with path.open("rb") as file:
+        file.seek(position)
+        lines, _, _ = file.read().rpartition(b"\n")
+    if not lines:
+        return [], position
+    return [json.loads(line) for line in lines.splitlines()], position + len(lines) + 1
+
+
+class CommandFolder:
+    """Commands to a running training: a file's name in a folder is a command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def give(self, command: Command) -> None:
+        """Ask the training to `stop`, `save` or `sample` after its current step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / command).touch()
+
+    def take(self) -> set[Command]:
+        """The commands given since the last call."""
+        taken: set[Command] = set()
+        for command in COMMANDS:
+            path = self.folder / command
+            if path.exists():
+                path.unlink(missing_ok=True)
+                taken.add(command)
+        return taken

@@ -1,0 +1,242 @@
+"""Job files: TOML or JSON with kohya's option names, in sections or without.
+
+kohya's own configuration files are read as they are. What they say that is not supported here is
+named in a warning, never silently dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lib_rimo.lora.blocks import LAYOUTS
+from lib_rimo.training.dataset_config import read_dataset_config
+from lib_rimo.training.documents import read_mapping
+from lib_rimo.training.options import NETWORK_TYPES, TrainingOptions
+
+# Options that change nothing here: what they ask for is always so, or has no counterpart.
+NEEDLESS = frozenset(
+    {
+        "async_upload",
+        "cache_latents",
+        "console_log_file",
+        "console_log_level",
+        "console_log_simple",
+        "debug_dataset",
+        "dynamo_backend",
+        "highvram",
+        "log_prefix",
+        "log_tracker_config",
+        "log_tracker_name",
+        "log_with",
+        "logging_dir",
+        "lowram",
+        "max_data_loader_n_workers",
+        "mem_eff_attn",
+        "metadata_author",
+        "metadata_description",
+        "metadata_license",
+        "metadata_tags",
+        "metadata_title",
+        "no_metadata",
+        "persistent_data_loader_workers",
+        "save_state",
+        "save_state_on_train_end",
+        "sdpa",
+        "sdxl",
+        "skip_cache_check",
+        "tokenizer_cache_dir",
+        "v2",
+        "wandb_run_name",
+        "xformers",
+    }
+)
+
+_ALGORITHMS = {"locon": "lora", "lora": "lora", "loha": "loha", "lokr": "lokr"}
+
+
+def job_folder(options: TrainingOptions) -> Path:
+    """Where a training keeps its options, events, commands and state."""
+    return Path(options.output_dir) / f"{options.output_name}.job"
+
+
+def read_job(path: Path) -> tuple[TrainingOptions, list[str]]:
+    """The options of a job file and what to warn of. Raises UserError, naming the file."""
+    return from_mapping(read_mapping(path))
+
+
+def write_job(path: Path, options: TrainingOptions) -> None:
+    """Write a job file (JSON, which needs no library to read) with every option."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    content = json.dumps(dataclasses.asdict(options), indent=1, ensure_ascii=False)
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
+
+
+def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]]:
+    """Options from names and values, and a warning for each that could not be taken."""
+    warnings: list[str] = []
+    given: dict[str, Any] = {}
+    if path := content.get("dataset_config"):
+        config = read_dataset_config(Path(path))
+        given, warnings = dict(config.options), list(config.warnings)
+    given |= _flatten(content)
+    for name in [name for name in given if name in _TRANSLATIONS]:
+        _TRANSLATIONS[name](given, given.pop(name), warnings)
+    if "learning_rate" in given:  # in kohya's files it stands for both where they are missing
+        given.setdefault("unet_lr", None)
+        given.setdefault("text_encoder_lr", None)
+    declared = {field.name for field in dataclasses.fields(TrainingOptions)}
+    values = {}
+    for name, value in given.items():
+        if name in declared:
+            values[name] = value
+        elif name not in NEEDLESS and value not in (None, False, "", 0, []):
+            warnings.append(f"{name} = {value!r} is not supported and was left out.")
+    return TrainingOptions(**values), warnings
+
+
+def _flatten(content: Mapping[str, Any]) -> dict[str, Any]:
+    """kohya's sections are for reading only: their names mean nothing."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value)
+        else:
+            flat[name] = value
+    return flat
+
+
+Given = dict[str, Any]
+Translate = Callable[[Given, Any, list[str]], None]
+
+
+def _network_module(given: Given, value: Any, warnings: list[str]) -> None:
+    known = {
+        "networks.lora": "lora",
+        "networks.loha": "loha",
+        "networks.lokr": "lokr",
+        "lycoris.kohya": "lora",  # until its network_args name an algorithm
+    }
+    if value in known:
+        given.setdefault("network_type", known[value])
+    elif value:
+        warnings.append(f"network_module = {value!r} is not supported; a plain LoRA is trained.")
+
+
+def _network_args(given: Given, value: Any, warnings: list[str]) -> None:
+    texts = value.split() if isinstance(value, str) else value or []
+    arguments = dict(text.partition("=")[::2] for text in texts)
+    algorithm = arguments.pop("algo", None)
+    if algorithm is not None:
+        if algorithm in _ALGORITHMS:
+            given["network_type"] = _ALGORITHMS[algorithm]
+        else:
+            warnings.append(
+                f"algo={algorithm} is not supported (only {', '.join(NETWORK_TYPES)}); "
+                "a plain LoRA is trained."
+            )
+    if arguments.pop("dora_wd", "False") in ("True", "true", "1"):
+        given["network_type"] = "dora"
+    for ours, theirs in (("block_dims", "block_dims"), ("block_alphas", "block_alphas")):
+        if theirs in arguments:
+            given[ours] = _with_base(arguments.pop(theirs), given)
+    factors = [arguments.pop(f"{side}_lr_weight", "") for side in ("down", "mid", "up")]
+    if any(factors):
+        _block_rates(given, factors, warnings)
+    for name in ("conv_dim", "conv_alpha"):
+        if name in arguments:
+            given[name] = arguments.pop(name)
+    if "dropout" in arguments:
+        given["network_dropout"] = arguments.pop("dropout")
+    warnings.extend(
+        f"network_args {name}={text} is not supported and was left out."
+        for name, text in arguments.items()
+    )
+
+
+def _with_base(vector: str, given: Given) -> str:
+    """kohya's vectors name the UNet's blocks only (25 in SD1): put the text encoder in front."""
+    if len(vector.split(",")) + 1 in LAYOUTS:
+        return f"{given.get('network_dim', TrainingOptions.network_dim)},{vector}"
+    return vector
+
+
+def _block_rates(given: Given, sides: list[str], warnings: list[str]) -> None:
+    lengths = (12, 1, 12)
+    numbers: list[str] = ["1"]
+    for text, length in zip(sides, lengths, strict=True):
+        values = text.split(",") if text else ["1"] * length
+        if len(values) != length:
+            warnings.append(
+                f"network_args down/mid/up_lr_weight = {sides} is not supported in this form; "
+                "write 12, 1 and 12 numbers, or our block_lr_weight."
+            )
+            return
+        numbers += values
+    given["block_lr_weight"] = ",".join(numbers)
+
+
+def _only(setting: str) -> Translate:
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if value in (True, "true"):
+            given[setting] = 0
+
+    return translate
+
+
+def _text_encoder_lr(given: Given, value: Any, warnings: list[str]) -> None:
+    values = value if isinstance(value, list) else [value]
+    if len(set(map(str, values))) > 1:
+        warnings.append(f"text_encoder_lr = {value}: the first is used for all text encoders.")
+    given["text_encoder_lr"] = values[0] if values else None
+
+
+def _optimizer(name: str) -> Translate:
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if value:
+            given["optimizer_type"] = name
+
+    return translate
+
+
+def _save_model_as(given: Given, value: Any, warnings: list[str]) -> None:
+    if value not in ("safetensors", None, ""):
+        warnings.append(f"save_model_as = {value!r} is not supported; .safetensors is written.")
+
+
+def _save_precision(given: Given, value: Any, warnings: list[str]) -> None:
+    if value:
+        given["save_precision"] = value
+
+
+def _clip_skip(given: Given, value: Any, warnings: list[str]) -> None:
+    given["clip_skip"] = value or 1
+
+
+def _renamed(name: str) -> Translate:
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if value:
+            given[name] = value
+
+    return translate
+
+
+_TRANSLATIONS: dict[str, Translate] = {
+    "network_module": _network_module,
+    "network_args": _network_args,
+    "network_train_unet_only": _only("text_encoder_lr"),
+    "network_train_text_encoder_only": _only("unet_lr"),
+    "text_encoder_lr": _text_encoder_lr,
+    "use_8bit_adam": _optimizer("AdamW8bit"),
+    "use_lion_optimizer": _optimizer("Lion"),
+    "save_model_as": _save_model_as,
+    "save_precision": _save_precision,
+    "clip_skip": _clip_skip,
+    "caption_extention": _renamed("caption_extension"),  # kohya keeps its old misspelling
+    "alpha_mask": _renamed("masked_loss"),
+}

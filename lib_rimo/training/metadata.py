@@ -1,0 +1,117 @@
+"""The `ss_*` metadata that WebUIs and people read in a LoRA file, as kohya's trainer writes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib_rimo import __version__
+from lib_rimo.inference.generation import file_hash
+from lib_rimo.training.options import TrainingOptions
+
+BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+ARCHITECTURES = {
+    "sd1": "stable-diffusion-v1/lora",
+    "sd2": "stable-diffusion-v2-768-v/lora",
+    "sdxl": "stable-diffusion-xl-v1-base/lora",
+}
+
+
+@dataclass
+class Metadata:
+    """Collects what is known of a run; the base model is hashed meanwhile in a thread."""
+
+    options: TrainingOptions
+    family: str
+    prediction_type: str
+    data: dict[str, str]
+    num_processes: int = 1
+    started_at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        path = Path(self.options.pretrained_model_name_or_path)
+        executor = ThreadPoolExecutor(1)
+        self._model_hashes: Future[tuple[str, str]] = executor.submit(model_hashes, path)
+        executor.shutdown(wait=False)
+
+    def at(self, step: int, epoch: int, loss: float) -> dict[str, str]:
+        """The metadata of the LoRA as it is after this step."""
+        options = self.options
+        new_hash, legacy_hash = self._model_hashes.result()
+        is_v = self.prediction_type == "v_prediction"
+        values: dict[str, Any] = {
+            **self.data,
+            "ss_session_id": int(self.started_at * 1000) & 0xFFFFFFFF,
+            "ss_training_started_at": self.started_at,
+            "ss_training_finished_at": time.time(),
+            "ss_output_name": options.output_name,
+            "ss_base_model_version": BASE_VERSIONS[self.family] + ("_v" if is_v else ""),
+            "ss_v2": self.family == "sd2",
+            "ss_sd_model_name": Path(options.pretrained_model_name_or_path).name,
+            "ss_sd_model_hash": legacy_hash,
+            "ss_new_sd_model_hash": new_hash,
+            "ss_network_module": (
+                "networks.lora" if options.network_type == "lora" else "lycoris.kohya"
+            ),
+            "ss_network_dim": options.network_dim,
+            "ss_network_alpha": options.network_alpha,
+            "ss_network_dropout": options.network_dropout or None,
+            "ss_network_args": json.dumps(network_arguments(options)),
+            "ss_optimizer": " ".join([options.optimizer_type, *options.optimizer_args]),
+            "ss_learning_rate": options.learning_rate,
+            "ss_unet_lr": options.unet_learning_rate,
+            "ss_text_encoder_lr": options.text_encoder_learning_rate,
+            "ss_lr_scheduler": options.lr_scheduler,
+            "ss_lr_warmup_steps": options.lr_warmup_steps,
+            "ss_max_train_steps": options.max_train_steps,
+            "ss_max_grad_norm": options.max_grad_norm,
+            "ss_gradient_accumulation_steps": options.gradient_accumulation_steps,
+            "ss_gradient_checkpointing": options.gradient_checkpointing,
+            "ss_mixed_precision": options.mixed_precision,
+            "ss_seed": options.seed,
+            "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,
+            "ss_max_token_length": options.max_token_length,
+            "ss_noise_offset": options.noise_offset or None,
+            "ss_min_snr_gamma": options.min_snr_gamma,
+            "ss_zero_terminal_snr": options.zero_terminal_snr,
+            "ss_masked_loss": options.masked_loss,
+            "ss_cache_latents": True,
+            "ss_training_comment": options.training_comment or None,
+            "ss_steps": step,
+            "ss_epoch": epoch,
+            "ss_loss": round(loss, 6),
+            "ss_rimo_version": __version__,
+            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.architecture": ARCHITECTURES[self.family],
+            "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+            "modelspec.title": options.output_name,
+            "modelspec.resolution": options.resolution.replace(",", "x"),
+            "modelspec.prediction_type": "v" if is_v else "epsilon",
+        }
+        return {name: str(value) for name, value in values.items()}
+
+
+def network_arguments(options: TrainingOptions) -> dict[str, str]:
+    """What kohya's trainer passes to a network as `network_args`."""
+    arguments = {
+        "algo": None if options.network_type == "lora" else options.network_type,
+        "conv_dim": options.conv_dim,
+        "conv_alpha": options.conv_alpha,
+        "block_dims": options.block_dims or None,
+        "block_alphas": options.block_alphas or None,
+        "block_lr_weight": options.block_lr_weight or None,
+    }
+    return {name: str(value) for name, value in arguments.items() if value is not None}
+
+
+def model_hashes(path: Path) -> tuple[str, str]:
+    """A checkpoint's SHA-256 and the 8 digits by which the first WebUIs knew it."""
+    with path.open("rb") as file:
+        file.seek(0x100000)
+        legacy = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+    return file_hash(path), legacy

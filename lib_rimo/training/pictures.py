@@ -1,0 +1,147 @@
+"""Reading pictures: upright, in RGB, with the alpha apart - or left out with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageOps
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+SHORTEST_SIDE = 64
+"""Pixels. What is smaller holds less than one cell of the smallest bucket."""
+
+# Two pictures whose thumbnails differ nowhere by more than this (of 255) are one picture, saved
+# twice: JPEG's loss and resizing stay below it, another facial expression does not.
+_THUMBNAIL = (32, 32)
+_SAME_WITHIN = 6
+
+
+class UnusablePictureError(Exception):
+    """Why a picture is left out, in a few words that can follow its name."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture as it is meant to be seen."""
+
+    path: Path
+    rgb: Image.Image
+    """Mode RGB, upright (EXIF rotation applied), what is transparent laid over white."""
+    alpha: Image.Image | None
+    """Mode L, as large as `rgb`; none where the picture is opaque everywhere."""
+    digest: str
+    """SHA-256 of the file, in hex."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.rgb.size
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """List the picture files of one folder (not of its subfolders), 2.png before 10.png."""
+    files = (
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+    return sorted(files, key=lambda file: _natural(file.name))
+
+
+def read_picture(path: Path) -> Picture:
+    """Read one picture whole.
+
+    Raises UnusablePictureError for a file that is no picture, broken, animated, tiny or so large
+    that reading it could exhaust the memory.
+    """
+    try:
+        content = path.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                if getattr(image, "is_animated", False):
+                    raise UnusablePictureError("is animated")
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        reason = "has too many pixels to be read safely; make it smaller"
+        raise UnusablePictureError(reason) from None
+    except UnusablePictureError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file makes them raise.
+        raise UnusablePictureError(f"cannot be read ({_first_words(error)})") from error
+    if min(upright.size) < SHORTEST_SIDE:
+        size = "{}x{}".format(*upright.size)
+        raise UnusablePictureError(f"is tiny ({size}; {SHORTEST_SIDE} pixels are the least)")
+    rgb, alpha = _split_alpha(upright)
+    if all(low == high for low, high in rgb.getextrema()):  # type: ignore[misc]
+        raise UnusablePictureError("is empty: all of one colour")
+    return Picture(path, rgb, alpha, hashlib.sha256(content).hexdigest())
+
+
+def read_pictures(paths: Iterable[Path]) -> tuple[list[Picture], list[tuple[Path, str]]]:
+    """Read what can be used, once: the pictures, and what was left out with the reason."""
+    pictures: list[Picture] = []
+    thumbnails: list[Image.Image] = []
+    left_out: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            picture = read_picture(path)
+        except UnusablePictureError as reason:
+            left_out.append((path, str(reason)))
+            continue
+        thumbnail = picture.rgb.resize(_THUMBNAIL, Image.Resampling.BOX)
+        twin = next(
+            (
+                known.path
+                for known, its_thumbnail in zip(pictures, thumbnails, strict=True)
+                if _same_shape(known, picture) and _same(its_thumbnail, thumbnail)
+            ),
+            None,
+        )
+        if twin is not None:
+            left_out.append((path, f"is the same picture as {twin.name}"))
+            continue
+        pictures.append(picture)
+        thumbnails.append(thumbnail)
+    return pictures, left_out
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return RGB laid over white, and the alpha where anything is not opaque."""
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling.
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if not (image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info):
+        return image.convert("RGB"), None
+    rgba = image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return rgba.convert("RGB"), None
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB"), alpha
+
+
+def _same_shape(one: Picture, other: Picture) -> bool:
+    return abs(one.size[0] / one.size[1] - other.size[0] / other.size[1]) < 0.01
+
+
+def _same(one: Image.Image, other: Image.Image) -> bool:
+    bounds = ImageChops.difference(one, other).getextrema()
+    return max(high for _, high in bounds) <= _SAME_WITHIN  # type: ignore[misc]
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort digits as numbers, so that 10 follows 9."""
+    parts = re.findall(r"\d+|\D+", name.lower())
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _first_words(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:80]

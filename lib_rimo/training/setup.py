@@ -1,0 +1,140 @@
+"""What the loop needs before its first step: device, latents, the network and its rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from lib_rimo.errors import UserError
+from lib_rimo.inference.checkpoint import Checkpoint
+from lib_rimo.lora.blocks import expand_vector
+from lib_rimo.lora.files import read_lora
+from lib_rimo.lora.network import Network, Rank
+from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.events import Events
+from lib_rimo.training.objective import Objective
+from lib_rimo.training.options import TrainingOptions
+
+
+def make_accelerator(options: TrainingOptions) -> Accelerator:
+    """Accelerate's view of this process: its device, its precision, its place among others."""
+    precision = options.mixed_precision
+    cpu = options.device == "cpu"
+    if precision == "auto":
+        precision = "no"
+        if not cpu and torch.cuda.is_available():
+            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    if options.device not in ("auto", accelerator.device.type):
+        raise UserError(
+            f"device is {options.device} but this machine offers {accelerator.device.type}: "
+            "use device auto."
+        )
+    return accelerator
+
+
+def encode_pictures(
+    checkpoint: Checkpoint, data: TrainingSet, options: TrainingOptions, events: Events
+) -> None:
+    """Fill the training set's latents; every crop and flip is encoded once."""
+    vae = checkpoint.vae
+    if options.no_half_vae:
+        vae.to(torch.float32)
+
+    @torch.no_grad()
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+        return posterior.mean, posterior.std
+
+    def progress(done: int, total: int) -> None:
+        events.emit("encoding", done=done, total=total)
+
+    data.cache_latents(encode, vae_identity(vae), progress)
+    if not options.sample_every_n_steps:
+        vae.to("cpu")
+
+
+def vae_identity(vae: nn.Module) -> str:
+    """A short name of an autoencoder by its weights, for caches on disk."""
+    sums = [parameter.double().sum().item() for parameter in vae.parameters()]
+    return f"{sum(sums):.10e}-{len(sums)}"
+
+
+def make_network(checkpoint: Checkpoint, options: TrainingOptions) -> Network:
+    """Attach the network that the options describe to the checkpoint."""
+    dims = block_values(options.block_dims, "block_dims")
+    alphas = block_values(options.block_alphas, "block_alphas")
+
+    def rank_of(block: str) -> Rank:
+        dim = int(dims.get(block, options.network_dim if not dims else 0))
+        return Rank(
+            dim=dim,
+            alpha=alphas.get(block, options.network_alpha),
+            conv_dim=(options.conv_dim or 0) if dim else 0,
+            conv_alpha=options.conv_alpha or 1.0,
+        )
+
+    network = Network(
+        checkpoint.family,
+        checkpoint.unet if options.unet_learning_rate else None,
+        checkpoint.text_encoders if options.text_encoder_learning_rate else [],
+        rank_of,
+        network_type=options.network_type,
+        dropout=options.network_dropout,
+    )
+    if options.network_weights:
+        network.load_tensors(read_lora(options.network_weights).tensors)
+    return network
+
+
+def learning_rate_of(network: Network, options: TrainingOptions) -> Callable[[str], float]:
+    """The learning rate of a layer by its key: its model's, times its block's factor."""
+    factors = block_values(options.block_lr_weight, "block_lr_weight")
+
+    def rate(key: str) -> float:
+        block = network.block_of(key)
+        rates = options.text_encoder_learning_rate, options.unet_learning_rate
+        return rates[block != "BASE"] * factors.get(block, 0.0 if factors else 1.0)
+
+    return rate
+
+
+def block_values(text: str, option: str) -> dict[str, float]:
+    """Numbers by block from an option's vector; empty text gives none."""
+    if not text.strip():
+        return {}
+    try:
+        return expand_vector([float(part) for part in text.split(",")])
+    except ValueError:
+        raise UserError(f"{option} is {text!r}: write numbers with commas between.") from None
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
+    """Prepare the frozen models for a backward pass."""
+    checkpoint.unet.train()
+    for encoder in checkpoint.text_encoders:
+        encoder.train()
+    if options.gradient_checkpointing:
+        checkpoint.unet.enable_gradient_checkpointing()
+        if options.text_encoder_learning_rate:
+            for encoder in checkpoint.text_encoders:
+                encoder.gradient_checkpointing_enable()
+
+
+def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objective:
+    """The objective that the options ask for, else the one that the base model was made with."""
+    is_v = options.v_parameterization
+    if is_v is None:
+        is_v = checkpoint.prediction_type == "v_prediction"
+    return Objective(
+        "v_prediction" if is_v else "epsilon",
+        options.seed,
+        zero_terminal_snr=options.zero_terminal_snr or checkpoint.zero_terminal_snr,
+        min_snr_gamma=options.min_snr_gamma,
+        noise_offset=options.noise_offset,
+    )

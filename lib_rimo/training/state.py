@@ -1,0 +1,80 @@
+"""What a killed training needs to go on exactly: weights, optimizer, schedule, step.
+
+The data order and all noise come from the seed and the step, so they need no state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib_rimo.errors import UserError
+from lib_rimo.lora.files import written_beside
+from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.options import TrainingOptions
+
+# Options that may change between a run and its continuation: they decide where things are, how
+# much is saved and how fast it goes, not what is learned.
+FREE_OPTIONS = frozenset(
+    {
+        "output_dir",
+        "save_every_n_steps",
+        "save_every_n_epochs",
+        "save_state_every_n_steps",
+        "save_precision",
+        "sample_every_n_steps",
+        "sample_prompts",
+        "training_comment",
+        "gradient_checkpointing",
+        "cache_latents_to_disk",
+        "vae_batch_size",
+        "device",
+    }
+)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state, whole or not at all."""
+    with written_beside(path) as beside:
+        torch.save(state, beside)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Read a state; None where there is none; UserError for one that is damaged."""
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"The saved state {path} is damaged: start again without --resume."
+        ) from error
+    return state
+
+
+def identity(options: TrainingOptions, data: TrainingSet) -> dict[str, str]:
+    """What has to be the same for a run to go on: options as text, and the pictures' digest."""
+    named = {
+        name: repr(value)
+        for name, value in dataclasses.asdict(options).items()
+        if name not in FREE_OPTIONS
+    }
+    content = "\n".join(
+        f"{entry.digest} {entry.repeats} {entry.fit} {entry.caption}" for entry in data.entries
+    )
+    return {**named, "pictures": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def check_identity(saved: dict[str, str], current: dict[str, str]) -> None:
+    """Raise UserError, naming what differs, where a state is another run's."""
+    differing = [name for name in current if saved.get(name) != current[name]]
+    if differing:
+        raise UserError(
+            f"The run to resume had other {', '.join(differing)}: set them back, or start again "
+            "without --resume or under another output_name."
+        )

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
+
+from lib_rimo.training.objective import Objective, alphas_cumprod
+
+
+@pytest.fixture
+def schedule():
+    return DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type="v_prediction",
+    )
+
+
+def test_noise_and_velocity_are_those_of_the_field(schedule):
+    objective = Objective("v_prediction", seed=3)
+    latents = torch.randn(2, 4, 8, 8)
+    noised = objective.add_noise(latents, step=7, slots=[0, 1])
+    alpha = objective.alphas_cumprod[noised.timesteps].view(-1, 1, 1, 1)
+    noise = (noised.latents - alpha.sqrt() * latents) / (1 - alpha).sqrt()
+    expected = schedule.add_noise(latents, noise, noised.timesteps)
+    torch.testing.assert_close(noised.latents, expected, rtol=1e-4, atol=1e-5)
+    velocity = schedule.get_velocity(latents, noise, noised.timesteps)
+    torch.testing.assert_close(noised.target, velocity, rtol=1e-3, atol=1e-3)
+
+
+def test_zero_terminal_snr_is_diffusers_rescaling():
+    rescaled = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=True,
+    )
+    ours = alphas_cumprod(zero_terminal_snr=True)
+    assert ours[-1] == 0
+    torch.testing.assert_close(ours[:-1], rescaled.alphas_cumprod[:-1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_min_snr_weighs_by_the_smaller_of_snr_and_gamma(schedule, prediction_type):
+    weighed = Objective(prediction_type, seed=0, min_snr_gamma=5.0)
+    plain = Objective(prediction_type, seed=0)
+    latents = torch.randn(1, 4, 8, 8)
+    for step in range(5):
+        noised = plain.add_noise(latents, step, [0])
+        prediction = torch.zeros_like(latents)
+        ratio = weighed.loss(prediction, noised, torch.ones(1), None) / plain.loss(
+            prediction, noised, torch.ones(1), None
+        )
+        snr = compute_snr(schedule, noised.timesteps)
+        expected = snr.clamp(max=5) / (snr + (prediction_type == "v_prediction"))
+        assert ratio.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_masked_parts_do_not_count():
+    objective = Objective("epsilon", seed=0)
+    noised = objective.add_noise(torch.zeros(1, 4, 8, 8), 0, [0])
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    prediction = noised.target.clone()
+    prediction[..., 4:] += 100
+    assert objective.loss(prediction, noised, torch.ones(1), mask).item() == 0
+    assert objective.loss(prediction, noised, torch.ones(1), None).item() > 1000
+
+
+def test_the_draw_depends_on_seed_step_and_slot_only():
+    objective = Objective("epsilon", seed=5, noise_offset=0.1)
+    latents = torch.zeros(2, 4, 8, 8)
+    both = objective.add_noise(latents, 9, [0, 1])
+    second = Objective("epsilon", seed=5, noise_offset=0.1).add_noise(latents[1:], 9, [1])
+    assert torch.equal(both.target[1:], second.target)
+    assert torch.equal(both.timesteps[1:], second.timesteps)
+    for other in (
+        objective.add_noise(latents, 10, [0, 1]),
+        Objective("epsilon", seed=6, noise_offset=0.1).add_noise(latents, 9, [0, 1]),
+    ):
+        assert not torch.equal(both.target, other.target)

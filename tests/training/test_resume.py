@@ -1,0 +1,159 @@
+"""A killed training goes on to the very LoRA that an undisturbed one gives."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lib_rimo.environment import ROOT
+from lib_rimo.errors import UserError
+from lib_rimo.lora.files import read_lora
+from lib_rimo.training.events import CommandFolder, read_events
+from lib_rimo.training.job import job_folder, run_job
+from lib_rimo.training.job_file import write_job
+
+
+def assert_equal_loras(first, second):
+    ours, theirs = read_lora(first).tensors, read_lora(second).tensors
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.fixture
+def undisturbed(options, tmp_path):
+    other = dataclasses.replace(options, output_dir=str(tmp_path / "undisturbed"))
+    return run_job(other)
+
+
+def start(options, *arguments):
+    job = job_folder(options).with_suffix(".json")
+    write_job(job, options)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lib_rimo", "train", str(job), "--events", "json", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "RIMO_ENVIRONMENT": "current"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(process, step):
+    for line in process.stdout:
+        if '"kind": "progress"' in line and f'"step": {step},' in line:
+            return
+    pytest.fail(f"the training ended before step {step}")
+
+
+def test_kill_and_resume_is_bit_identical(options, undisturbed):
+    options.save_state_every_n_steps = 1
+    for step in (2, 4):
+        with start(options, *["--resume"] * (step > 2)) as process:
+            wait_for_step(process, step)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    with start(options, "--resume") as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0
+    assert '"kind": "resumed"' in output
+    path = job_folder(options).parent / f"{options.output_name}.safetensors"
+    assert_equal_loras(path, undisturbed)
+
+
+def test_kill_between_states_repeats_the_lost_steps(options, undisturbed):
+    options.save_state_every_n_steps = 3
+    with start(options) as process:
+        wait_for_step(process, 5)
+        process.kill()
+    resumed = []
+    path = run_job(options, [resumed.append], resume=True)
+    assert next(event for event in resumed if event["kind"] == "resumed")["step"] == 3
+    assert_equal_loras(path, undisturbed)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to end a process kindly")
+def test_termination_signal_saves_and_resumes(options, undisturbed):
+    with start(options) as process:
+        wait_for_step(process, 2)
+        process.terminate()
+        output, _ = process.communicate()
+    assert process.returncode == 0
+    assert '"kind": "stopped"' in output
+    saved = job_folder(options).parent / f"{options.output_name}.safetensors"
+    assert read_lora(saved).metadata["ss_steps"] in {"2", "3"}
+    assert_equal_loras(run_job(options, resume=True), undisturbed)
+
+
+def test_stop_command_leaves_a_usable_lora(options):
+    def stop_at_two(event):
+        if event["kind"] == "progress" and event["step"] == 2:
+            CommandFolder(job_folder(options) / "commands").give("stop")
+
+    assert run_job(options, [stop_at_two]) is None
+    kinds = [event["kind"] for event in read_events(job_folder(options) / "events.jsonl")]
+    assert kinds[-1] == "stopped"
+    lora = read_lora(job_folder(options).parent / "small.safetensors")
+    assert lora.metadata["ss_steps"] == "2"
+
+
+def test_resume_with_other_options_is_refused(options):
+    run_job(options)
+    options.network_alpha = 1.0
+    with pytest.raises(UserError, match="other network_alpha"):
+        run_job(options, resume=True)
+
+
+def test_schedule_free_state_survives(options, tmp_path):
+    options.optimizer_type = "ScheduleFreeAdamW"
+    whole = run_job(dataclasses.replace(options, output_dir=str(tmp_path / "whole")))
+
+    def stop_at_three(event):
+        if event["kind"] == "progress" and event["step"] == 3:
+            CommandFolder(job_folder(options) / "commands").give("stop")
+
+    run_job(options, [stop_at_three])
+    assert_equal_loras(run_job(options, resume=True), whole)
+
+
+def test_a_damaged_state_is_told_of(options):
+    folder = job_folder(options)
+    folder.mkdir()
+    (folder / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(UserError, match="is damaged: start again"):
+        run_job(options, resume=True)
+
+
+def test_a_full_disk_leaves_the_old_file_whole(options, monkeypatch):
+    path = run_job(options)
+    before = path.read_bytes()
+
+    def full(*_arguments, **_settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(UserError, match="disk is not full"):
+        run_job(options)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.glob("*.part")] == []
+
+
+def test_a_non_finite_loss_stops_and_keeps_the_last_file(options, monkeypatch):
+    from lib_rimo.training.objective import Objective
+
+    loss = Objective.loss
+    calls = []
+
+    def breaks_at_four(self, *arguments):
+        calls.append(1)
+        return loss(self, *arguments) * (float("nan") if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(Objective, "loss", breaks_at_four)
+    options.save_every_n_steps = 2
+    with pytest.raises(UserError, match="halve the learning rates"):
+        run_job(options)
+    kept = job_folder(options).parent / "small-step00000002.safetensors"
+    assert all(tensor.isfinite().all() for tensor in read_lora(kept).tensors.values())
