@@ -1,0 +1,273 @@
+"""The base model's autoencoder: a KL f8 autoencoder in SD's layout with narrow channels.
+
+Two parts, because the level of full resolution is three quarters of the work:
+
+1. Encoder and decoder without that level, on pictures of half the size. The level is then put in
+   so that it changes nothing: the encoder's averages 2x2 pixels, the decoder's repeats them. The
+   latents are centred and scaled, and the encoder is done.
+2. The decoder from the finished encoder's latents: at half the size first, then with all its
+   levels on whole pictures.
+
+Level 0 has 64 channels and not 32: the layout's normalisation has 32 groups, and a group of one
+channel loses how bright that channel is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.resnet import ResnetBlock2D
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib_rimo.demo.drawings import make_drawings
+from lib_rimo.demo.parallel import Worker
+from lib_rimo.demo.stage import Stage
+
+CHANNELS = (64, 64, 128, 128)
+SCALE_FACTOR = 0.18215
+KL_WEIGHT = 1e-4
+LEARNING_RATE = 8e-4
+HALF_BATCH, FULL_BATCH = 8, 2  # pictures a process
+DRAWINGS = 1500  # a process
+SEED = 11
+
+
+def make_autoencoder() -> AutoencoderKL:
+    """An untrained autoencoder whose level of full resolution changes nothing yet."""
+    model = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        latent_channels=4,
+        scaling_factor=SCALE_FACTOR,
+    )
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, ResnetBlock2D):  # starts as the identity: learns sooner
+                nn.init.zeros_(module.conv2.weight)
+                nn.init.zeros_(module.conv2.bias)
+        same = torch.eye(CHANNELS[0])
+        model.encoder.conv_in.weight *= _centre(model.encoder.conv_in.weight)
+        down = model.encoder.down_blocks[0].downsamplers[0].conv
+        nn.init.zeros_(down.weight)
+        nn.init.zeros_(down.bias)
+        down.weight[:, :, :2, :2] = same[:, :, None, None] / 4
+        up = model.decoder.up_blocks[2].upsamplers[0].conv
+        nn.init.zeros_(up.weight)
+        nn.init.zeros_(up.bias)
+        up.weight[:, :, 1, 1] = same
+    return model
+
+
+def _centre(kernel: Tensor) -> Tensor:
+    """1 at the middle of 3x3 kernels, 0 around it."""
+    mask = torch.zeros_like(kernel)
+    mask[:, :, 1, 1] = 1
+    return mask
+
+
+def encode_half(model: AutoencoderKL, pictures: Tensor) -> DiagonalGaussianDistribution:
+    """Encode pictures (N, 3, H / 2, W / 2) that are already averaged down to half the size.
+
+    The same as `model.encode` of the whole pictures, at a quarter of the work.
+    """
+    encoder = model.encoder
+    hidden = encoder.conv_in(pictures)
+    for block in encoder.down_blocks[1:]:
+        hidden = block(hidden)
+    hidden = encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(encoder.mid_block(hidden))))
+    return DiagonalGaussianDistribution(model.quant_conv(hidden))
+
+
+def decode_half(model: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Decode latents (N, 4, h, w) to pictures of half the size, (N, 3, 4h, 4w)."""
+    decoder = model.decoder
+    hidden = decoder.mid_block(decoder.conv_in(model.post_quant_conv(latents)))
+    for block in decoder.up_blocks[:2]:
+        hidden = block(hidden)
+    for resnet in decoder.up_blocks[2].resnets:
+        hidden = resnet(hidden, None)
+    output: Tensor = decoder.conv_out(decoder.conv_act(decoder.conv_norm_out(hidden)))
+    return output
+
+
+def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3) bytes -> (N, 3, H, W) in -1..1."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def as_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """(N, 3, H, W) in -1..1 -> (N, H, W, 3) bytes."""
+    levels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
+
+
+def halved(pixels: NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3) bytes -> (N, 3, H / 2, W / 2) in -1..1."""
+    return functional.avg_pool2d(as_tensor(pixels), 2)
+
+
+def recoloured(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A third of the pictures with red, green and blue exchanged.
+
+    The autoencoder has to hold colours that the world's words do not name.
+    """
+    pixels = pixels.copy()
+    for picture in pixels:
+        if rng.random() < 0.33:
+            picture[:] = picture[:, :, rng.permutation(3)]
+    return pixels
+
+
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Errors of the pictures, and of their gradients (outlines!) at two sizes.
+
+    The squared error, which grows with the distance, has the colours learned early.
+    """
+    loss = 4 * (output - target).square().mean() + 2 * (output - target).abs().mean()
+    for _ in range(2):
+        for axis in (-1, -2):
+            loss = loss + 0.5 * (output.diff(dim=axis) - target.diff(dim=axis)).abs().mean()
+        output, target = functional.avg_pool2d(output, 2), functional.avg_pool2d(target, 2)
+    return loss
+
+
+def half_loss(model: AutoencoderKL, pixels: NDArray[np.uint8]) -> Tensor:
+    """Stage 1: reconstruction at half the size and a weak pull of the latents to N(0, 1)."""
+    target = halved(pixels)
+    with torch.autocast("cpu", torch.bfloat16):
+        posterior = encode_half(model, target)
+        output = decode_half(model, posterior.sample())
+    kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).float().mean()
+    loss: Tensor = reconstruction_loss(output.float(), target) + KL_WEIGHT * kl
+    return loss
+
+
+def full_loss(model: AutoencoderKL, pixels: NDArray[np.uint8]) -> Tensor:
+    """Stage 2: the decoder's pictures from the finished encoder's latents."""
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            latents = encode_half(model, halved(pixels)).sample()
+        output = model.decode(latents).sample
+    return reconstruction_loss(output.float(), as_tensor(pixels))
+
+
+def load_autoencoder(stage: Stage) -> AutoencoderKL | None:
+    """The autoencoder that a stage has trained, or None while the stage is not done."""
+    done = stage.load("final")
+    if done is None:
+        return None
+    model = make_autoencoder()
+    model.load_state_dict(done["model"])
+    return model.eval()
+
+
+def train_encoder(worker: Worker, stage: Stage, steps: int) -> None:
+    """Train both halves for `steps` in all, or go on; then normalise the latents."""
+    torch.manual_seed(SEED)
+    model = make_autoencoder()
+    # The first kernel stays a single pixel's, so that it works alike on pixels and their averages.
+    model.encoder.conv_in.weight.register_hook(lambda gradient: gradient * _centre(gradient))
+    for parameter in _full_resolution(model):
+        parameter.requires_grad_(False)
+    _train(worker, stage, model, half_loss, HALF_BATCH, steps, finish=normalise_latents)
+
+
+def train_decoder(worker: Worker, stage: Stage, before: Stage, steps: int, *, whole: bool) -> None:
+    """Train the decoder alone, on pictures of half the size or whole ones.
+
+    Starts from what the stage `before` made.
+    """
+    model = load_autoencoder(before)
+    if model is None:
+        raise FileNotFoundError(f"no autoencoder in {before.folder}: run the stages before")
+    model.encoder.requires_grad_(False)
+    model.quant_conv.requires_grad_(False)
+    if whole:
+        _train(worker, stage, model, full_loss, FULL_BATCH, steps)
+    else:
+        for parameter in _full_resolution(model):
+            parameter.requires_grad_(False)
+        _train(worker, stage, model, half_loss, HALF_BATCH, steps)
+
+
+def _full_resolution(model: AutoencoderKL) -> Iterator[nn.Parameter]:
+    """The parameters of the level that works on whole pictures."""
+    yield from model.encoder.down_blocks[0].parameters()
+    yield from model.decoder.up_blocks[2].upsamplers.parameters()
+    yield from model.decoder.up_blocks[3].parameters()
+
+
+def _train(
+    worker: Worker,
+    stage: Stage,
+    model: AutoencoderKL,
+    loss_of: Callable[[AutoencoderKL, NDArray[np.uint8]], Tensor],
+    batch: int,
+    steps: int,
+    finish: Callable[[AutoencoderKL, NDArray[np.uint8]], None] | None = None,
+) -> None:
+    if load_autoencoder(stage):
+        return
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    start = 0
+    if state := stage.load():
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = state["step"]
+    worker.wait()
+    pictures = make_drawings(DRAWINGS, SEED + worker.rank).pixels
+    running: list[float] = []
+    for step in stage.steps(start, steps, visible=worker.leads):
+        seed = step * worker.count + worker.rank
+        rng = np.random.default_rng((SEED, seed))
+        torch.manual_seed(seed)
+        rate = LEARNING_RATE * min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        loss = loss_of(model, recoloured(pictures[rng.integers(len(pictures), size=batch)], rng))
+        torch.autograd.backward(loss)
+        worker.average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        running.append(loss.item())
+        if worker.leads and (step + 1) % 50 == 0:
+            stage.log(step=step + 1, loss=float(np.mean(running)))
+            running.clear()
+            stage.save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            )
+    if worker.leads:
+        if finish:
+            finish(model, pictures[:512])
+        stage.save({"model": model.state_dict()}, "final")
+    worker.wait()
+
+
+@torch.no_grad()
+def normalise_latents(model: AutoencoderKL, pictures: NDArray[np.uint8]) -> None:
+    """Fold each latent channel's mean and spread into the 1x1 convolutions on both sides.
+
+    Afterwards SCALE_FACTOR * latents have mean 0 and variance 1 over `pictures`, as the
+    samplers of every Stable Diffusion program expect.
+    """
+    parts = np.array_split(pictures, len(pictures) // 16)
+    latents = torch.cat([encode_half(model, halved(part)).mean for part in parts])
+    mean = latents.mean(dim=(0, 2, 3))  # (4,)
+    scale = latents.std(dim=(0, 2, 3)) * SCALE_FACTOR  # (4,)
+    into, out = model.quant_conv, model.post_quant_conv
+    out.bias += out.weight[:, :, 0, 0] @ mean
+    out.weight *= scale[None, :, None, None]
+    into.weight[:4] /= scale[:, None, None, None]
+    into.bias[:4] = (into.bias[:4] - mean) / scale
+    into.bias[4:] -= 2 * scale.log()

@@ -1,0 +1,64 @@
+"""What LoRAs are compared by: prompts whose clothes and places the training never showed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+
+from lib_rimo.demo.claims.plain import hits
+from lib_rimo.demo.measures import Mean, mean
+from lib_rimo.demo.prompts import PLACE_WORDS, POSES, UNSEEN_OUTFITS, scene
+from lib_rimo.demo.recipe import Recipe
+from lib_rimo.demo.studio import Shot, Studio
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one recipe does: a value for each of its trainings, which differ in their seed."""
+
+    accuracy: Sequence[float]  # share of outfits and places that are as asked
+    identity: Sequence[float]
+
+    @property
+    def mean_accuracy(self) -> Mean:
+        """Over the trainings."""
+        return mean(self.accuracy)
+
+    @property
+    def mean_identity(self) -> Mean:
+        """Over the trainings."""
+        return mean(self.identity)
+
+
+def shots(lora: Path | None, seeds: range) -> tuple[list[Shot], list[str], list[str]]:
+    """(shots, their outfits, their places): every outfit in every place, poses in turn."""
+    cells = list(product(UNSEEN_OUTFITS, PLACE_WORDS, seeds))
+    tag = {"tag": ""} if lora is None else {}
+    taken = [
+        Shot(scene(POSES[number % 3], place, outfit, **tag), seed, lora)
+        for number, (outfit, place, seed) in enumerate(cells)
+    ]
+    return taken, [cell[0] for cell in cells], [cell[1] for cell in cells]
+
+
+def judge_lora(studio: Studio, lora: Path | None, seeds: range, name: str) -> tuple[float, float]:
+    """(accuracy, identity) of one LoRA, None being the base model alone."""
+    taken, outfits, places = shots(lora, seeds)
+    seen = studio.see(taken, name)
+    right = [*hits(seen, "outfit", outfits), *hits(seen, "place", places)]
+    return fmean(right), fmean(one.identity for one in seen)
+
+
+def judge_recipes(
+    studio: Studio, recipes: dict[str, list[Recipe]], seeds: range
+) -> dict[str, Standing]:
+    """Train all recipes and judge their LoRAs, name by name."""
+    files = iter(studio.train([one for group in recipes.values() for one in group]))
+    standings = {}
+    for name, group in recipes.items():
+        judged = [judge_lora(studio, next(files), seeds, name) for _ in group]
+        standings[name] = Standing([a for a, _ in judged], [i for _, i in judged])
+    return standings

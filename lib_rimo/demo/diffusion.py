@@ -1,0 +1,238 @@
+"""Trains the base model's UNet and text encoder together, from scratch, on cached latents.
+
+Noise prediction with min-SNR weighting (Hang et al. 2023), an averaged copy of the weights, a
+learning rate that warms up, stays, and falls to zero over the last steps (so that training can go
+on from before the fall). The first phase learns from latents of half the size, four times as fast.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib_rimo.demo.autoencoder import as_pixels, decode_half
+from lib_rimo.demo.base_model import make_checkpoint, make_text_encoder, make_unet
+from lib_rimo.demo.drawings import PORTRAIT
+from lib_rimo.demo.latents import CHUNK, SQUARE_EVERY, Chunk, load_chunk, tokenize
+from lib_rimo.demo.parallel import Worker
+from lib_rimo.demo.sampling import as_sheet, draw_latents
+from lib_rimo.demo.stage import Stage
+from lib_rimo.demo.world import caption, sample_attributes
+from lib_rimo.inference.checkpoint import Checkpoint
+from lib_rimo.inference.sampling import NoiseSchedule
+
+LEARNING_RATE = 1e-3
+WARM_UP = 200
+AVERAGING = 0.999
+CAPTION_DROPOUT = 0.1
+SNR_GAMMA = 5.0
+SEED = 21
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: its latents' size, and how its pool of chunks grows."""
+
+    steps: int
+    batch: int  # a process
+    shrink: int  # latents are averaged down this many times
+    chunks: int  # in a process's pool from the start
+    chunk_every: int  # steps after which another chunk joins
+    decay: int = 0  # last steps, in which the learning rate falls to zero
+    learning_rate: float = LEARNING_RATE
+
+
+class Networks(nn.Module):
+    """UNet and text encoder, which train together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = make_unet()
+        self.text_encoder = make_text_encoder()
+
+    def forward(self, latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Noise (B, 4, h, w) in noisy latents, for captions' tokens (B, 77)."""
+        states = self.text_encoder(tokens).last_hidden_state
+        noise: Tensor = self.unet(latents, timesteps, encoder_hidden_states=states).sample
+        return noise
+
+
+class Pool:
+    """One process's cached chunks of one size; batches come from one shape at a time."""
+
+    def __init__(self, worker: Worker, stage: Stage, autoencoder: AutoencoderKL) -> None:
+        self.worker, self.stage, self.autoencoder = worker, stage, autoencoder
+        self.chunks: list[Chunk] = []
+
+    def grow(self, count: int) -> None:
+        """Make or load chunks until there are `count`."""
+        while len(self.chunks) < count:
+            # Interleaved so that each process has its own drawings and its share of squares.
+            turn, place = divmod(len(self.chunks), SQUARE_EVERY)
+            number = (turn * self.worker.count + self.worker.rank) * SQUARE_EVERY + place
+            self.chunks.append(load_chunk(self.stage, self.autoencoder, number))
+
+    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Latents (B, 4, h, w) drawn from their distributions, and tokens (B, 77)."""
+        picked = [self.chunks[rng.integers(len(self.chunks))]]
+        shape = picked[0].mean.shape
+        alike = [chunk for chunk in self.chunks if chunk.mean.shape == shape]
+        picked += [alike[rng.integers(len(alike))] for _ in range(count - 1)]
+        latents, tokens = [], []
+        for chunk in picked:
+            index = int(rng.integers(CHUNK))
+            mean, deviation = chunk.mean[index].float(), chunk.deviation[index].float()
+            latents.append(mean + deviation * torch.randn(mean.shape))
+            tokens.append(chunk.tokens[index, int(rng.integers(chunk.tokens.shape[1]))])
+        return torch.stack(latents), torch.stack(tokens).long()
+
+
+def learning_rate(phase: Phase, step: int, since_start: int) -> float:
+    """Warm-up, plateau, decay to zero (1 - sqrt, Hägele et al. 2024)."""
+    rate = phase.learning_rate * min(1.0, (since_start + 1) / WARM_UP)
+    left = phase.steps - step
+    if phase.decay and left <= phase.decay:
+        rate *= 1 - (1 - left / phase.decay) ** 0.5
+    return rate
+
+
+def diffusion_loss(
+    networks: Networks, schedule: NoiseSchedule, latents: Tensor, tokens: Tensor
+) -> Tensor:
+    """Noise prediction error, weighted so that nearly clean pictures do not dominate."""
+    noise = torch.randn_like(latents)
+    timesteps = torch.randint(1000, (len(latents),))
+    alphas = schedule.alphas_cumprod[timesteps][:, None, None, None]
+    noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
+    error = (networks(noisy, timesteps, tokens) - noise).square().mean(dim=(1, 2, 3))
+    snr = (alphas / (1 - alphas)).flatten()
+    loss: Tensor = (error * snr.clamp(max=SNR_GAMMA) / snr).mean()
+    return loss
+
+
+def train_diffusion(
+    worker: Worker, stage: Stage, latents: Stage, autoencoder: AutoencoderKL, phases: list[Phase]
+) -> None:
+    """Train through all phases, or go on where the state stands."""
+    torch.manual_seed(SEED)
+    networks = Networks()
+    averaged = copy.deepcopy(networks)
+    optimizer = torch.optim.AdamW(
+        networks.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    position = {"phase": 0, "step": 0, "total": 0}
+    if state := _last_state(stage, phases):
+        networks.load_state_dict(state["networks"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        position = state["position"]
+    empty = tokenize([""])[0].long()
+    schedule = NoiseSchedule()
+    for number, phase in enumerate(phases):
+        start = position["step"] if number == position["phase"] else 0
+        if number < position["phase"] or start >= phase.steps:
+            continue
+        pool = Pool(worker, latents, autoencoder)
+        pool.grow(phase.chunks + start // phase.chunk_every)
+        worker.wait()
+        losses: list[float] = []
+        for step in stage.steps(start, phase.steps, visible=worker.leads):
+            total = position["total"] + 1
+            rng = np.random.default_rng((SEED, total, worker.rank))
+            torch.manual_seed(total * worker.count + worker.rank)
+            pictures, tokens = pool.batch(rng, phase.batch)
+            pictures = functional.avg_pool2d(pictures, phase.shrink)
+            tokens[torch.rand(phase.batch) < CAPTION_DROPOUT] = empty
+            loss = diffusion_loss(networks, schedule, pictures, tokens)
+            descend(worker, networks, optimizer, loss, learning_rate(phase, step, total))
+            update_average(averaged, networks, min(AVERAGING, (total + 1) / (total + 10)))
+            losses.append(loss.item())
+            position = {"phase": number, "step": step + 1, "total": total}
+            if (step + 1) % phase.chunk_every == 0:
+                pool.grow(len(pool.chunks) + 1)
+            if worker.leads and total % 50 == 0:
+                stage.log(
+                    step=total, loss=float(np.mean(losses)), rate=optimizer.param_groups[0]["lr"]
+                )
+                losses.clear()
+            begins_decay = step + 1 == phase.steps - phase.decay
+            if worker.leads and (total % 50 == 0 or begins_decay or step + 1 == phase.steps):
+                state = {
+                    "networks": networks.state_dict(),
+                    "averaged": averaged.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "position": position,
+                    "planned": phase.steps,
+                }
+                stage.save(state)
+                if begins_decay:
+                    stage.save(state, "before-decay")
+            if worker.leads and total % 200 == 0:
+                preview(stage, averaged, autoencoder, phase.shrink, total)
+
+
+def descend(
+    worker: Worker, networks: Networks, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
+) -> None:
+    """One step of all processes down the mean of their losses."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.autograd.backward(loss)
+    worker.average_gradients(networks.parameters())
+    torch.nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def update_average(averaged: nn.Module, networks: nn.Module, keep: float) -> None:
+    """Move the averaged weights towards the present ones."""
+    with torch.no_grad():
+        for mean, present in zip(averaged.parameters(), networks.parameters(), strict=True):
+            mean.lerp_(present, 1 - keep)
+
+
+def _last_state(stage: Stage, phases: list[Phase]) -> dict[str, Any] | None:
+    """The state to go on from.
+
+    If the state lies in the decay of another plan, that is the one before that decay.
+    """
+    state = stage.load()
+    before = stage.load("before-decay")
+    if state and before:
+        planned = state.get("planned")
+        if planned == before.get("planned") != phases[state["position"]["phase"]].steps:
+            return before
+    return state
+
+
+def trained_checkpoint(stage: Stage, autoencoder: AutoencoderKL) -> Checkpoint:
+    """The model with averaged weights as it stands in the state file."""
+    state = stage.load()
+    if state is None:
+        raise FileNotFoundError(f"no state in {stage.folder}: train first")
+    networks = Networks()
+    networks.load_state_dict(state["averaged"])
+    return make_checkpoint(networks.unet, networks.text_encoder, autoencoder)
+
+
+def preview(
+    stage: Stage, networks: Networks, autoencoder: AutoencoderKL, shrink: int, total: int
+) -> None:
+    """Write a sheet of 16 pictures of fixed captions and seeds."""
+    rng = np.random.default_rng(SEED)
+    captions = [caption(sample_attributes(rng, flaws=0), rng) for _ in range(16)]
+    size = (PORTRAIT[0] // shrink, PORTRAIT[1] // shrink)
+    checkpoint = make_checkpoint(networks.unet, networks.text_encoder, autoencoder)
+    with torch.no_grad():
+        latents = draw_latents(checkpoint, captions, range(16), steps=12, size=size)
+        pictures = as_pixels(decode_half(autoencoder, latents))
+    Image.fromarray(as_sheet(pictures, 8)).save(stage.folder / f"preview-{total:06d}.png")
+    (stage.folder / "preview.txt").write_text("\n".join(captions))

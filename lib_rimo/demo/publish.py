@@ -1,0 +1,149 @@
+"""Writes the trained networks as the model that the project carries.
+
+`python -m lib_rimo.demo.publish FOLDER` copies that model into a WebUI's `models/Stable-diffusion`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from lib_rimo.demo.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
+from lib_rimo.demo.autoencoder import SCALE_FACTOR
+from lib_rimo.demo.base_model import CHANNELS, HEADS, TEXT_WIDTH
+from lib_rimo.inference import tokenizer
+from lib_rimo.inference.checkpoint import Checkpoint, ldm_tensors
+from lib_rimo.inference.sampling import BETA_END, BETA_START, TRAINING_STEPS
+from lib_rimo.inference.tokenizer import vocabulary
+
+FOLDER = Path(__file__).parent / "model"
+MODEL = FOLDER / "rimo-base.safetensors"
+CLIP_FOLDER = "clip"  # beside the model: the small text encoder's config.json
+
+
+def publish(checkpoint: Checkpoint, path: Path = MODEL) -> None:
+    """Write the model in half precision, its `.yaml` and its text encoder's configuration."""
+    path.parent.mkdir(exist_ok=True)
+    tensors = {
+        key: tensor.half().contiguous().clone() for key, tensor in ldm_tensors(checkpoint).items()
+    }
+    tensors |= schedule_tensors()
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(path)
+    path.with_suffix(".yaml").write_text(model_yaml(), encoding="utf-8")
+    write_text_config(checkpoint, path.parent / CLIP_FOLDER)
+
+
+def write_text_config(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the small text encoder's `config.json`."""
+    folder.mkdir(exist_ok=True)
+    config = checkpoint.text_encoders[0].config.to_dict()
+    kept = {
+        key: config[key] for key in sorted(config) if isinstance(config[key], (int, float, str))
+    }
+    kept |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
+    kept.pop("transformers_version", None)
+    (folder / "config.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def install_in_webui(folder: Path, model: Path = MODEL) -> None:
+    """Copy the model into a WebUI's folder of checkpoints, where the WebUI can load it.
+
+    The WebUI reads CLIP's sizes and tokens from a folder that the `.yaml` names by its full path.
+    """
+    clip = folder.resolve() / f"{model.stem}-clip"
+    clip.mkdir(exist_ok=True)
+    shutil.copyfile(model, folder / model.name)
+    shutil.copyfile(model.parent / CLIP_FOLDER / "config.json", clip / "config.json")
+    (clip / "vocab.json").write_text(json.dumps(vocabulary(), ensure_ascii=False), encoding="utf-8")
+    merges = (Path(tokenizer.__file__).parent / "merges.txt").read_text(encoding="utf-8")
+    (clip / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    text = model.with_suffix(".yaml").read_text(encoding="utf-8")
+    named = text.replace(f"version: {CLIP_FOLDER}\n", f"version: {json.dumps(str(clip))}\n")
+    (folder / f"{model.stem}.yaml").write_text(named, encoding="utf-8")
+
+
+def schedule_tensors() -> dict[str, torch.Tensor]:
+    """The noise schedule as SD's files carry it."""
+    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAINING_STEPS, dtype=torch.float64) ** 2
+    alphas = (1 - betas).cumprod(0)
+    return {"betas": betas.float(), "alphas_cumprod": alphas.float()}
+
+
+def model_yaml() -> str:
+    """The configuration that WebUIs read beside the model: v1-inference.yaml in narrow."""
+    multipliers = [channels // CHANNELS[0] for channels in CHANNELS]
+    levels = [channels // AUTOENCODER_CHANNELS[0] for channels in AUTOENCODER_CHANNELS]
+    return f"""model:
+  target: ldm.models.diffusion.ddpm.LatentDiffusion
+  params:
+    linear_start: {BETA_START}
+    linear_end: {BETA_END:.4f}
+    num_timesteps_cond: 1
+    log_every_t: 200
+    timesteps: {TRAINING_STEPS}
+    first_stage_key: "jpg"
+    cond_stage_key: "txt"
+    image_size: 64
+    channels: 4
+    cond_stage_trainable: false
+    conditioning_key: crossattn
+    monitor: val/loss_simple_ema
+    scale_factor: {SCALE_FACTOR}
+    use_ema: false
+    unet_config:
+      target: ldm.modules.diffusionmodules.openaimodel.UNetModel
+      params:
+        image_size: 32
+        in_channels: 4
+        out_channels: 4
+        model_channels: {CHANNELS[0]}
+        attention_resolutions: [4, 2, 1]
+        num_res_blocks: 2
+        channel_mult: {multipliers}
+        num_heads: {HEADS}
+        use_spatial_transformer: true
+        transformer_depth: 1
+        context_dim: {TEXT_WIDTH}
+        use_checkpoint: false
+        legacy: false
+    first_stage_config:
+      target: ldm.models.autoencoder.AutoencoderKL
+      params:
+        embed_dim: 4
+        monitor: val/rec_loss
+        ddconfig:
+          double_z: true
+          z_channels: 4
+          resolution: 256
+          in_channels: 3
+          out_ch: 3
+          ch: {AUTOENCODER_CHANNELS[0]}
+          ch_mult: {levels}
+          num_res_blocks: 1
+          attn_resolutions: []
+          dropout: 0.0
+        lossconfig:
+          target: torch.nn.Identity
+    cond_stage_config:
+      target: ldm.modules.encoders.modules.FrozenCLIPEmbedder
+      params:
+        version: {CLIP_FOLDER}
+"""
+
+
+def main() -> None:
+    """Read the command line and install the model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a WebUI's models/Stable-diffusion")
+    install_in_webui(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The two runs: `demo`, the recipe once with its author's plots, and `reproduce`, every claim."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from lib_rimo import __version__
+from lib_rimo.demo.claims.alpha import alpha
+from lib_rimo.demo.claims.blocks import block_by_block, blocks
+from lib_rimo.demo.claims.clothes import clothes
+from lib_rimo.demo.claims.learning_rate import learning_rate
+from lib_rimo.demo.claims.neighbours import neighbours
+from lib_rimo.demo.claims.plain import plain
+from lib_rimo.demo.claims.strength import strength
+from lib_rimo.demo.judge import WEIGHTS as JUDGE
+from lib_rimo.demo.judge import Judge
+from lib_rimo.demo.prompts import LORA
+from lib_rimo.demo.recipe import LEARNING_RATE_FACTOR, Recipe, train_command
+from lib_rimo.demo.report import Pictures, Report, Section, write_report
+from lib_rimo.demo.studio import Look, Seen, Studio, copy_whole
+from lib_rimo.demo.tasks import core_count
+from lib_rimo.errors import UserError
+from lib_rimo.inference.console import BASE_MODEL
+from lib_rimo.inference.generation import file_hash
+
+FIVE = Path(__file__).parent / "rimochan"
+
+
+class WorldJudge:
+    """The world's own judge, loaded when there is something to look at."""
+
+    def __init__(self, weights: Path = JUDGE) -> None:
+        self.weights = weights
+        self.name = file_hash(weights)[:8]
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return Judge.load(self.weights)
+
+    def look(self, images: Sequence[Image.Image]) -> list[Seen]:
+        """What each picture shows."""
+        return [
+            Seen(v.outfit, v.pose, v.place, identity=v.identity, detail=v.detail)
+            for v in self._judge(images)
+        ]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is drawn: seeds 1 to n of each picture, and trainings with seeds 1 to n."""
+
+    cell_seeds: int  # of each cell of the plain sample and the clothes
+    scene_seeds: int  # of the one scene of strengths and blocks
+    comparison_seeds: int = 0  # of each outfit in each place, for comparing LoRAs
+    trainings: int = 1
+
+
+DEMO = Scope(cell_seeds=1, scene_seeds=4)
+QUICK = Scope(cell_seeds=2, scene_seeds=8, comparison_seeds=1)
+WHOLE = Scope(cell_seeds=8, scene_seeds=32, comparison_seeds=2, trainings=3)
+
+
+def upto(count: int) -> range:
+    """Seeds 1 to `count`."""
+    return range(1, count + 1)
+
+
+def open_studio(folder: Path, *, processes: int | None = None) -> Studio:
+    """A studio for the embedded world; UserError where something of it is missing."""
+    parts = ((BASE_MODEL, "base model"), (JUDGE, "judge"), (FIVE, "folder of five pictures"))
+    for path, what in parts:
+        if not path.exists():
+            raise UserError(f"The {what} {path} is missing: get the whole project again.")
+    return Studio(folder, BASE_MODEL, FIVE, WorldJudge(), Look(), processes or core_count())
+
+
+def demo(studio: Studio, scope: Scope = DEMO, factor: float = LEARNING_RATE_FACTOR) -> Path:
+    """Train the recipe once, draw the author's four plots, and write the report; its path."""
+    recipe = Recipe("recipe-seed-1", factor=factor)
+    lora = train_recipe(studio, recipe)
+    sections = [
+        plain(studio, lora, upto(scope.cell_seeds)),
+        clothes(studio, lora, upto(scope.cell_seeds), judged=("maid",)),
+        strength(studio, lora, upto(scope.scene_seeds)),
+        blocks(studio, lora, upto(scope.scene_seeds)),
+    ]
+    return _write(studio, "Five pictures, one LoRA", recipe, sections)
+
+
+def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
+    """Measure every claim and write the report; its path.
+
+    The report is written anew after each claim, so there is one to read from the first on.
+    """
+    recipe = Recipe("recipe-seed-1")
+    lora = train_recipe(studio, recipe)
+    trainings, comparison = upto(scope.trainings), upto(scope.comparison_seeds)
+    measures: list[Callable[[], Section]] = [
+        lambda: plain(studio, lora, upto(scope.cell_seeds)),
+        lambda: clothes(studio, lora, upto(scope.cell_seeds)),
+        lambda: strength(studio, lora, upto(scope.scene_seeds)),
+        lambda: blocks(studio, lora, upto(scope.scene_seeds)),
+        lambda: block_by_block(studio, lora, upto(scope.scene_seeds)),
+        lambda: learning_rate(studio, upto(1), comparison),
+        lambda: alpha(studio, trainings, comparison),
+        lambda: neighbours(studio, trainings, comparison),
+    ]
+    sections: list[Section] = []
+    for measure in measures:
+        sections.append(measure())
+        path = _write(studio, "The recipe for few pictures, measured", recipe, sections)
+    return path
+
+
+def train_recipe(studio: Studio, recipe: Recipe) -> Path:
+    """The recipe's LoRA, also put beside the report."""
+    (trained,) = studio.train([recipe], "training the LoRA")
+    lora = studio.folder / f"{LORA}.safetensors"
+    if file_hash(lora) != file_hash(trained):
+        copy_whole(trained, lora)
+    return trained
+
+
+def _write(studio: Studio, title: str, recipe: Recipe, sections: Sequence[Section]) -> Path:
+    options = studio.options(recipe)
+    training = sorted((studio.training_pictures() / f"1_{LORA}").glob("*.png"))
+    pictures = Section(
+        key="pictures",
+        title="What it learned from",
+        claim="",
+        items=[
+            Pictures([sorted(FIVE.glob("*.png"))], "The five pictures of the character."),
+            Pictures(
+                [training[:10], training[10:]],
+                "The twenty made of them: whole, enlarged crops, mirrored.",
+                command=train_command(options),
+            ),
+        ],
+    )
+    report = Report(
+        title=title,
+        lead=_lead(studio, recipe),
+        facts=[
+            ("Base model", f"{studio.model.name}, {file_hash(studio.model)[:10]}"),
+            (
+                "Training",
+                f"{options.max_train_steps} steps of {options.train_batch_size}, "
+                f"{options.optimizer_type}, dim {options.network_dim}, alpha "
+                f"{options.network_alpha:g}, rates {options.unet_lr:g} and "
+                f"{options.text_encoder_lr:g}",
+            ),
+            (
+                "Drawing",
+                f"{studio.look.sampler}, {studio.look.steps} steps, CFG "
+                f"{studio.look.cfg_scale:g}, {studio.look.size[0]}x{studio.look.size[1]}",
+            ),
+            (
+                "Made with",
+                f"Rimo {__version__}, torch {torch.__version__}, Python "
+                f"{platform.python_version()}, {platform.machine()}",
+            ),
+        ],
+        files=[("The LoRA", studio.folder / f"{LORA}.safetensors")],
+        sections=[pictures, *sections],
+    )
+    path = studio.folder / "report.html"
+    write_report(report, path)
+    return path
+
+
+def _lead(studio: Studio, recipe: Recipe) -> list[str]:
+    lines = [
+        "A small diffusion model in Stable Diffusion's shape, trained on drawings of an invented "
+        "world, has never seen rimochan. From five pictures of her, all on plain backgrounds, a "
+        "LoRA is trained and tried: does it draw her, does it still do what prompts ask for, and "
+        "what can block weights mend?",
+        "A judge, a small classifier trained on the world's drawings, says what each picture "
+        "shows: outfit, pose, place, how much of rimochan is in it (identity, 0 to 1) and how "
+        "detailed the background is (0 to 1). Whether a claim holds is computed from these "
+        "numbers by the criteria under it, with 95 % ranges. It holds for this model and this "
+        "world; larger models may differ.",
+    ]
+    if recipe.factor != 1:
+        lines.append(
+            f"One thing differs from the recipe for Stable Diffusion: both learning rates are "
+            f"{recipe.factor:g} times as high. This model's layers are a fifth to a tenth as wide, "
+            "and the same change of each weight moves a narrow layer's output less."
+        )
+    return lines

@@ -1,0 +1,54 @@
+"""Stages of a long training: their state on disk, and a progress bar with the time left."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+
+class Stage:
+    """One stage's folder: its state (resumed from, written whole or not at all) and its log."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.folder = root / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, name: str = "state") -> dict[str, Any] | None:
+        """The last saved state, or None before the first."""
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=False)
+        return state
+
+    def save(self, state: dict[str, Any], name: str = "state") -> None:
+        """Write a state beside the old one, then rename it over that."""
+        path = self.folder / f"{name}.pt"
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def log(self, **values: float) -> None:
+        """Append a row to the stage's curve, `curve.csv`."""
+        path = self.folder / "curve.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(values.keys())
+            writer.writerow(f"{value:.6g}" for value in values.values())
+
+    def steps(self, start: int, end: int, *, visible: bool = True) -> Iterator[int]:
+        """Count steps from `start` to `end`, with a progress bar and the time left."""
+        return iter(
+            tqdm(
+                range(start, end), self.name, total=end, initial=start, mininterval=10, ncols=80,
+                disable=not visible,
+            )
+        )  # fmt: skip

@@ -1,0 +1,113 @@
+"""The world draws what its captions say, the same for the same seed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_rimo.demo.drawings import PORTRAIT, SQUARE, make_drawings
+from lib_rimo.demo.rimochan_pictures import FOLDER, PICTURES, TRIGGER
+from lib_rimo.demo.world import (
+    FRAMINGS,
+    OUTFITS,
+    PLACES,
+    POSES,
+    RIMOCHAN,
+    Attributes,
+    Likeness,
+    caption,
+    draw,
+    full_caption,
+    sample_attributes,
+)
+from lib_rimo.demo.world.canvas import below, ellipse, points
+
+
+def test_same_seed_same_drawing():
+    first, second = make_drawings(4, seed=3), make_drawings(4, seed=3)
+    assert np.array_equal(first.pixels, second.pixels)
+    assert first.captions == second.captions
+    assert not np.array_equal(first.pixels, make_drawings(4, seed=4).pixels)
+
+
+@pytest.mark.parametrize("outfit", OUTFITS)
+@pytest.mark.parametrize("pose", POSES)
+def test_everything_can_be_drawn(outfit: str, pose: str):
+    for index, place in enumerate(PLACES):
+        attributes = Attributes(outfit=outfit, pose=pose, place=place)
+        rng = np.random.default_rng(index)
+        size = (PORTRAIT, SQUARE)[index % 2]
+        drawing = draw(attributes, size, rng)
+        assert drawing.image.size == size
+        assert (drawing.detail == 0) == (place == "plain")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outfit": "maid"},
+        {"pose": "sitting"},
+        {"place": "beach"},
+        {"hair_colour": "green"},
+        {"hair_style": "twintails"},
+        {"eye_colour": "red"},
+        {"blush": True},
+        {"framing": "upper body"},
+        {"likeness": Likeness(tips=1.0)},
+    ],
+)
+def test_each_attribute_is_visible(change: dict[str, object]):
+    plain = np.asarray(draw(Attributes(), PORTRAIT, np.random.default_rng(0)).image, dtype=int)
+    changed = dataclasses.replace(Attributes(), **change)
+    other = np.asarray(draw(changed, PORTRAIT, np.random.default_rng(0)).image, dtype=int)
+    assert (np.abs(plain - other).max(axis=2) > 40).sum() > 60
+
+
+def test_captions_name_what_is_drawn():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        truth = sample_attributes(rng)
+        tags = full_caption(truth).split(", ")
+        assert f"{truth.hair_colour} hair" in tags
+        assert truth.hair_style in tags
+        assert (truth.pose in tags) == (truth.framing == "full body")
+        assert set(caption(truth, rng).split(", ")) & set(tags)
+
+
+def test_tags_of_other_attributes_never_slip_in():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        truth = sample_attributes(rng)
+        tags = set(caption(truth, rng).split(", "))
+        assert not tags & (set(POSES) - {truth.pose})
+        assert not tags & (set(FRAMINGS) - {truth.framing})
+        assert "kimono" not in tags or truth.outfit == "kimono"
+
+
+def test_nobody_in_the_world_is_rimochan():
+    rng = np.random.default_rng(2)
+    people = [sample_attributes(rng) for _ in range(500)]
+    assert all(person.likeness == Likeness() for person in people)
+    assert not any(TRIGGER in caption(person, rng) for person in people)
+
+
+def test_rimochans_five_pictures():
+    assert len(PICTURES) == 5
+    for number, attributes in enumerate(PICTURES, start=1):
+        assert attributes.likeness == RIMOCHAN.likeness
+        assert attributes.place == "plain"
+        with Image.open(FOLDER / f"{number}.png") as picture:
+            assert picture.size == (384, 576)
+        tags = (FOLDER / f"{number}.txt").read_text(encoding="utf-8").strip().split(", ")
+        assert tags[0] == TRIGGER
+        assert not any(tag.endswith((" hair", " eyes")) for tag in tags)
+
+
+def test_below_keeps_the_lower_half():
+    half = below(ellipse(0, 0, 10, 10), 0)
+    assert half[:, 1].min() >= 0
+    assert half[:, 1].max() > 9.9
+    assert below(points((0, 0), (1, 0), (0, 1)), 5).shape == (0, 2)
