@@ -1,0 +1,138 @@
+"""What a picture's LoRA tags ask for, read once for every host.
+
+A host's adapter hands over the tags as the host split them, applies what comes back, and shows the
+notes. Nothing here imports a host.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.hosts.multiplier import digest
+from lib_rimo.weights.block_weights import BlockWeights
+from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
+from lib_rimo.weights.tags import LoraTag, format_tag, parse_tag
+
+WEIGHTS_KEY = "Rimo weights"
+HIRES_WEIGHTS_KEY = "Rimo hires weights"
+NOTES_KEY = "Rimo notes"
+
+
+@dataclass(frozen=True)
+class ReadTag:
+    """A tag as the prompt has it, and what it means with its random values drawn."""
+
+    items: tuple[str, ...]
+    tag: LoraTag
+    hidden: bool = False  # whether the prompt alone does not show the values
+
+    @property
+    def text(self) -> str:
+        """The tag as the prompt has it."""
+        return f"<lora:{':'.join(self.items)}>"
+
+    def host_items(self) -> list[str]:
+        """The tag without block weights, as any host and extension reads it.
+
+        What the blocks are is in it as a name only: the host keeps the prompt's encodings as long
+        as the tags stay equal, and another extension must not apply the blocks once more.
+        """
+        tag = self.tag
+        items = [tag.name, f"te={tag.te!r}", f"unet={tag.unet!r}", *tag.other]
+        if tag.dyn is not None:
+            items.append(f"dyn={tag.dyn}")
+        if tag.blocks is not None:
+            items.append(f"rimo={digest(tag.blocks)}")
+        return items
+
+
+def read_tag(items: Sequence[str], presets: Presets, seed: int) -> ReadTag:
+    """Read what stands between a tag's colons. Raises UserError."""
+    tag = parse_tag("lora", items, presets)
+    if tag.blocks is None:
+        return ReadTag(tuple(items), tag)
+    hidden = tag.blocks.is_random or _names_preset(tag.blocks, presets)
+    drawn = replace(tag, blocks=tag.blocks.draw(seed, tag.name))
+    return ReadTag(tuple(items), drawn, hidden)
+
+
+def is_plain(tags: Iterable[Sequence[str]]) -> bool:
+    """Whether the host's own grammar covers all the tags."""
+    try:
+        return all(parse_tag("lora", items, DEFAULT_PRESETS).blocks is None for items in tags)
+    except UserError:
+        return False
+
+
+def left_out(items: Sequence[str], error: UserError) -> str:
+    """The note on a tag that cannot be read."""
+    return f"<lora:{':'.join(items)}> was left out: {error}"
+
+
+def not_found(read: ReadTag) -> str:
+    """The note on a tag whose file the host has not loaded."""
+    return f"{read.text} was left out: no such file was found, or it cannot be read."
+
+
+def _names_preset(blocks: BlockWeights, presets: Presets) -> bool:
+    return blocks.source in presets.blocks or blocks.rules_source in presets.elements
+
+
+def record(tags: Sequence[ReadTag]) -> str:
+    """The tags whose values the prompt does not show, with the numbers: for the infotext."""
+    hidden = {read.tag.name for read in tags if read.hidden}
+    return " | ".join(
+        format_tag(_with_numbers(read.tag))[1:-1] for read in tags if read.tag.name in hidden
+    )
+
+
+def _with_numbers(tag: LoraTag) -> LoraTag:
+    if tag.blocks is None:
+        return tag
+    return replace(tag, blocks=replace(tag.blocks, source="", rules_source=""))
+
+
+_TAG = re.compile(r"<(?:lora|lyco):([^:>]+)[^>]*>")
+
+
+def restore(prompt: str, recorded: str) -> str:
+    """Put recorded numbers back into a prompt's tags, LoRA by LoRA and in their order."""
+    waiting: dict[str, list[str]] = {}
+    for text in recorded.split(" | "):
+        waiting.setdefault(text.split(":")[1] if ":" in text else "", []).append(f"<{text}>")
+
+    def numbers_of(found: re.Match[str]) -> str:
+        texts = waiting.get(found[1])
+        return texts.pop(0) if texts else found[0]
+
+    return _TAG.sub(numbers_of, prompt)
+
+
+def write_infotext(p: Any, tags: Sequence[ReadTag], notes: Sequence[str], hires: bool) -> None:
+    """Show notes under the picture, and put them and the hidden numbers into its infotext.
+
+    Comments reach the page only; what is in `extra_generation_params` reaches an API client too.
+    """
+    parameters = p.extra_generation_params
+    if not hires:
+        for key in (WEIGHTS_KEY, HIRES_WEIGHTS_KEY, NOTES_KEY):
+            parameters.pop(key, None)  # of an earlier batch, or of another cell of a plot
+    for note in notes:
+        p.comment(note)
+    said = [note for note in notes if note not in parameters.get(NOTES_KEY, "")]
+    if said:
+        parameters[NOTES_KEY] = " ".join(filter(None, [parameters.get(NOTES_KEY), *said]))
+    numbers = record(tags)
+    if numbers and numbers != parameters.get(WEIGHTS_KEY):
+        parameters[HIRES_WEIGHTS_KEY if hires else WEIGHTS_KEY] = numbers
+
+
+def paste_infotext(_infotext: str, parameters: dict[str, Any]) -> None:
+    """Write an infotext's recorded numbers into the prompts that are about to be pasted."""
+    numbers = parameters.get(WEIGHTS_KEY)
+    hires_numbers = parameters.get(HIRES_WEIGHTS_KEY) or numbers
+    for key, recorded in (("Prompt", numbers), ("Hires prompt", hires_numbers)):
+        if recorded and parameters.get(key):
+            parameters[key] = restore(parameters[key], str(recorded))

@@ -1,0 +1,175 @@
+"""The trainer's libraries beside a WebUI's own, in a folder of the extension.
+
+A virtual environment on top of the WebUI's: what is installed there comes first, what the WebUI
+has and what is good enough is used from there, so that torch need not be there twice. Nothing of
+the WebUI's environment is changed. Only the standard library is used here, since this runs before
+the WebUI does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+import site
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from lib_rimo.environment import REQUIREMENTS, ROOT, python_of
+from lib_rimo.errors import UserError
+
+# What the trainer runs with though newer versions are what it is tested with. All other libraries
+# have to be as new as the ones in requirements/trainer.txt.
+GOOD_ENOUGH = {
+    "torch": (2, 4),
+    "numpy": (1, 26),
+    "pillow": (9, 5),
+    "safetensors": (0, 4, 2),
+    "tqdm": (4, 60),
+}
+
+
+# What the trainer has no use for, but what its libraries would import if they saw the WebUI's, of
+# whatever age that is.
+HIDDEN = (
+    *("flax", "onnxruntime", "peft", "tensorflow", "timm"),
+    *("torchaudio", "torchvision", "xformers"),
+)
+
+_TORCH = "torch==" + ".".join(map(str, GOOD_ENOUGH["torch"]))
+
+
+class TrainerEnvironment:
+    """The environment that trainings of this WebUI run in."""
+
+    def __init__(self) -> None:
+        # WebUIs that share the extension's folder get one each.
+        name = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
+        self.folder = ROOT / ".trainer" / name
+        self.python = python_of(self.folder)
+        self._stamp = self.folder / "rimo.stamp"
+        self._apart = self.folder / "rimo.apart"
+
+    def is_ready(self) -> bool:
+        """Whether everything is installed, for the WebUI's libraries as they are now."""
+        if not self.python.exists() or not self._stamp.exists():
+            return False
+        return self._stamp.read_text(encoding="utf-8") == self._fingerprint()
+
+    def is_apart(self) -> bool:
+        """Whether nothing of the WebUI's can be used: its torch is too old, or it was tried.
+
+        A torch of the trainer's own would not go together with the WebUI's torchvision.
+        """
+        return self._apart.exists() or not _is_met(_TORCH)
+
+    def missing(self) -> list[str]:
+        """The requirements to install."""
+        return [line for line in requirements() if self.is_apart() or not _is_met(line)]
+
+    def prepare(self) -> None:
+        """Install what is missing, unless that was done before; raises UserError.
+
+        The stamp is written last, so that an interrupted installation goes on at the next call.
+        """
+        if self.is_ready():
+            return
+        if not self.python.exists():
+            venv.create(self.folder, with_pip=True, clear=self.folder.exists())
+        self._see_host()
+        pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+        quick = ["--retries", "1", "--timeout", "15"]
+        done = _run([*pip, *quick, *self.missing()])
+        if done.returncode:
+            raise UserError(
+                "The trainer's libraries could not be installed: check the network connection "
+                "and the free disk space, then try again in the Train tab "
+                f"({_last_line(done.stderr)})"
+            )
+        self._check()
+        self._stamp.write_text(self._fingerprint(), encoding="utf-8")
+
+    def _check(self) -> None:
+        """See whether the trainer can be imported; raises UserError."""
+        done = _run([str(self.python), "-c", "import lib_rimo.training.job"])
+        if done.returncode == 0:
+            return
+        reason = _last_line(done.stderr)
+        if self.is_apart():
+            raise UserError(f"The trainer's libraries are installed but do not work ({reason})")
+        self._apart.touch()
+        raise UserError(
+            f"The WebUI's own libraries do not go together with the trainer's ({reason}): the "
+            "Train tab offers to install all of them for the trainer alone (about 3 GB)."
+        )
+
+    def _see_host(self) -> None:
+        """Let the WebUI's libraries be found after the environment's own, where they are used."""
+        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        done = _run([str(self.python), "-c", where])
+        path = Path(done.stdout.strip()) / "webui.pth"
+        if self.is_apart():
+            path.unlink(missing_ok=True)
+        else:
+            hide = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))"
+            path.write_text("\n".join([*site.getsitepackages(), hide, ""]), encoding="utf-8")
+
+    def _fingerprint(self) -> str:
+        """Names what was installed and on top of what: a WebUI's update changes it."""
+        lines = [sys.prefix, sys.version, *requirements(), "installed:", *self.missing()]
+        return "\n".join(lines)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason was given"])[-1]
+
+
+def requirements() -> list[str]:
+    """The pins of requirements/trainer.txt, without those for other machines."""
+    text = (REQUIREMENTS / "trainer.txt").read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+def _is_met(requirement: str) -> bool:
+    """Whether a pinned requirement is met, closely enough, by what runs here."""
+    name, _, pin = requirement.partition(";")[0].partition("==")
+    if ";" in requirement and not _applies(requirement.partition(";")[2]):
+        return True
+    try:
+        present = _numbers(importlib.metadata.version(name.strip()))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return present >= GOOD_ENOUGH.get(name.strip(), _numbers(pin))
+
+
+def _applies(marker: str) -> bool:
+    """Whether a requirement's condition holds; only those that our files use are understood."""
+    import platform
+
+    facts = {
+        "sys_platform": sys.platform,
+        "platform_machine": platform.machine(),
+        "python_version": ".".join(map(str, sys.version_info[:2])),
+    }
+    for condition in marker.split(" and "):
+        match = re.fullmatch(r"\s*(\w+)\s*(==|<)\s*[\"']([^\"']+)[\"']\s*", condition)
+        if match is None:
+            return True
+        fact, sign, value = facts[match[1]], match[2], match[3]
+        if sign == "==" and fact != value:
+            return False
+        if sign == "<" and not _numbers(fact) < _numbers(value):
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(?:\.\d+)*", version.strip())
+    return tuple(map(int, match[0].split("."))) if match else ()

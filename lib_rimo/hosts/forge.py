@@ -1,0 +1,211 @@
+"""Forge: block weights in the lists of patches that it merges into a model's weights.
+
+Forge's Lora extension puts a LoRA's patches into its models under an identity that holds the
+strength, each with a strength of its own, and merges all of them anew whenever the identities read
+differently. Rimo gives it strengths that know their blocks, so that identities differ when the
+blocks do, sets the strengths of the single patches, and keeps weights whose patches did not change
+out of the merging.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from lib_rimo.hosts.activation import ReadTag
+from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
+from lib_rimo.hosts.patches import Patches, patch_forge
+from lib_rimo.hosts.webui import WebUI
+
+# (file, strength, the model's own strength, whether it stays unmerged) -> weight's key -> patches;
+# a patch is [strength, tensors, the model's own strength, offset, function]
+LoraPatches = dict[tuple[str, float, float, bool], dict[str, list[list[Any]]]]
+
+# What is merged into one weight, in order: (file, strength, the model's own strength, offset)
+Merged = tuple[tuple[Any, ...], ...]
+
+
+class Forge(WebUI):
+    """The adapter for Forge."""
+
+    name = "forge"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lora = importlib.import_module("backend.patcher.lora")
+        self.processing: Any = importlib.import_module("modules.processing")
+        self._loading: Sequence[ReadTag] = ()
+        self._timed: list[ReadTag] = []  # LoRAs that act on some steps only
+        self._readable: dict[Path, float] = {}  # files that could be opened, and their times
+        # model's loader -> what it has merged into each weight, and whether blocks were in play
+        self._merged: WeakKeyDictionary[Any, tuple[dict[str, Merged], bool]] = WeakKeyDictionary()
+
+    def patch(self) -> Patches:
+        """Put Rimo's functions in place of the host's."""
+        return patch_forge(self)
+
+    def can_load(self, name: str) -> bool:
+        """Whether the file is there and can be read: if not, Forge would drop all LoRAs."""
+        if self.on_disk(name) is None:
+            self.networks.update_available_networks_by_names([name])
+        path = self.lora_path(name)
+        if path is None or not path.is_file():
+            return False
+        time = path.stat().st_mtime
+        if path.suffix == ".safetensors" and self._readable.get(path) != time:
+            try:
+                _open(path)
+            except Exception:  # whatever is wrong with the file, it costs this tag only
+                return False
+            self._readable[path] = time
+        return True
+
+    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
+        """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
+        self._loading = tags
+        try:
+            original()
+        finally:
+            self._loading = ()
+        self._timed = []
+        notes: list[str] = []
+        for read in tags:
+            if read.tag.blocks is None:
+                continue
+            if read.tag.blocks.has_steps:
+                self._timed.append(read)
+            present = self.blocks_of(list(self._weights_of(read.tag.name)))
+            notes += read.tag.blocks.problems_on(present, self.family, read.tag.name)
+        return notes
+
+    def load_networks(
+        self,
+        original: Callable[..., Any],
+        names: Sequence[str],
+        te_multipliers: Sequence[float],
+        unet_multipliers: Sequence[float],
+        dyn_dims: Sequence[int | None],
+    ) -> None:
+        """Load LoRAs; the host's function that a prompt's tags end in."""
+        te, unet = list(te_multipliers), list(unet_multipliers)
+        for index, read in enumerate(self._loading):
+            if read.tag.blocks is not None:
+                te[index], unet[index] = self.multipliers(read)
+        original(names, te, unet, dyn_dims)
+        for patcher in self._patchers():
+            _set_strengths(patcher.lora_patches)
+
+    def _patchers(self) -> Iterator[Any]:
+        """The models that LoRAs have been put into: U-Net and text encoder."""
+        objects = getattr(self.shared.sd_model, "forge_objects_after_applying_lora", None)
+        if objects is not None:
+            yield objects.unet
+            if objects.clip is not None:
+                yield objects.clip.patcher
+
+    def _weights_of(self, name: str) -> Iterator[str]:
+        """The keys of the weights that a loaded LoRA changes."""
+        filename = self.on_disk(name).filename
+        for patcher in self._patchers():
+            for (file, *_), patches in patcher.lora_patches.items():
+                if file == filename:
+                    yield from patches
+
+    def before_step(self, steps_done: int) -> None:
+        """Let LoRAs begin or end to act where a tag says so."""
+        if not self._timed:
+            return
+        strengths = {
+            self.on_disk(read.tag.name).filename: self.multiplier_at_step(read, steps_done)
+            for read in self._timed
+        }
+        unet = self.shared.sd_model.forge_objects_after_applying_lora.unet
+        unet.lora_loader.refresh(
+            lora_patches=_with_strengths(unet.lora_patches, strengths),
+            offload_device=unet.offload_device,
+        )
+
+    def refresh(
+        self, original: Callable[..., Any], loader: Any, lora_patches: LoraPatches, **options: Any
+    ) -> None:
+        """Merge patches into a model's weights; the host's function, which merges all of them."""
+        if str(list(lora_patches)) == loader.loaded_hash:
+            original(loader, lora_patches, **options)
+            return
+        wanted, has_blocks = _merged_by(lora_patches), _has_blocks(lora_patches)
+        merged, had_blocks = self._merged.pop(loader, ({}, False))
+        spared = {
+            key: loader.backup.pop(key)
+            for key in list(loader.backup)
+            # all else stays the host's affair
+            if (has_blocks or had_blocks) and key in merged and merged[key] == wanted.get(key)
+        }
+        changed = {
+            identity: {key: entries for key, entries in patches.items() if key not in spared}
+            for identity, patches in lora_patches.items()
+        }
+        try:
+            original(loader, changed, **options)
+        finally:
+            loader.backup.update(spared)
+        self._merged[loader] = wanted, has_blocks
+
+    def forget(self, name: str) -> None:
+        """Drop what the host remembers of a LoRA whose file has been replaced."""
+        self.networks.load_lora_state_dict.cache_clear()
+        self.networks.list_available_networks()  # reads metadata and hash anew
+        self.shared.sd_model.current_lora_hash = ""
+        for patcher in self._patchers():
+            patcher.lora_loader.loaded_hash = ""
+            self._merged.pop(patcher.lora_loader, None)
+        self.processing.need_global_unload = True
+
+
+def _open(path: Path) -> None:
+    """Open a file as Forge doesn't: what fails there is renamed to `.corrupted`."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        file.keys()
+
+
+def _has_blocks(patches: LoraPatches) -> bool:
+    return any(isinstance(strength, BlockMultiplier) for _, strength, _, _ in patches)
+
+
+def _set_strengths(lora_patches: LoraPatches) -> None:
+    """Set the strength of each patch from the one in its LoRA's identity."""
+    for (_, strength, _, _), patches in lora_patches.items():
+        if isinstance(strength, BlockMultiplier):
+            for key, entries in patches.items():
+                for entry in entries:
+                    entry[0] = strength.at(key)
+
+
+def _with_strengths(lora_patches: LoraPatches, strengths: dict[str, float]) -> LoraPatches:
+    """The same patches with other strengths for some files."""
+    changed: LoraPatches = {}
+    for (file, strength, model, online), patches in lora_patches.items():
+        now = strengths.get(file, strength)
+        changed[file, now, model, online] = (
+            patches
+            if file not in strengths
+            else {
+                key: [[strength_at(now, key), *entry[1:]] for entry in entries]
+                for key, entries in patches.items()
+            }
+        )
+    return changed
+
+
+def _merged_by(lora_patches: LoraPatches) -> dict[str, Merged]:
+    """What will be merged into each weight; nothing where some patches stay unmerged."""
+    merged: dict[str, Merged] = {}
+    for (file, _, _, online), patches in lora_patches.items():
+        if online:
+            return {}
+        for key, entries in patches.items():
+            parts = tuple((file, entry[0], entry[2], entry[3]) for entry in entries)
+            merged[key] = merged.get(key, ()) + parts
+    return merged

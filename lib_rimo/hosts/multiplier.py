@@ -1,0 +1,78 @@
+"""A LoRA's strength that is a plain number to the host and knows its blocks."""
+
+import hashlib
+from functools import cache, lru_cache
+
+from lib_rimo.lora.blocks import block_of_key, element_of_key
+from lib_rimo.weights.block_weights import BlockWeights
+
+_ALL_ONES = BlockWeights()
+
+
+class BlockMultiplier(float):
+    """A strength that also answers "for this layer?".
+
+    Hosts keep strengths in tuples and strings by which they tell whether a picture's LoRAs are the
+    ones already merged, so equality, hash and `repr` take the blocks in.
+    """
+
+    blocks: BlockWeights
+    family: str
+
+    def __new__(cls, strength: float, blocks: BlockWeights, family: str) -> "BlockMultiplier":
+        """`family` is the checkpoint's, "sd1", "sd2" or "sdxl"."""
+        multiplier = super().__new__(cls, strength)
+        multiplier.blocks = blocks
+        multiplier.family = family
+        return multiplier
+
+    def at(self, layer: str) -> float:
+        """The strength at a layer, given by its name in the host or its key in a file."""
+        return float(self) * _factor(self.blocks, self.family, layer)
+
+    def _identity(self) -> tuple[float, BlockWeights, str]:
+        return float(self), self.blocks, self.family
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BlockMultiplier) and self._identity() == other._identity()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        return f"{float(self)!r}*{digest(self.blocks)}"
+
+    def __reduce__(self) -> tuple[type, tuple[float, BlockWeights, str]]:
+        return BlockMultiplier, self._identity()
+
+
+def multiplier_of(strength: float, blocks: BlockWeights | None, family: str) -> float:
+    """A strength for the host: a plain number where the blocks change nothing."""
+    if blocks is None or blocks == _ALL_ONES:
+        return strength
+    return BlockMultiplier(strength, blocks, family)
+
+
+def strength_at(multiplier: float, layer: str) -> float:
+    """The strength of any multiplier, a host's plain one or Rimo's, at a layer."""
+    return multiplier.at(layer) if isinstance(multiplier, BlockMultiplier) else multiplier
+
+
+@cache
+def digest(blocks: BlockWeights) -> str:
+    """A short name for block weights, the same for equal ones."""
+    return hashlib.sha256(str(blocks).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1 << 13)
+def place_of(layer: str, family: str) -> tuple[str | None, str]:
+    """(block, element) of a layer, as `lib_rimo.lora.blocks` has them; remembered."""
+    return block_of_key(layer, family), element_of_key(layer)
+
+
+@lru_cache(maxsize=1 << 15)
+def _factor(blocks: BlockWeights, family: str, layer: str) -> float:
+    return blocks.of(*place_of(layer, family))

@@ -1,0 +1,115 @@
+"""No WebUI at all: a folder of our own, and the models that lie in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_rimo.hosts.training import BaseModel, Interrogate, Plot
+from lib_rimo.weights.presets import Presets, load_presets, save_preset
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lib_rimo.inference.generation import Generator
+
+EMBEDDED = Path(__file__).parents[1] / "demo" / "model" / "rimo-base.safetensors"
+
+
+class Standalone:
+    """The host of `python -m lib_rimo ui`."""
+
+    name = "standalone"
+    python = Path(sys.executable)
+
+    def __init__(self, home: Path, models: Sequence[Path] = (), *, is_shared: bool = False) -> None:
+        self.home = home
+        self.lora_folder = home / "loras"
+        self.models = [home / "models", *models]
+        self.is_shared = is_shared
+        self._generator: tuple[tuple[Path, int], Generator] | None = None
+        self._said: list[str] = []
+
+    def is_ready(self) -> bool:
+        """This runs in the trainer's environment."""
+        return True
+
+    def prepare(self) -> None:
+        """There is nothing to install."""
+
+    def base_models(self) -> list[BaseModel]:
+        """The embedded model and those in the folders of models."""
+        files = [EMBEDDED] if EMBEDDED.exists() else []
+        for place in self.models:
+            files += sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
+        return [BaseModel(file.stem, file) for file in files]
+
+    def open_folders(self) -> list[Path] | None:
+        """All folders, unless others can reach the page."""
+        return [EMBEDDED.parent, *self.models] if self.is_shared else None
+
+    def interrogators(self) -> dict[str, Interrogate]:
+        """None."""
+        return {}
+
+    def refresh(self, name: str) -> None:
+        """Nothing is remembered."""
+
+    def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
+        """Draw a plot with our own sampling."""
+        from lib_rimo.inference.grid import draw_grid
+        from lib_rimo.inference.infotext import Settings
+
+        pictures = []
+        width, height = plot.size
+        for prompt in plot.prompts:
+            settings = Settings(prompt=prompt, width=width, height=height)
+            pictures.append(next(self.generator(plot.model).draw(settings)).image)
+            drawn()
+        return draw_grid(pictures, plot.columns, plot.rows)
+
+    def generator(self, model: Path) -> Generator:
+        """What draws with a model; the last one stays loaded."""
+        from lib_rimo.inference.apply import LoraFolder
+        from lib_rimo.inference.checkpoint import load_checkpoint
+        from lib_rimo.inference.console import choose_device
+        from lib_rimo.inference.generation import Generator
+
+        version = (model, model.stat().st_mtime_ns)
+        if self._generator is None or self._generator[0] != version:
+            self._generator = None  # frees the one before
+            device, dtype = choose_device(None, None)
+            self._said.clear()
+            checkpoint = load_checkpoint(model, device=device, dtype=dtype)
+            loras = LoraFolder(self.lora_folder)
+            made = Generator(checkpoint, loras, presets=self.presets(), say=self._said.append)
+            self._generator = (version, made)
+        return self._generator[1]
+
+    def take_notes(self) -> list[str]:
+        """What the generator said of tags since the last call."""
+        notes, self._said[:] = list(self._said), []
+        return notes
+
+    def loras(self) -> list[str]:
+        """The names of the LoRAs that there are."""
+        return sorted(path.stem for path in self.lora_folder.glob("*.safetensors"))
+
+    def presets(self) -> Presets:
+        """All named block weights."""
+        return load_presets([self.home])
+
+    def save_preset(self, name: str, values: str) -> None:
+        """Keep block weights under a name; raises UserError."""
+        save_preset(self.home, name, values)
+
+    def lora_path(self, name: str) -> Path | None:
+        """The file that a tag of this name loads."""
+        path = self.lora_folder / f"{name}.safetensors"
+        return path if path.is_file() and path.parent == self.lora_folder else None
+
+    def panel_notes(self) -> Sequence[str]:
+        """Nothing to tell."""
+        return ()

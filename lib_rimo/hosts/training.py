@@ -1,0 +1,91 @@
+"""What the trainer needs of a host, and which folders it may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lib_rimo.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Interrogate = Callable[[Path], str]
+"""Proposes a caption for a picture."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A checkpoint that can be trained on."""
+
+    title: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Pictures in labelled columns and rows; the columns change fastest."""
+
+    prompts: Sequence[str]
+    columns: Sequence[str]
+    rows: Sequence[str]
+    size: tuple[int, int]
+    """Width and height of each picture."""
+    model: Path
+    """What the LoRA was trained on; a WebUI draws with the checkpoint that is loaded."""
+
+
+class TrainingHost(Protocol):
+    """A place that the Train tab stands in."""
+
+    name: str
+    home: Path
+    """Where pictures, jobs and recipes are kept."""
+    lora_folder: Path
+    """Where LoRAs are used from."""
+    python: Path
+    """The interpreter that trainings run with."""
+
+    def is_ready(self) -> bool:
+        """Whether the trainer's libraries are installed."""
+
+    def prepare(self) -> None:
+        """Install them; raises UserError."""
+
+    def base_models(self) -> Sequence[BaseModel]:
+        """The checkpoints that there are, the loaded one first."""
+
+    def open_folders(self) -> Sequence[Path] | None:
+        """The folders that visitors of the page may read and write; None for all.
+
+        None only where nobody but the machine's own user can reach the page.
+        """
+
+    def interrogators(self) -> dict[str, Interrogate]:
+        """What can propose captions, by name."""
+
+    def refresh(self, name: str) -> None:
+        """A LoRA is new or has been replaced."""
+
+    def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
+        """Draw a plot, telling of each picture that is done. Raises UserError."""
+
+
+def check_folder(path: Path, host: TrainingHost) -> Path:
+    """The real path of a file or folder; raises UserError where the host does not allow it.
+
+    Links are followed first: where something really lies decides.
+    """
+    real = path.expanduser().resolve()
+    allowed = host.open_folders()
+    if allowed is None:
+        return real
+    for folder in [host.home, host.lora_folder, *allowed]:
+        if real.is_relative_to(folder.resolve()):
+            return real
+    raise UserError(
+        f"{path} is outside of the folders that may be used while others can reach this WebUI: "
+        "drop the pictures in, or start the WebUI without --listen and --share."
+    )

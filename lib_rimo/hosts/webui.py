@@ -1,0 +1,255 @@
+"""What AUTOMATIC1111's WebUI and Forge have in common: tags, presets, files, the infotext."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.hosts import lbw
+from lib_rimo.hosts.activation import (
+    ReadTag,
+    is_plain,
+    left_out,
+    not_found,
+    paste_infotext,
+    read_tag,
+    write_infotext,
+)
+from lib_rimo.hosts.multiplier import multiplier_of, place_of
+from lib_rimo.hosts.patches import Patches
+from lib_rimo.hosts.xyz import add_axes, write_prompts
+from lib_rimo.weights.presets import (
+    DEFAULT_PRESETS,
+    Presets,
+    lbw_folders,
+    load_presets,
+    save_preset,
+)
+from lib_rimo.weights.tags import LoraTag
+
+
+class WebUI:
+    """An adapter's common part; one is made each time the host loads its scripts."""
+
+    name: str
+
+    def __init__(self) -> None:
+        # The Lora extension's modules are top-level ones; it is loaded before any other.
+        self.networks = importlib.import_module("networks")
+        self.extra_networks_lora = importlib.import_module("extra_networks_lora")
+        self.extra_networks = importlib.import_module("modules.extra_networks")
+        self.paths = importlib.import_module("modules.paths_internal")
+        self.script_callbacks = importlib.import_module("modules.script_callbacks")
+        self.scripts = importlib.import_module("modules.scripts")
+        self.shared = importlib.import_module("modules.shared")
+        self._patches = Patches()
+        self._file_times: dict[str, float] = {}
+
+    def install(self) -> None:
+        """Take over from the Lora extension, until the scripts are unloaded."""
+        self._patches = self.patch()
+        self.script_callbacks.on_script_unloaded(self.uninstall)
+        self.script_callbacks.on_infotext_pasted(paste_infotext)
+        self.script_callbacks.on_cfg_denoiser(self._before_denoising)
+        self.script_callbacks.on_before_ui(self._before_ui)
+
+    def uninstall(self) -> None:
+        """Put the host's own functions back."""
+        self._patches.undo()
+
+    def patch(self) -> Patches:
+        """Put Rimo's functions in place of the host's."""
+        raise NotImplementedError
+
+    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
+        """Let the host load the LoRAs of `tags`, with strengths that know their blocks.
+
+        Gives notes for the user.
+        """
+        raise NotImplementedError
+
+    def before_step(self, steps_done: int) -> None:
+        """A sampling step is about to begin, and that many are done."""
+        raise NotImplementedError
+
+    def forget(self, name: str) -> None:
+        """Drop what the host remembers of a LoRA whose file has been replaced."""
+        raise NotImplementedError
+
+    def can_load(self, name: str) -> bool:
+        """Whether the host can be given this LoRA without harm to the others."""
+        return True
+
+    @property
+    def family(self) -> str:
+        """The loaded checkpoint's family."""
+        model = self.shared.sd_model
+        if getattr(model, "is_sdxl", False):
+            return "sdxl"
+        return "sd2" if getattr(model, "is_sd2", False) else "sd1"
+
+    def multipliers(self, read: ReadTag) -> tuple[float, float]:
+        """(text encoder's, U-Net's) strength of a LoRA, for the host."""
+        tag = read.tag
+        return (
+            multiplier_of(tag.te, tag.blocks, self.family),
+            multiplier_of(tag.unet, tag.blocks, self.family),
+        )
+
+    def multiplier_at_step(self, read: ReadTag, steps_done: int) -> float:
+        """The U-Net's strength at a sampling step.
+
+        The prompt is encoded before sampling begins, so steps don't concern the text encoder.
+        """
+        blocks = read.tag.blocks
+        active = blocks is None or blocks.active_at(steps_done)
+        return multiplier_of(read.tag.unet if active else 0.0, blocks, self.family)
+
+    def blocks_of(self, keys: Sequence[str]) -> set[str]:
+        """The blocks that some layers are in."""
+        blocks = {place_of(key, self.family)[0] for key in keys}
+        return {block for block in blocks if block is not None}
+
+    def presets(self) -> Presets:
+        """All named block weights: built-in ones, sd-webui-lora-block-weight's, Rimo's own."""
+        roots = dict.fromkeys((self.paths.script_path, self.paths.data_path))
+        others = [folder for root in roots for folder in lbw_folders(Path(root))]
+        return load_presets([*others, self._preset_folder()])
+
+    def save_preset(self, name: str, values: str) -> None:
+        """Keep block weights under a name; raises UserError."""
+        save_preset(self._preset_folder(), name, values)
+
+    def _preset_folder(self) -> Path:
+        return Path(self.paths.data_path) / "rimo"
+
+    def lora_path(self, name: str) -> Path | None:
+        """The file that a tag of this name loads."""
+        on_disk = self.on_disk(name)
+        return None if on_disk is None else Path(on_disk.filename)
+
+    def on_disk(self, name: str) -> Any:
+        """The host's entry of a LoRA file, by the name that a tag has; None without one."""
+        if name.lower() in self.networks.forbidden_network_aliases:
+            return self.networks.available_networks.get(name)
+        return self.networks.available_network_aliases.get(name)
+
+    def panel_notes(self) -> Sequence[str]:
+        """What the panel tells about this host."""
+        if lbw.is_installed(self.scripts.scripts_data):
+            return (
+                "sd-webui-lora-block-weight is installed too. Rimo applies the block weights of "
+                "all tags; it leaves a picture's to that extension when only that can read them.",
+            )
+        return ()
+
+    def process(self, p: Any) -> None:
+        """A picture's prompts are complete: write an X/Y/Z plot's values into them."""
+        write_prompts(p, self.presets)
+
+    def _before_ui(self) -> None:
+        """The host's scripts are loaded, and its Lora extension is registered."""
+        if "lyco" not in self.extra_networks.extra_network_aliases:  # as in Forge
+            lora = self.networks.extra_network_lora
+            self.extra_networks.register_extra_network_alias(lora, "lyco")
+        add_axes(self.scripts.scripts_data, self.presets, self._names, self._styled)
+
+    def _names(self) -> set[str]:
+        return {*self.networks.available_networks, *self.networks.available_network_aliases}
+
+    def _styled(self, p: Any) -> str:
+        prompt = p.prompt[0] if isinstance(p.prompt, list) else p.prompt
+        return str(self.shared.prompt_styles.apply_styles_to_prompt(prompt, p.styles))
+
+    def activate(
+        self, original: Callable[..., Any], extra_network: Any, p: Any, params_list: list[Any]
+    ) -> None:
+        """Make a prompt's LoRAs the ones that are to act.
+
+        The host calls this with the tags of a batch's first prompt, and again for the second pass.
+        """
+        self._notice_replaced_files(p, [params.items[0] for params in params_list])
+        readings = self._read(p, params_list)
+        unreadable = [reading for reading in readings if isinstance(reading, str)]
+        if unreadable and lbw.is_active(p):
+            readings = self._leave_to_lbw(params_list, readings)
+        kept, tags, notes = [], [], []
+        for params, reading in zip(params_list, readings, strict=True):
+            if isinstance(reading, str):
+                notes.append(reading)
+                continue
+            if reading.tag.blocks is not None:
+                self._hide_blocks(params, reading)
+            kept.append(params)
+            tags.append(reading)
+        notes += self.load(lambda: original(extra_network, p, kept), tags)
+        write_infotext(p, tags, notes, hires=getattr(p, "is_hr_pass", False))
+
+    def _read(self, p: Any, params_list: Sequence[Any]) -> list[ReadTag | str]:
+        """Each tag's meaning, or a note on why it is left out."""
+        plain = is_plain(params.items for params in params_list)
+        presets = DEFAULT_PRESETS if plain else self.presets()
+        readings: list[ReadTag | str] = []
+        for params in params_list:
+            try:
+                read = getattr(params, "rimo", None) or read_tag(params.items, presets, _seed(p))
+                readings.append(read if self.can_load(read.tag.name) else not_found(read))
+            except UserError as error:
+                readings.append(left_out(params.items, error))
+        return readings
+
+    def _leave_to_lbw(
+        self, params_list: Sequence[Any], readings: Sequence[ReadTag | str]
+    ) -> list[ReadTag | str]:
+        """Hand all block weights over when a tag is one that only the other extension reads."""
+        if not any(
+            isinstance(reading, str) and lbw.could_read(params.items)
+            for params, reading in zip(params_list, readings, strict=True)
+        ):
+            return list(readings)
+        left: list[ReadTag | str] = []
+        for params, reading in zip(params_list, readings, strict=True):
+            if isinstance(reading, ReadTag):
+                self._rewrite(params, lbw.items_for(reading))
+                left.append(replace(reading, tag=replace(reading.tag, blocks=None)))
+            elif lbw.could_read(params.items):
+                left.append(ReadTag(tuple(params.items), LoraTag(params.items[0])))
+            else:
+                left.append(reading)
+        return left
+
+    def _rewrite(self, params: Any, items: list[str]) -> None:
+        vars(params).update(vars(self.extra_networks.ExtraNetworkParams(items=items)))
+
+    def _hide_blocks(self, params: Any, read: ReadTag) -> None:
+        """Leave of a tag what the host and other extensions understand as we do."""
+        self._rewrite(params, read.host_items())
+        params.rimo = read
+
+    def _before_denoising(self, params: Any) -> None:
+        # The host counts a step as soon as it is done, but has 0 for none and for one.
+        begun = getattr(params.denoiser, "step", 1) > 0
+        self.before_step(params.sampling_step + 1 if begun else 0)
+
+    def _notice_replaced_files(self, p: Any, names: Sequence[str]) -> None:
+        """Forget a LoRA whose file is another than the last time, such as one trained again."""
+        for name in names:
+            path = self.lora_path(name)
+            try:
+                time = 0.0 if path is None else path.stat().st_mtime
+            except OSError:
+                continue
+            if self._file_times.setdefault(name, time) != time:
+                self._file_times[name] = time
+                self.forget(name)
+                for cache in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc"):
+                    encodings = getattr(p, cache, [])
+                    encodings[:] = [None] * len(encodings)
+
+
+def _seed(p: Any) -> int:
+    """The seed of a batch's first picture: all pictures of a batch share the merged weights."""
+    seeds = getattr(p, "seeds", None) or getattr(p, "all_seeds", None) or [p.seed]
+    return int(seeds[0])

@@ -1,0 +1,262 @@
+"""What the trainer finds in AUTOMATIC1111's WebUI and in Forge."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.hosts.environment import TrainerEnvironment
+from lib_rimo.hosts.training import BaseModel, Interrogate, Plot
+from lib_rimo.training.estimate import estimate
+from lib_rimo.training.lock import hold
+from lib_rimo.training.queue import Job, Queue
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class WebUITraining:
+    """The trainer's host in a WebUI; see `lib_rimo.hosts.training.TrainingHost`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.shared = importlib.import_module("modules.shared")
+        self.devices = importlib.import_module("modules.devices")
+        self.sd_models = importlib.import_module("modules.sd_models")
+        self.lock = importlib.import_module("modules.call_queue").queue_lock
+        paths = importlib.import_module("modules.paths_internal")
+        self.home = Path(paths.data_path) / "rimo"
+        self.lora_folder = Path(self.shared.cmd_opts.lora_dir)
+        self.environment = TrainerEnvironment()
+        self.python = self.environment.python
+
+    def is_ready(self) -> bool:
+        """Whether the trainer's libraries are installed in the extension's folder."""
+        return self.environment.is_ready()
+
+    def prepare(self) -> None:
+        """Install them; raises UserError."""
+        with hold(self.environment.folder.with_suffix(".lock"), seconds=3600):
+            self.environment.prepare()
+
+    def base_models(self) -> list[BaseModel]:
+        """The WebUI's checkpoints, the chosen one first."""
+        chosen = self._chosen_checkpoint()
+        files = (Path(info.filename) for info in self.sd_models.checkpoints_list.values())
+        models = [BaseModel(file.stem, file) for file in files if file.suffix == ".safetensors"]
+        return sorted(models, key=lambda model: model.path != chosen)
+
+    def _chosen_checkpoint(self) -> Path | None:
+        try:
+            info = self.sd_models.select_checkpoint()
+        except FileNotFoundError:  # what the host raises where there is none
+            return None
+        return None if info is None else Path(info.filename)
+
+    def open_folders(self) -> list[Path] | None:
+        """All folders, unless others can reach the WebUI and it was not told to trust them."""
+        if not self.shared.cmd_opts.disable_extension_access:
+            return None
+        return list({model.path.parent for model in self.base_models()})
+
+    def interrogators(self) -> dict[str, Interrogate]:
+        """The host's own; their models are fetched by the host when first used."""
+        return {
+            "DeepBooru": self._with_picture(
+                lambda image: importlib.import_module("modules.deepbooru").model.tag(image)
+            ),
+            "CLIP": self._with_picture(lambda image: self.shared.interrogator.interrogate(image)),
+        }
+
+    def _with_picture(self, propose: Callable[[Any], str]) -> Interrogate:
+        def interrogate(path: Path) -> str:
+            from PIL import Image
+
+            try:
+                with self.lock, Image.open(path) as image:
+                    caption = propose(image.convert("RGB"))
+            except Exception as error:  # whatever the host's models raise, it costs a caption only
+                raise UserError(f"The WebUI could not caption {path.name}: {error}") from error
+            if "<error>" in caption:
+                raise UserError(f"The WebUI could not caption {path.name}: see its console.")
+            return caption
+
+        return interrogate
+
+    def refresh(self, name: str) -> None:
+        """Let the Lora page find a new file; one that was replaced is noticed when it is used."""
+        with self.lock:
+            importlib.import_module("networks").list_available_networks()
+
+    def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
+        """Draw a plot with the loaded checkpoint, through the WebUI's own pipeline."""
+        processing = importlib.import_module("modules.processing")
+        images = importlib.import_module("modules.images")
+        width, height = plot.size
+        pictures = []
+        for prompt in plot.prompts:
+            with self.lock:
+                job = processing.StableDiffusionProcessingTxt2Img(
+                    sd_model=self.shared.sd_model,
+                    prompt=prompt,
+                    seed=1,
+                    steps=20,
+                    sampler_name="DPM++ 2M",
+                    width=width,
+                    height=height,
+                    do_not_save_samples=True,
+                    do_not_save_grid=True,
+                )
+                try:
+                    pictures.append(processing.process_images(job).images[0])
+                finally:
+                    job.close()
+            drawn()
+        grid = images.image_grid(pictures, rows=len(plot.rows))
+        labels = [
+            [[images.GridAnnotation(text)] for text in texts] for texts in (plot.columns, plot.rows)
+        ]
+        annotated: Image = images.draw_grid_annotations(grid, width, height, *labels)
+        return annotated
+
+    def logins(self) -> dict[str, str]:
+        """Who may use the API: the logins of `--api-auth` and `--gradio-auth`; none: everybody."""
+        credentials = importlib.import_module("modules.initialize_util").get_gradio_auth_creds()
+        logins = {pair[0]: pair[1] for pair in credentials if len(pair) == 2}
+        for pair in (self.shared.cmd_opts.api_auth or "").split(","):
+            user, colon, password = pair.partition(":")
+            if colon:
+                logins[user.strip()] = password.strip()
+        return logins
+
+    def is_gpu(self) -> bool:
+        """Whether the host draws on a GPU, whose memory a training needs."""
+        return bool(self.devices.get_optimal_device().type != "cpu")
+
+    def leave_gpu(self) -> None:
+        """Move the host's model to the machine's own memory."""
+        raise NotImplementedError
+
+    def return_to_gpu(self) -> None:
+        """Bring it back."""
+        raise NotImplementedError
+
+
+class A1111Training(WebUITraining):
+    """The trainer's host in AUTOMATIC1111's WebUI."""
+
+    def __init__(self) -> None:
+        super().__init__("a1111")
+
+    def leave_gpu(self) -> None:
+        """Move the model to the CPU, where it keeps its weights."""
+        model = self.sd_models.model_data.sd_model  # shared.sd_model would load one
+        if model is not None:
+            self.sd_models.send_model_to_cpu(model)
+
+    def return_to_gpu(self) -> None:
+        """Bring it back."""
+        model = self.sd_models.model_data.sd_model
+        if model is not None:
+            self.sd_models.send_model_to_device(model)
+
+
+class ForgeTraining(WebUITraining):
+    """The trainer's host in Forge."""
+
+    def __init__(self) -> None:
+        super().__init__("forge")
+
+    def leave_gpu(self) -> None:
+        """Move all models to the CPU; Forge brings them back at the next picture."""
+        memory = importlib.import_module("backend.memory_management")
+        memory.unload_all_models()
+        memory.soft_empty_cache()
+
+    def return_to_gpu(self) -> None:
+        """Forge does it by itself."""
+
+
+def training_host(name: str) -> WebUITraining:
+    """The trainer's host in the WebUI "a1111" or "forge"."""
+    return A1111Training() if name == "a1111" else ForgeTraining()
+
+
+class Attendant:
+    """Looks after the trainings from inside the host: room for them, and their LoRAs.
+
+    A thread of its own; trainings need it for nothing, so it may come and go with the host.
+    """
+
+    LOOK_EVERY = 2.0  # seconds
+
+    def __init__(self, queue: Queue, host: WebUITraining) -> None:
+        self.queue = queue
+        self.host = host
+        self.is_away = False
+        self._published: dict[str, int] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rimo-attendant", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._published = {job.id: _time_of(job) for job in self.queue.jobs()}
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking, as when the host reloads its scripts."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self.LOOK_EVERY):
+            try:
+                self.look()
+            except Exception as error:  # the next look may go better
+                print(f"Rimo: {type(error).__name__}: {error}")
+
+    def look(self) -> None:
+        """Do what is due."""
+        jobs = self.queue.jobs()
+        for job in jobs:
+            time = _time_of(job)
+            if time and self._published.get(job.id) != time:
+                self._published[job.id] = time
+                self.host.refresh(job.options.output_name)
+        running = self.queue.running()
+        if running is not None and not self.is_away and self._needs_room(running):
+            with self.host.lock:
+                self.host.leave_gpu()
+            self.is_away = True
+        if self.is_away and running is None and not self.queue.waiting():
+            with self.host.lock:
+                self.come_back()
+
+    def come_back(self) -> None:
+        """Bring the host's model back; also for a picture that is drawn during a training.
+
+        To be called while the host's lock is held, as it is around every picture.
+        """
+        if self.is_away:
+            self.host.return_to_gpu()
+            self.is_away = False
+
+    def _needs_room(self, job: Job) -> bool:
+        """Whether the training would not fit beside the host's model."""
+        if not self.host.is_gpu():
+            return False
+        import torch
+
+        if not torch.cuda.is_available():
+            return True
+        free, _ = torch.cuda.mem_get_info()
+        return free < 1.1 * estimate(job.options, self.queue.folder).memory
+
+
+def _time_of(job: Job) -> int:
+    """When the published copy of a job's LoRA was written; 0 for none."""
+    path = Path(job.status.publish_to) / job.lora.name
+    return path.stat().st_mtime_ns if job.status.publish_to and path.exists() else 0
