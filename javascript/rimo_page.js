@@ -1,0 +1,49 @@
+"use strict";
+
+/** Making a page's elements, with texts in the reader's language. */
+class RimoPage {
+    /** A text in the page's language; `{name}` in it is replaced by the value of that name. */
+    static say(text, values = {}) {
+        const translated = window.localization?.[text] || text;
+        return translated.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+    }
+
+    /** An element of a class, with properties and children. */
+    static make(kind, className, properties = {}, ...children) {
+        const element = Object.assign(document.createElement(kind), {className, ...properties});
+        element.append(...children);
+        return element;
+    }
+
+    static button(label, title, onClick, className = "") {
+        const button = RimoPage.make("button", `rimo-button ${className}`, {
+            type: "button", textContent: RimoPage.say(label), title: RimoPage.say(title),
+        });
+        button.addEventListener("click", onClick);
+        return button;
+    }
+
+    /** A numbered part of a page with a heading. */
+    static card(title, ...children) {
+        const {make, say} = RimoPage;
+        return make("section", "rimo-card", {},
+            make("h3", "", {textContent: say(title)}), ...children);
+    }
+
+    /** A labelled input. */
+    static labelled(text, input, help = "") {
+        const {make, say} = RimoPage;
+        const label = make("label", "rimo-field", {},
+            make("span", "rimo-label", {textContent: say(text)}), input);
+        if (help) label.append(make("small", "", {textContent: say(help)}));
+        return label;
+    }
+
+    /** Seconds as people say them. */
+    static duration(seconds) {
+        const {say} = RimoPage;
+        if (seconds < 90) return say("{n} s", {n: Math.max(1, Math.round(seconds))});
+        if (seconds < 5400) return say("{n} min", {n: Math.round(seconds / 60)});
+        return say("{n} h", {n: (seconds / 3600).toFixed(1)});
+    }
+}

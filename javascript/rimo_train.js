@@ -1,0 +1,236 @@
+"use strict";
+
+/** What a page remembers of its own between two visits. */
+class RimoTrainMemory {
+    static KEY = "rimo-train";
+
+    constructor() {
+        try {
+            this.values = JSON.parse(localStorage.getItem(RimoTrainMemory.KEY)) || {};
+        } catch {
+            this.values = {};
+        }
+    }
+
+    get(name) {
+        return this.values[name];
+    }
+
+    set(name, value) {
+        this.values[name] = value;
+        try {
+            localStorage.setItem(RimoTrainMemory.KEY, JSON.stringify(this.values));
+        } catch {
+            // the browser keeps nothing: then the next visit starts afresh
+        }
+    }
+}
+
+/** The Train tab: pictures, recipe and the button on one side, trainings on the other. */
+class RimoTrain {
+    /** Milliseconds between looks at a training that runs, and at one that does not. */
+    static QUICK = 1000;
+    static SLOW = 4000;
+    /** Milliseconds of quiet before the server is asked for another estimate. */
+    static PATIENCE = 600;
+
+    /** Fill every container of the page. */
+    static mountAll() {
+        for (const root of gradioApp().querySelectorAll(".rimo-train")) {
+            if (!root.hasChildNodes()) new RimoTrain(root);
+        }
+    }
+
+    constructor(root) {
+        this.root = root;
+        this.server = new RimoTrainServer(root.dataset.run);
+        this.memory = new RimoTrainMemory();
+        this.states = new Map(); // job's id -> its last known state
+        this.pictures = new RimoTrainPictures(this.server, this.memory, () => this.#changed());
+        this.recipe = new RimoTrainRecipe(this.server, this.memory, () => this.#changed());
+        this.job = new RimoTrainJob(this.server, (what, job) => this.#act(what, job));
+        this.jobs = new RimoTrainJobs((id) => this.#choose(id));
+        this.#build();
+        this.#open();
+    }
+
+    #build() {
+        const {make, say, button, card} = RimoPage;
+        this.estimate = make("p", "rimo-hint");
+        this.advice = make("p", "rimo-problem", {hidden: true});
+        this.problem = make("p", "rimo-problem", {hidden: true});
+        this.install = button("Install the trainer's libraries",
+            "Once; into a folder of the extension, the WebUI's own stay as they are",
+            () => this.#install(), "rimo-primary");
+        this.install.hidden = true;
+        this.start = button("Train", "Start the training, or queue it behind the running one",
+            () => this.#train(), "rimo-primary rimo-start");
+        this.empty = make("section", "rimo-card rimo-empty-state", {},
+            make("p", "", {textContent: say("Your trainings appear here. They go on when this page is closed, and when the WebUI is restarted.")}));
+        this.root.append(make("div", "rimo-columns", {},
+            make("div", "rimo-column", {},
+                this.pictures.root, this.recipe.root,
+                card("3. Train", this.estimate, this.advice, this.problem, this.install, this.start)),
+            make("div", "rimo-column", {}, this.empty, this.job.root, this.jobs.root)));
+    }
+
+    async #open() {
+        try {
+            const opened = await this.server.ask("open");
+            this.install.hidden = opened.is_ready;
+            this.recipe.build(opened);
+            await this.pictures.restore(opened.sets, opened.interrogators);
+            this.#showJobs(opened.jobs);
+            this.#choose(this.memory.get("job") || opened.jobs[0]?.id || "");
+        } catch (error) {
+            this.#say(error.message);
+        }
+        this.#watch();
+    }
+
+    get #options() {
+        return {
+            ...this.recipe.options,
+            train_data_dir: this.pictures.folder,
+            trigger_word: this.pictures.triggerWord,
+        };
+    }
+
+    #changed() {
+        clearTimeout(this.pending);
+        this.pending = setTimeout(() => this.#estimate(), RimoTrain.PATIENCE);
+    }
+
+    async #estimate() {
+        this.start.disabled = !this.pictures.folder || !this.recipe.baseModel;
+        if (!this.recipe.baseModel) {
+            this.estimate.textContent = RimoPage.say("Choose a base model.");
+            return;
+        }
+        try {
+            const {text, advice} = await this.server.ask("estimate", {options: this.#options});
+            this.estimate.textContent = text;
+            this.advice.textContent = advice;
+            this.advice.hidden = !advice;
+            this.#say("");
+            if (!this.pictures.folder) {
+                this.estimate.textContent = RimoPage.say("Choose pictures first.");
+            }
+        } catch (error) {
+            this.#say(error.message);
+        }
+    }
+
+    async #install() {
+        const {say} = RimoPage;
+        this.install.disabled = true;
+        this.install.textContent = say("Installing; this takes minutes …");
+        try {
+            this.install.hidden = (await this.server.ask("install")).is_ready;
+            this.#say("");
+        } catch (error) {
+            this.#say(error.message);
+        }
+        this.install.disabled = false;
+        this.install.textContent = say("Install the trainer's libraries");
+    }
+
+    #say(message) {
+        this.problem.textContent = message;
+        this.problem.hidden = !message;
+        this.recipe.mark(message);
+    }
+
+    async #train() {
+        this.start.disabled = true;
+        if (window.Notification?.permission === "default") Notification.requestPermission();
+        try {
+            const {job, jobs} = await this.server.ask("train", {options: this.#options});
+            this.#say("");
+            this.#choose(job);
+            this.#showJobs(jobs);
+            this.#watch();
+        } catch (error) {
+            this.#say(error.message);
+        }
+        this.start.disabled = false;
+    }
+
+    #choose(id) {
+        this.job.choose(id);
+        this.memory.set("job", id);
+        this.#watch();
+    }
+
+    /** Keep looking while the tab can be seen; a running job's end is noticed in any case. */
+    async #watch() {
+        clearTimeout(this.next);
+        let busy = [...this.states.values()].some((state) => state === "running" || state === "waiting");
+        if (this.root.offsetParent !== null || busy) {
+            try {
+                const {jobs} = await this.server.ask("jobs");
+                this.#showJobs(jobs);
+                const known = jobs.some((job) => job.id === this.job.id);
+                if (!known) this.job.choose(jobs[0]?.id || "");
+                if (this.root.offsetParent !== null) await this.job.look();
+                busy = jobs.some((job) => job.state === "running" || job.state === "waiting");
+                this.root.classList.remove("rimo-offline");
+            } catch {
+                this.root.classList.add("rimo-offline"); // the WebUI restarts; the training goes on
+            }
+        }
+        clearTimeout(this.next);
+        this.next = setTimeout(() => this.#watch(), busy ? RimoTrain.QUICK : RimoTrain.SLOW);
+    }
+
+    #showJobs(jobs) {
+        for (const job of jobs) {
+            const before = this.states.get(job.id);
+            if (before === "running" && job.state !== "running") this.#ended(job);
+            this.states.set(job.id, job.state);
+        }
+        this.empty.hidden = jobs.length > 0;
+        this.jobs.show(jobs, this.job.id);
+    }
+
+    #ended(job) {
+        const text = RimoPage.say("{name}: " + job.state, {name: job.name});
+        if (window.Notification?.permission === "granted") new Notification("Rimo", {body: text});
+        // The WebUI's LoRA pages show new files after their own refresh.
+        for (const tab of ["txt2img", "img2img"]) {
+            gradioApp().querySelector(`#${tab}_lora_extra_refresh`)?.click();
+        }
+        this.#estimate();
+    }
+
+    async #act(what, job) {
+        try {
+            if (what === "try") {
+                RimoTrain.tryPrompt(job.prompt);
+            } else if (what === "compare") {
+                await this.server.ask(what, {job: job.id});
+            } else if (what === "resume" || what === "forget") {
+                this.#showJobs((await this.server.ask(what, {job: job.id})).jobs);
+            } else {
+                this.#showJobs((await this.server.ask("command", {job: job.id, command: what})).jobs);
+            }
+            this.#say("");
+            this.#watch();
+        } catch (error) {
+            this.#say(error.message);
+        }
+    }
+
+    /** Put a prompt where pictures are made, and go there. */
+    static tryPrompt(prompt) {
+        const page = gradioApp();
+        const area = page.querySelector("#txt2img_prompt textarea, #rimo_prompt textarea");
+        if (!area) return;
+        area.value = prompt;
+        area.dispatchEvent(new Event("input", {bubbles: true}));
+        if (typeof switch_to_txt2img === "function") switch_to_txt2img();
+        else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === "Generate")?.click();
+    }
+}
+
+onUiLoaded(() => RimoTrain.mountAll());

@@ -1,0 +1,131 @@
+"use strict";
+
+/** One training: how far it is, its curve, its samples, its log, and what can be asked of it. */
+class RimoTrainJob {
+    /** `onAct(what, job)` is asked to do what a button says. */
+    constructor(server, onAct) {
+        this.server = server;
+        this.onAct = onAct;
+        this.id = "";
+        this.state = "";
+        this.#build();
+    }
+
+    #build() {
+        const {make, say, button} = RimoPage;
+        const act = (what) => () => this.onAct(what, this.shown);
+        this.title = make("h3", "rimo-job-title");
+        this.badge = make("span", "rimo-badge");
+        this.bar = make("div", "rimo-progress-fill");
+        this.place = make("span", "rimo-place");
+        this.left = make("span", "rimo-left");
+        this.ending = make("p", "rimo-ending", {hidden: true});
+        this.warnings = make("div", "rimo-warnings");
+        this.chart = new RimoTrainChart();
+        this.samples = make("div", "rimo-samples");
+        this.plotState = make("p", "rimo-hint", {hidden: true});
+        this.plotImage = make("img", "rimo-comparison", {hidden: true, alt: say("Steps against strengths")});
+        this.plotVersion = 0;
+        this.log = make("pre", "rimo-log");
+        this.buttons = {
+            stop: button("Stop", "Save what was learned and stop; Resume goes on later", act("stop")),
+            save: button("Save now", "Write the LoRA as it is", act("save")),
+            sample: button("Sample now", "Draw a picture with the LoRA as it is", act("sample")),
+            resume: button("Resume", "Go on where it stopped", act("resume"), "rimo-primary"),
+            try: button("Try it", "Put a prompt with this LoRA into txt2img", act("try"), "rimo-primary"),
+            compare: button("Compare", "Draw the saved steps against strengths as a grid", act("compare")),
+            forget: button("Remove", "Delete this job's files; its LoRA stays", act("forget")),
+        };
+        this.folded = make("details", "rimo-fold", {}, make("summary", "", {textContent: say("Log")}), this.log);
+        this.root = make("section", "rimo-card rimo-job", {hidden: true},
+            make("div", "rimo-bar rimo-job-head", {}, this.title, this.badge),
+            make("div", "rimo-progress", {}, this.bar),
+            make("div", "rimo-bar rimo-job-line", {}, this.place, this.left),
+            this.ending, this.warnings,
+            make("div", "rimo-bar", {}, ...Object.values(this.buttons)),
+            this.chart.root, this.samples, this.plotState, this.plotImage, this.folded);
+    }
+
+    /** Show another job. */
+    choose(id) {
+        if (id === this.id) return;
+        this.id = id;
+        this.shown = null;
+        this.root.hidden = true; // until it is known how the job stands
+        this.chart.clear();
+        this.drawn = new Map(); // sample's name -> its figure
+        this.samples.replaceChildren();
+        this.plotVersion = 0;
+        this.plotImage.hidden = true;
+    }
+
+    /** Ask how the job stands and show it. */
+    async look() {
+        const {id} = this;
+        if (!id) return null;
+        const shown = await this.server.ask("watch", {job: id, after: this.chart.lastStep});
+        if (id !== this.id) return null;
+        if (shown.step < this.chart.lastStep) this.chart.clear(); // went back to a saved state
+        this.shown = shown;
+        this.#show(shown);
+        return shown;
+    }
+
+    #show(job) {
+        const {say, duration} = RimoPage;
+        this.root.hidden = false;
+        this.root.dataset.state = job.state;
+        this.title.textContent = job.name;
+        this.badge.textContent = say(job.state);
+        const share = job.steps ? job.step / job.steps : 0;
+        this.bar.style.width = `${100 * share}%`;
+        const encoding = job.state === "running" && !job.step && job.total;
+        this.place.textContent = job.state === "running" && !job.step
+            ? say(job.phase || "starting") + (encoding ? ` ${job.done} / ${job.total}` : "")
+            : say("step {step} of {steps}", job);
+        this.left.textContent = job.state === "running" && job.seconds_left !== null
+            ? say("{time} left", {time: duration(job.seconds_left)}) : "";
+        this.ending.textContent = job.ending.text;
+        this.ending.hidden = !job.ending.text;
+        this.warnings.replaceChildren(...job.warnings.map((text) =>
+            RimoPage.make("p", "rimo-warning", {textContent: text})));
+        if (job.curve.length) this.chart.add(job.curve, job.steps);
+        const running = job.state === "running";
+        const saved = job.saved.length > 0;
+        this.buttons.stop.hidden = !running && job.state !== "waiting";
+        this.buttons.save.hidden = this.buttons.sample.hidden = !running || !job.step;
+        this.buttons.resume.hidden = !job.can_resume;
+        this.buttons.try.hidden = running || !saved;
+        this.buttons.compare.hidden = running || !saved || !job.can_compare;
+        this.buttons.forget.hidden = running;
+        this.#showComparison(job.comparison);
+        this.log.textContent = job.log.join("\n");
+        for (const [step, name] of job.samples) if (!this.drawn.has(name)) this.#addSample(step, name);
+    }
+
+    async #showComparison({running, done, total, error, version}) {
+        const {say} = RimoPage;
+        this.buttons.compare.disabled = running;
+        this.plotState.hidden = !running && !error;
+        this.plotState.textContent = error || say("Drawing {done} of {total} …", {done: done + 1, total});
+        if (running || version === this.plotVersion) return;
+        this.plotVersion = version;
+        this.plotImage.src = (await this.server.ask("comparison", {job: this.id})).picture;
+        this.plotImage.hidden = false;
+    }
+
+    async #addSample(step, name) {
+        const {make, say} = RimoPage;
+        const image = make("img", "", {alt: name});
+        const caption = make("figcaption", "", {textContent: say("step {n}", {n: step})});
+        const figure = make("figure", "", {}, image, caption);
+        this.drawn.set(name, figure);
+        this.samples.prepend(figure);
+        try {
+            const {picture} = await this.server.ask("sample", {job: this.id, name});
+            image.src = picture;
+        } catch (error) {
+            caption.textContent = error.message;
+        }
+    }
+}

@@ -1,0 +1,347 @@
+"use strict";
+
+/** The first part of the Train tab: pictures, captions, and twenty made of five. */
+class RimoTrainPictures {
+    /** `onChange` is called when what would be trained on has changed. */
+    constructor(server, memory, onChange) {
+        this.server = server;
+        this.memory = memory;
+        this.onChange = onChange;
+        this.originals = {set: "", pictures: [], own: true};
+        this.augmented = {set: "", pictures: []};
+        this.asText = false;
+        this.interrogators = [];
+        this.#build();
+    }
+
+    /** The folder to train on. */
+    get folder() {
+        if (this.useAugmented && this.augmented.pictures.length) return this.augmented.set;
+        return this.originals.pictures.length ? this.originals.set : "";
+    }
+
+    get useAugmented() {
+        return this.choice.value === "augmented";
+    }
+
+    get triggerWord() {
+        return this.trigger.value.trim();
+    }
+
+    #build() {
+        const {make, say, button, labelled, card} = RimoPage;
+        this.files = make("input", "", {
+            type: "file", multiple: true, hidden: true, accept: "image/*,.txt,.caption",
+        });
+        this.files.addEventListener("change", () => this.#add([...this.files.files]));
+        this.drop = make("div", "rimo-drop", {tabIndex: 0, role: "button"},
+            make("strong", "", {textContent: say("Drop pictures here, or click to choose")}),
+            make("small", "", {textContent: say("Five are enough. Captions (1.txt beside 1.png) may come along.")}));
+        this.drop.addEventListener("click", () => this.files.click());
+        this.drop.addEventListener("keydown", (event) => {
+            if (event.key === "Enter" || event.key === " ") this.files.click();
+        });
+        for (const kind of ["dragover", "dragenter"]) {
+            this.drop.addEventListener(kind, (event) => {
+                event.preventDefault();
+                this.drop.classList.add("rimo-over");
+            });
+        }
+        this.drop.addEventListener("dragleave", () => this.drop.classList.remove("rimo-over"));
+        this.drop.addEventListener("drop", (event) => {
+            event.preventDefault();
+            event.stopPropagation();
+            this.drop.classList.remove("rimo-over");
+            this.#add([...event.dataTransfer.files]);
+        });
+
+        this.path = make("input", "rimo-path", {
+            type: "text", spellcheck: false, placeholder: say("or a folder on the WebUI's machine"),
+        });
+        const openFolder = () => this.#tell(() => this.open(this.path.value.trim()));
+        this.path.addEventListener("keydown", (event) => {
+            if (event.key === "Enter") openFolder();
+        });
+        this.known = make("select", "rimo-known", {title: say("Pictures dropped in earlier")});
+        this.known.addEventListener("change", () => {
+            if (this.known.value) this.#tell(() => this.open(this.known.value));
+        });
+
+        this.trigger = make("input", "", {
+            type: "text", name: "trigger_word", spellcheck: false, placeholder: "rimochan",
+        });
+        this.trigger.addEventListener("input", () => {
+            this.memory.set("trigger", this.triggerWord);
+            this.onChange();
+        });
+        this.textMode = button("Edit as text", "Captions as tags or as plain text", () => {
+            this.asText = !this.asText;
+            this.textMode.textContent = say(this.asText ? "Edit as tags" : "Edit as text");
+            this.#show();
+        });
+        this.proposals = make("span", "rimo-bar");
+        this.gallery = make("div", "rimo-gallery");
+        this.problem = make("p", "rimo-problem", {hidden: true});
+
+        this.count = make("input", "rimo-short", {type: "number", min: 1, max: 500, value: 20});
+        this.size = make("input", "rimo-short", {
+            type: "text", name: "augment_size", value: "448,704", spellcheck: false,
+        });
+        this.mirror = make("input", "", {type: "checkbox", checked: true});
+        this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
+        this.twenty = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
+            () => this.#augment(), "rimo-primary");
+        this.choice = make("select", "", {},
+            make("option", "", {value: "augmented", textContent: say("Train on the made pictures")}),
+            make("option", "", {value: "originals", textContent: say("Train on your pictures as they are")}));
+        this.choice.addEventListener("change", () => this.#changed());
+        this.made = make("div", "rimo-gallery rimo-small");
+        this.summary = make("p", "rimo-hint");
+        this.toAugment = make("div", "rimo-augment", {},
+            make("div", "rimo-bar rimo-fields", {},
+                labelled("Pictures", this.count),
+                labelled("Width,height", this.size),
+                labelled("Seed", this.seed),
+                labelled("Mirror", this.mirror),
+                this.twenty),
+            this.summary, this.made,
+            make("div", "rimo-bar", {}, this.choice));
+        this.captions = make("div", "rimo-bar rimo-fields", {},
+            labelled("Trigger word", this.trigger, "What will call the character in a prompt"),
+            this.textMode, this.proposals);
+        this.root = card("1. Pictures", this.drop, this.files,
+            make("div", "rimo-bar", {}, this.path,
+                button("Open", "Use the pictures of this folder", openFolder), this.known),
+            this.problem, this.captions, this.gallery, this.toAugment);
+        this.#show();
+    }
+
+    /** Show what the page had before, if it is still there. */
+    async restore(sets, interrogators) {
+        this.interrogators = interrogators;
+        this.#fillKnown(sets);
+        this.trigger.value = this.memory.get("trigger") || "";
+        this.choice.value = this.memory.get("choice") || "augmented";
+        for (const name of interrogators) {
+            this.proposals.append(RimoPage.button(name, "Let the WebUI propose captions for pictures without one",
+                () => this.#interrogate(name)));
+        }
+        // Read first: opening a set forgets what was made of the one before.
+        const [last, made] = [this.memory.get("set"), this.memory.get("augmented")];
+        if (last) {
+            try {
+                await this.open(last);
+                if (made) this.augmented = await this.server.ask("pictures", {set: made});
+            } catch {
+                // gone since: nothing to show
+            }
+        }
+        this.#changed();
+    }
+
+    #fillKnown(sets) {
+        const {make, say} = RimoPage;
+        this.known.replaceChildren(
+            make("option", "", {value: "", textContent: say("earlier ones …")}),
+            ...sets.map((set) => make("option", "", {
+                value: set, textContent: set.split(/[\\/]/).pop(),
+            })));
+        this.known.hidden = sets.length === 0;
+    }
+
+    async open(set) {
+        this.originals = await this.server.ask("pictures", {set});
+        this.augmented = {set: "", pictures: []};
+        this.summary.textContent = "";
+        this.#changed();
+        if (!this.originals.pictures.length) {
+            throw new Error(RimoPage.say("There are no pictures in this folder."));
+        }
+    }
+
+    async #add(files) {
+        await this.#tell(async () => {
+            if (!this.originals.set || !this.originals.own) {
+                this.originals = {...await this.server.ask("new_set"), own: true};
+            }
+            const refused = [];
+            for (const [index, file] of files.entries()) {
+                this.drop.classList.add("rimo-busy");
+                this.drop.dataset.state = `${index + 1} / ${files.length}`;
+                const content = await RimoTrainPictures.#base64(file);
+                const reply = await this.server.ask("add", {
+                    set: this.originals.set, files: [{name: file.name, content}],
+                });
+                refused.push(...reply.refused);
+                this.originals = reply;
+                this.#show();
+            }
+            this.augmented = {set: "", pictures: []};
+            this.#changed();
+            if (refused.length) throw new Error(refused.join(" "));
+        });
+        this.drop.classList.remove("rimo-busy");
+        delete this.drop.dataset.state;
+        this.files.value = "";
+    }
+
+    static #base64(file) {
+        return new Promise((resolve, reject) => {
+            const reader = new FileReader();
+            reader.onload = () => resolve(reader.result.split(",", 2)[1] || "");
+            reader.onerror = () => reject(reader.error);
+            reader.readAsDataURL(file);
+        });
+    }
+
+    async #augment() {
+        const {say} = RimoPage;
+        this.twenty.disabled = true;
+        this.twenty.textContent = say("Making …");
+        await this.#tell(async () => {
+            this.augmented = await this.server.ask("augment", {
+                set: this.originals.set, count: this.count.value, seed: this.seed.value,
+                resolution: this.size.value, mirror: this.mirror.checked,
+                name: this.triggerWord.replace(/[^\w-]+/g, "_"),
+            });
+            this.summary.textContent = this.augmented.summary.join(" ");
+            this.choice.value = "augmented";
+            this.#changed();
+        });
+        this.twenty.disabled = false;
+        this.#show();
+    }
+
+    async #interrogate(name) {
+        await this.#tell(async () => {
+            for (const picture of this.originals.pictures) {
+                if (picture.caption) continue;
+                const {caption} = await this.server.ask("interrogate",
+                    {set: this.originals.set, name: picture.name, with: name});
+                await this.#write(picture, caption);
+                this.#show();
+            }
+        });
+    }
+
+    /** Do something; what goes wrong is said above the pictures. */
+    async #tell(action) {
+        this.problem.hidden = true;
+        try {
+            await action();
+        } catch (error) {
+            this.problem.textContent = error.message;
+            this.problem.hidden = false;
+        }
+    }
+
+    #changed() {
+        this.memory.set("set", this.originals.set);
+        this.memory.set("augmented", this.augmented.set);
+        this.memory.set("choice", this.choice.value);
+        this.#show();
+        this.onChange();
+    }
+
+    async #write(picture, caption) {
+        if (caption === picture.caption) return;
+        await this.server.ask("caption", {set: this.originals.set, name: picture.name, caption});
+        picture.caption = caption;
+        if (this.augmented.pictures.length) {
+            this.summary.textContent = RimoPage.say("Captions have changed: make the pictures again.");
+        }
+    }
+
+    #show() {
+        const {say} = RimoPage;
+        const some = this.originals.pictures.length > 0;
+        for (const part of [this.captions, this.toAugment]) part.hidden = !some;
+        this.drop.classList.toggle("rimo-filled", some);
+        this.twenty.textContent = this.count.value === "20" ? say("Make twenty") : say("Make them");
+        this.choice.parentElement.hidden = !this.augmented.pictures.length;
+        this.proposals.hidden = !this.interrogators.length;
+        this.gallery.replaceChildren(...this.originals.pictures.map((p) => this.#tile(p)));
+        this.made.replaceChildren(...this.augmented.pictures.map((p) => this.#madeTile(p)));
+        this.made.classList.toggle("rimo-unused", !this.useAugmented);
+    }
+
+    #tile(picture) {
+        const {make, say} = RimoPage;
+        const tile = make("figure", "rimo-tile", {}, this.#image(picture));
+        if (picture.problem) {
+            tile.append(make("p", "rimo-problem", {
+                textContent: say("Left out: it {reason}.", {reason: picture.problem}),
+            }));
+        } else {
+            tile.append(this.asText ? this.#textEditor(picture) : this.#tagEditor(picture));
+        }
+        if (this.originals.own) {
+            tile.append(this.#cross("Remove this picture", async () => {
+                this.originals = await this.server.ask("remove",
+                    {set: this.originals.set, name: picture.name});
+                this.#changed();
+            }));
+        }
+        return tile;
+    }
+
+    #madeTile(picture) {
+        const tile = RimoPage.make("figure", "rimo-tile", {title: picture.caption},
+            this.#image(picture));
+        tile.append(this.#cross("Throw this picture out", async () => {
+            this.augmented = await this.server.ask("discard",
+                {set: this.augmented.set, name: picture.name});
+            this.#changed();
+        }));
+        return tile;
+    }
+
+    #image(picture) {
+        return RimoPage.make("img", "", {
+            src: picture.thumbnail || "data:,", alt: picture.name, loading: "lazy",
+            title: `${picture.name}, ${picture.width}×${picture.height}`,
+        });
+    }
+
+    #cross(title, action) {
+        return RimoPage.button("×", title, () => this.#tell(action), "rimo-cross");
+    }
+
+    #textEditor(picture) {
+        const area = RimoPage.make("textarea", "", {
+            value: picture.caption, rows: 3, placeholder: RimoPage.say("caption"),
+        });
+        area.addEventListener("change", () => this.#tell(() => this.#write(picture, area.value.trim())));
+        return area;
+    }
+
+    #tagEditor(picture) {
+        const {make, say} = RimoPage;
+        const tags = picture.caption.split(",").map((tag) => tag.trim()).filter(Boolean);
+        const save = (now) => this.#tell(async () => {
+            await this.#write(picture, now.join(", "));
+            const editor = this.#tagEditor(picture);
+            box.replaceWith(editor);
+            editor.querySelector("input").focus();
+        });
+        const chips = tags.map((tag, index) => make("span", "rimo-chip", {},
+            tag, RimoPage.button("×", "Remove this tag",
+                () => save(tags.filter((_, other) => other !== index)))));
+        const input = make("input", "", {type: "text", placeholder: say("add a tag"), spellcheck: false});
+        const add = () => {
+            const tag = input.value.trim();
+            input.value = ""; // leaving the field would add it once more
+            if (tag) save([...tags, tag]);
+        };
+        input.addEventListener("keydown", (event) => {
+            if (event.key === "Enter" || event.key === ",") {
+                event.preventDefault();
+                add();
+            }
+            if (event.key === "Backspace" && !input.value && tags.length) save(tags.slice(0, -1));
+        });
+        input.addEventListener("change", add);
+        const box = make("div", "rimo-chips", {}, ...chips, input);
+        return box;
+    }
+}

@@ -1,0 +1,148 @@
+"""The HTTP API: trainings under `/rimo/v1/`, in a WebUI's own application or the standalone's."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from pydantic import BaseModel, Field
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.events import events_after
+from lib_rimo.training.queue import Job
+from lib_rimo.ui.train_server import TrainServer
+
+PREFIX = "/rimo/v1"
+LOOK_EVERY = 0.5  # seconds between looks for new events
+
+
+class Guard:
+    """Who may call: everybody without logins, else those with one, by HTTP Basic or the page's."""
+
+    def __init__(
+        self,
+        logins: Mapping[str, str] | None = None,
+        has_session: Callable[[Request], bool] = lambda request: False,
+    ) -> None:
+        self.logins = dict(logins or {})
+        self.has_session = has_session
+
+    async def __call__(self, request: Request) -> None:
+        """Let the request pass or answer 401."""
+        if not self.logins or self.has_session(request):
+            return
+        given: HTTPBasicCredentials | None = await HTTPBasic(auto_error=False)(request)
+        if given is not None:
+            known = self.logins.get(given.username)
+            if known is not None and secrets.compare_digest(
+                known.encode(), given.password.encode()
+            ):
+                return
+        raise HTTPException(401, "Log in first.", {"WWW-Authenticate": "Basic"})
+
+
+class Training(BaseModel):
+    """A training to start."""
+
+    options: dict[str, Any] = Field(
+        ...,
+        description="Options by kohya's names, as in a job file; the rest is the recipe for few "
+        "pictures. Needed: pretrained_model_name_or_path, train_data_dir, output_name.",
+    )
+
+
+def add_routes(app: FastAPI, server: TrainServer, guard: Guard) -> None:
+    """Add the API to an application, before routes that take every address."""
+    before = list(app.router.routes)
+    app.include_router(make_router(server, guard))
+    ours = [route for route in app.router.routes if route not in before]
+    app.router.routes[:] = [*ours, *before]
+
+
+def make_router(server: TrainServer, guard: Guard) -> APIRouter:
+    """All routes."""
+    router = APIRouter(prefix=PREFIX, tags=["Rimo"], dependencies=[Depends(guard)])
+
+    def find(identity: str) -> Job:
+        try:
+            return server.queue.job(identity)
+        except UserError as error:
+            raise HTTPException(404, str(error)) from None
+
+    @router.post("/jobs", summary="Start a training, or queue it behind the running one")
+    def start(training: Training) -> dict[str, Any]:
+        with _told():
+            return server.describe(server.start(training.options))
+
+    @router.get("/jobs", summary="All trainings, the newest first")
+    def jobs() -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = server.do_jobs({})["jobs"]
+        return listed
+
+    @router.get("/jobs/{job}", summary="One training in full")
+    def show(job: str) -> dict[str, Any]:
+        return server.show(find(job))
+
+    @router.get("/jobs/{job}/events", summary="Events as a server-sent stream, from the first on")
+    def events(job: str, request: Request) -> StreamingResponse:
+        try:
+            position = int(request.headers.get("last-event-id", 0))
+        except ValueError:
+            position = 0
+        stream = _stream(find(job), position)
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    @router.post("/jobs/{job}/resume", summary="Go on with an unfinished training")
+    def resume(job: str) -> dict[str, Any]:
+        with _told():
+            server.queue.resume(find(job))
+        return server.describe(find(job))
+
+    @router.post("/jobs/{job}/{command}", summary="Stop, save or sample")
+    def command(job: str, command: str) -> dict[str, Any]:
+        with _told():
+            server.command(find(job), command)
+        return server.describe(find(job))
+
+    @router.get("/jobs/{job}/samples", summary="The sample pictures so far: step and name")
+    def samples(job: str) -> list[dict[str, Any]]:
+        shown = server.show(find(job))["samples"]
+        return [{"step": step, "name": name} for step, name in shown]
+
+    @router.get("/jobs/{job}/samples/{name}", summary="One sample picture")
+    def sample(job: str, name: str) -> FileResponse:
+        try:
+            return FileResponse(server.sample_path(find(job), name))
+        except UserError as error:
+            raise HTTPException(404, str(error)) from None
+
+    return router
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Within it what the user can mend becomes an answer with its sentence."""
+    try:
+        yield
+    except UserError as error:
+        raise HTTPException(400, str(error)) from None
+
+
+async def _stream(job: Job, position: int) -> AsyncIterator[str]:
+    """Events as they come, until the training ends; `id` is what to go on from."""
+    path = job.training_folder / "events.jsonl"
+    while True:
+        ended = job.state() not in ("waiting", "running")
+        events, position = events_after(path, position)
+        for event in events[:-1]:
+            yield f"data: {json.dumps(event)}\n\n"
+        if events:
+            yield f"id: {position}\ndata: {json.dumps(events[-1])}\n\n"
+        elif ended:
+            return
+        await asyncio.sleep(LOOK_EVERY)

@@ -1,0 +1,96 @@
+"""A plot of a training's saved steps against strengths, drawn by the host."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_rimo.errors import UserError
+from lib_rimo.hosts.training import Plot, TrainingHost
+from lib_rimo.training.estimate import parse_size
+from lib_rimo.training.queue import Job
+
+STRENGTHS = (0.4, 0.7, 1.0)
+MOST_STEPS = 6
+FOLDER = "rimo-steps"
+"""Inside the folder of LoRAs: the host draws only what lies there."""
+
+
+@dataclass
+class Comparison:
+    """One plot that is being drawn, or was."""
+
+    job: Job
+    host: TrainingHost
+    done: int = 0
+    total: int = 0
+    error: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The plot's picture."""
+        return self.job.folder / "comparison.png"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether pictures are still to be drawn."""
+        return self.done < self.total and not self.error
+
+    def start(self, prompt: str) -> None:
+        """Draw in a thread. Raises UserError where nothing was saved."""
+        names = self._offer_steps()
+        if not names:
+            raise UserError("Nothing was saved yet that could be compared.")
+        name = self.job.options.output_name
+        tag = f"<lora:{name}:1>"
+        text = prompt if tag in prompt else f"{prompt} {tag}"
+        plot = Plot(
+            prompts=[
+                text.replace(tag, f"<lora:{step}:{strength:g}>")
+                for strength in STRENGTHS
+                for step in names
+            ],
+            columns=list(names.values()),
+            rows=[f"{strength:g}" for strength in STRENGTHS],
+            size=_size(self.job),
+            model=Path(self.job.options.pretrained_model_name_or_path),
+        )
+        self.total = len(plot.prompts)
+        threading.Thread(target=self._draw, args=[plot], daemon=True).start()
+
+    def _draw(self, plot: Plot) -> None:
+        def drawn() -> None:
+            self.done += 1
+
+        try:
+            self.host.draw_plot(plot, drawn).save(self.path)
+        except UserError as error:
+            self.error = str(error)
+        except Exception as error:  # whatever the host raises, the page is told
+            self.error = f"The plot could not be drawn: {type(error).__name__}: {error}"
+        self.done = self.total
+
+    def _offer_steps(self) -> dict[str, str]:
+        """Put the saved steps where the host finds them: a LoRA's name and its label each."""
+        saved = [(step, Path(path)) for step, path in self.job.progress().saved]
+        present = [(step, path) for step, path in saved if path.exists()]
+        folder = self.host.lora_folder / FOLDER
+        names = {}
+        for step, path in present[-MOST_STEPS:]:
+            if path == self.job.lora and self.job.status.publish_to:
+                names[path.stem] = f"step {step}"
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, folder / path.name)
+            names[path.stem] = f"step {step}"
+        for name in names:
+            self.host.refresh(name)
+        return names
+
+
+def _size(job: Job) -> tuple[int, int]:
+    """Width and height of the training pictures, as multiples of a latent's side."""
+    width, height = parse_size(job.options.resolution, 512)
+    return max(64, width // 8 * 8), max(64, height // 8 * 8)

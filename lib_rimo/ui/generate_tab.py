@@ -1,0 +1,119 @@
+"""A small Generate tab for when there is no WebUI: prompt, block weights, X/Y/Z, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from lib_rimo.errors import UserError
+from lib_rimo.hosts.standalone import Standalone
+from lib_rimo.inference.grid import AXIS_NAMES, axes_infotext, cells, draw_grid, parse_axis
+from lib_rimo.inference.infotext import Settings, format_infotext, parse_size
+from lib_rimo.inference.sampling import SAMPLERS
+from lib_rimo.ui.panel import render_panel
+
+NOTHING = "Nothing"
+Shown = tuple[list[tuple[Image.Image, str]], str, str]
+"""Pictures with what each was drawn from, the first one's infotext, and notes."""
+
+
+def render_generate_tab(host: Standalone) -> None:
+    """Add the tab's content, to be called where components are made."""
+    with gr.Row():
+        with gr.Column():
+            prompt = gr.Textbox(
+                label="Prompt",
+                lines=3,
+                elem_id="rimo_prompt",
+                placeholder="1girl, <lora:rimochan:1>",
+            )
+            negative = gr.Textbox(label="Negative prompt", lines=1)
+            render_panel("generate", host, prompt="#rimo_prompt textarea")
+            model = gr.Dropdown(
+                label="Model",
+                choices=[(found.title, str(found.path)) for found in host.base_models()],
+            )
+            with gr.Row():
+                steps = gr.Slider(1, 100, 20, step=1, label="Steps")
+                scale = gr.Slider(1, 20, 7, step=0.5, label="CFG scale")
+            with gr.Row():
+                size = gr.Textbox("512x512", label="Size")
+                seed = gr.Number(1, label="Seed", precision=0)
+                sampler = gr.Dropdown(list(SAMPLERS), value=next(iter(SAMPLERS)), label="Sampler")
+            with gr.Accordion("X/Y/Z plot", open=False):
+                axes = [field for letter in "XYZ" for field in _axis(letter)]
+        with gr.Column():
+            button = gr.Button("Generate", variant="primary")
+            gallery = gr.Gallery(show_label=False, columns=2, format="png", height="auto")
+            notes = gr.Markdown()
+            infotext = gr.Textbox(label="Drawn from", lines=3, interactive=False)
+    inputs = [prompt, negative, model, steps, scale, size, seed, sampler, *axes]
+    button.click(partial(_generate, host), inputs, [gallery, infotext, notes])
+
+
+def _axis(letter: str) -> list[Any]:
+    with gr.Row():
+        name = gr.Dropdown([NOTHING, *AXIS_NAMES], value=NOTHING, label=f"{letter} axis")
+        values = gr.Textbox(label="Values", placeholder="0.4, 0.7, 1")
+    return [name, values]
+
+
+def _generate(
+    host: Standalone,
+    prompt: str,
+    negative: str,
+    model: str | None,
+    steps: float,
+    scale: float,
+    size: str,
+    seed: float,
+    sampler: str,
+    *axes: str,
+) -> Iterator[Shown]:
+    """Draw one picture or all of a plot, showing each as it comes; a plot's grid comes first."""
+    try:
+        if not model:
+            raise UserError("Choose a model; put .safetensors files into the folder of models.")
+        width, height = parse_size(size)
+        settings = Settings(
+            prompt=prompt,
+            negative_prompt=negative,
+            steps=int(steps),
+            cfg_scale=scale,
+            seed=int(seed),
+            sampler=sampler,
+            width=width,
+            height=height,
+        )
+        yield from _draw(host, Path(model), settings, list(axes))
+    except UserError as error:
+        raise gr.Error(str(error)) from error
+
+
+def _draw(host: Standalone, model: Path, settings: Settings, axes: list[str]) -> Iterator[Shown]:
+    presets = host.presets()
+    chosen = [
+        parse_axis(name, values, presets)
+        for name, values in zip(axes[::2], axes[1::2], strict=True)
+        if name != NOTHING
+    ]
+    generator = host.generator(model)
+    pictures = []
+    for cell in cells(settings, chosen, presets):
+        pictures.append(next(generator.draw(cell)))
+        shown = [(picture.image, picture.infotext) for picture in pictures]
+        yield shown, pictures[0].infotext, _listed(host.take_notes())
+    if chosen:
+        labels = [axis.labels for axis in chosen] + [("",)] * (3 - len(chosen))
+        text = format_infotext(settings, axes_infotext(chosen))
+        grid = draw_grid([picture.image for picture in pictures], *labels)
+        yield [(grid, text), *shown], text, ""
+
+
+def _listed(notes: list[str]) -> str:
+    return "\n".join(f"- {note}" for note in notes)

@@ -1,0 +1,400 @@
+"""What the Train tab asks for: pictures, recipes, jobs. JSON in and out, without Gradio.
+
+The tab lives in the browser and keeps nothing that matters: pictures, captions and jobs are files,
+so a page that is opened again, here or on another machine, shows what there is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib_rimo.environment import ROOT
+from lib_rimo.errors import UserError
+from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.training.documents import read_mapping
+from lib_rimo.training.estimate import estimate
+from lib_rimo.training.events import COMMANDS
+from lib_rimo.training.job_file import from_mapping
+from lib_rimo.training.options import GROUPS, TrainingOptions, option_type
+from lib_rimo.training.picture_set import PictureSet, data_url
+from lib_rimo.training.queue import UNFINISHED, Job, Queue, child_environment, command_line
+from lib_rimo.training.recipes import load_recipes, save_recipe
+from lib_rimo.ui.comparison import Comparison
+
+Reply = dict[str, Any]
+
+
+class TrainServer:
+    """Answers the page; one for all visitors."""
+
+    def __init__(self, host: TrainingHost) -> None:
+        self.host = host
+        self.comparisons: dict[str, Comparison] = {}
+        self.queue = Queue(host.home / "jobs", host.python)
+
+    def answer(self, request: str) -> str:
+        """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
+        asked = json.loads(request)
+        handler: Callable[[Reply], Reply] | None = getattr(self, f"do_{asked.get('do')}", None)
+        try:
+            if handler is None:
+                raise UserError("The page is older than the program: reload it.")
+            reply = handler(asked)
+        except UserError as error:
+            reply = {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            reply = {"error": f"The request was not understood ({error}): reload the page."}
+        return json.dumps(reply)
+
+    # the page
+
+    def do_open(self, asked: Reply) -> Reply:
+        """All that the page needs when it opens."""
+        models = self.host.base_models()
+        return {
+            "groups": GROUPS,
+            "options": declarations(),
+            "recipes": load_recipes(self._recipes),
+            "bases": [{"title": model.title, "path": str(model.path)} for model in models],
+            "interrogators": list(self.host.interrogators()),
+            "sets": self._sets(),
+            "host": self.host.name,
+            "is_ready": self.host.is_ready(),
+            **self.do_jobs(asked),
+        }
+
+    def do_install(self, asked: Reply) -> Reply:
+        """Install the trainer's libraries; takes minutes."""
+        self.host.prepare()
+        return {"is_ready": self.host.is_ready()}
+
+    # pictures
+
+    def do_new_set(self, asked: Reply) -> Reply:
+        """Make an empty set of pictures."""
+        root = self.host.home / "pictures"
+        root.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (folder := root / f"set-{number:02d}").exists():
+            number += 1
+        folder.mkdir()
+        return {"set": str(folder), "pictures": []}
+
+    def do_pictures(self, asked: Reply) -> Reply:
+        """The pictures of a set."""
+        pictures = self._set(asked)
+        if not pictures.folder.is_dir():
+            raise UserError(f"There is no folder {pictures.folder}: check its name.")
+        shown = [dataclasses.asdict(picture) for picture in pictures.shown()]
+        own = pictures.folder.is_relative_to((self.host.home / "pictures").resolve())
+        return {"set": str(pictures.folder), "pictures": shown, "own": own}
+
+    def do_add(self, asked: Reply) -> Reply:
+        """Take in dropped files: `files` with `name` and base64 `content`."""
+        pictures = self._own_set(asked)
+        refused = []
+        for file in asked["files"]:
+            try:
+                pictures.add(file["name"], base64.b64decode(file["content"], validate=True))
+            except binascii.Error:
+                refused.append(f"{file['name']} did not arrive whole: drop it again.")
+            except UserError as error:
+                refused.append(str(error))
+        return {**self.do_pictures(asked), "refused": refused}
+
+    def do_remove(self, asked: Reply) -> Reply:
+        """Delete one picture of a set that was dropped in."""
+        self._own_set(asked).remove(asked["name"])
+        return self.do_pictures(asked)
+
+    def do_caption(self, asked: Reply) -> Reply:
+        """Write one caption."""
+        self._set(asked).set_caption(asked["name"], asked["caption"])
+        return {}
+
+    def do_interrogate(self, asked: Reply) -> Reply:
+        """Let the host propose the caption of one picture; it is not written yet."""
+        propose = self.host.interrogators().get(asked["with"])
+        if propose is None:
+            raise UserError(f"This WebUI has no {asked['with']}.")
+        return {"caption": propose(self._set(asked).path(asked["name"]))}
+
+    def do_augment(self, asked: Reply) -> Reply:
+        """Make many pictures of few, in a folder of their own, and show them."""
+        source = self._set(asked).folder
+        folder = self.host.home / "augmented" / source.name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ["augment", str(source), str(folder), "--count", str(int(asked["count"]))]
+        arguments += ["--seed", str(int(asked["seed"])), "--name", asked["name"] or "pictures"]
+        if asked.get("resolution"):
+            arguments += ["--resolution", str(asked["resolution"])]
+        if not asked.get("mirror", True):
+            arguments.append("--no-mirror")
+        summary = self._run_verb(arguments)
+        return {**self.do_pictures({"set": str(folder)}), "summary": summary.splitlines()[:-1]}
+
+    def do_discard(self, asked: Reply) -> Reply:
+        """Throw one augmented picture out."""
+        from lib_rimo.training.augmentation import discard
+
+        pictures = self._set(asked)
+        discard(pictures.folder, {pictures.path(asked["name"])})
+        return self.do_pictures(asked)
+
+    # recipes
+
+    def do_save_recipe(self, asked: Reply) -> Reply:
+        """Keep a recipe under a name."""
+        save_recipe(self._recipes, asked["name"], from_mapping(asked["options"])[0])
+        return {"recipes": load_recipes(self._recipes)}
+
+    def do_load_file(self, asked: Reply) -> Reply:
+        """Read a job file, kohya's TOML or JSON: its options, and what was left out."""
+        suffix = ".json" if asked["name"].lower().endswith(".json") else ".toml"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"options{suffix}"
+            path.write_text(asked["content"], encoding="utf-8")
+            options, warnings = from_mapping(read_mapping(path))
+        return {"options": dataclasses.asdict(options), "warnings": warnings}
+
+    # jobs
+
+    def do_estimate(self, asked: Reply) -> Reply:
+        """Time and memory of a training before it starts."""
+        options = self._options(asked["options"])
+        return dataclasses.asdict(estimate(options, self.queue.folder))
+
+    def do_train(self, asked: Reply) -> Reply:
+        """Queue a training."""
+        job = self.start(asked["options"])
+        return {"job": job.id, **self.do_jobs(asked)}
+
+    def start(self, content: dict[str, Any]) -> Job:
+        """Queue a training of these options; raises UserError."""
+        self._check_ready()
+        options = self._options(content)
+        options.validate()
+        if not Path(options.pretrained_model_name_or_path).is_file():
+            raise UserError(
+                f"There is no base model {options.pretrained_model_name_or_path}: choose another."
+            )
+        return self.queue.add(options, self.host.lora_folder)
+
+    def do_jobs(self, asked: Reply) -> Reply:
+        """All jobs, the newest first; looks after the queue on the way."""
+        if self.queue.waiting():
+            self.queue.ensure_running()
+        return {"jobs": [self.describe(job) for job in reversed(self.queue.jobs())]}
+
+    def do_watch(self, asked: Reply) -> Reply:
+        """One job in full, of its curve what comes after the step `after`."""
+        return {**self.show(self.queue.job(asked["job"]), int(asked.get("after", 0)))}
+
+    def do_command(self, asked: Reply) -> Reply:
+        """Stop, save or sample."""
+        self.command(self.queue.job(asked["job"]), asked["command"])
+        return self.do_jobs(asked)
+
+    def command(self, job: Job, command: str) -> None:
+        """Give a command to a job; raises UserError."""
+        known = next((name for name in COMMANDS if name == command), None)
+        if known is None:
+            raise UserError(f"{command} is no command: use one of {', '.join(COMMANDS)}.")
+        job.give(known)
+
+    def do_resume(self, asked: Reply) -> Reply:
+        """Go on with an unfinished job."""
+        self.queue.resume(self.queue.job(asked["job"]))
+        return self.do_jobs(asked)
+
+    def do_forget(self, asked: Reply) -> Reply:
+        """Remove a job with its files; its LoRA stays."""
+        self.queue.remove(self.queue.job(asked["job"]))
+        return self.do_jobs(asked)
+
+    def do_sample(self, asked: Reply) -> Reply:
+        """One sample picture."""
+        from PIL import Image
+
+        job = self.queue.job(asked["job"])
+        with Image.open(self.sample_path(job, asked["name"])) as image:
+            return {"picture": data_url(image, 1024)}
+
+    def sample_path(self, job: Job, name: str) -> Path:
+        """The file of a sample, by its name; raises UserError for any other file."""
+        for _, path in job.progress().samples:
+            real = Path(path).resolve()
+            if real.name == name and real.is_relative_to(job.folder.resolve()) and real.is_file():
+                return real
+        raise UserError(f"There is no sample {name}.")
+
+    def do_compare(self, asked: Reply) -> Reply:
+        """Draw the saved steps against strengths."""
+        job = self.queue.job(asked["job"])
+        running = self.comparisons.get(job.id)
+        if running is None or not running.is_running:
+            comparison = Comparison(job, self.host)
+            comparison.start(try_prompt(job.options))
+            self.comparisons[job.id] = comparison
+        return {"comparison": self._comparison(job)}
+
+    def do_comparison(self, asked: Reply) -> Reply:
+        """The plot that was drawn last."""
+        from PIL import Image
+
+        path = Comparison(self.queue.job(asked["job"]), self.host).path
+        if not path.exists():
+            raise UserError("There is no plot of this training yet.")
+        with Image.open(path) as image:
+            return {"picture": data_url(image, 2048)}
+
+    def _comparison(self, job: Job) -> Reply:
+        comparison = self.comparisons.get(job.id) or Comparison(job, self.host)
+        drawn = comparison.path
+        return {
+            "done": comparison.done,
+            "total": comparison.total,
+            "running": comparison.is_running,
+            "error": comparison.error,
+            "version": drawn.stat().st_mtime if drawn.exists() else 0,
+        }
+
+    def describe(self, job: Job) -> Reply:
+        """A job in short."""
+        progress = job.progress()
+        state = job.state(progress)
+        return {
+            "id": job.id,
+            "name": job.options.output_name,
+            "state": state,
+            "step": progress.step,
+            "steps": progress.steps or job.options.max_train_steps,
+            "seconds_left": progress.seconds_left if state == "running" else None,
+            "added": job.status.added,
+            "can_resume": state in UNFINISHED,
+        }
+
+    def show(self, job: Job, after: int = 0) -> Reply:
+        """A job in full."""
+        progress = job.progress()
+        state = job.state(progress)
+        options = job.options
+        told: Reply = {"text": "", "file": ""}
+        if state not in ("waiting", "running"):
+            ending = job.ending(progress)
+            told = {"text": ending.text, "file": str(ending.last_good_file or "")}
+        return {
+            **progress.as_dict(after),
+            **self.describe(job),
+            "samples": [[step, Path(path).name] for step, path in progress.samples],
+            "saved": [[step, Path(path).name] for step, path in progress.saved],
+            "ending": told,
+            "log": [*progress.lines[-200:], *_tail(job.log, 50)],
+            "prompt": try_prompt(options),
+            "can_compare": bool(progress.saved),
+            "comparison": self._comparison(job),
+        }
+
+    def _run_verb(self, arguments: list[str]) -> str:
+        """Run `python -m lib_rimo ...` to its end; what it printed. Raises UserError."""
+        self._check_ready()
+        done = subprocess.run(
+            command_line(self.host.python, arguments),
+            cwd=ROOT,
+            env=child_environment(),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise UserError(last.removeprefix("error: "))
+        return done.stdout
+
+    def _check_ready(self) -> None:
+        if not self.host.is_ready():
+            raise UserError("The trainer's libraries are not installed yet: install them first.")
+
+    @property
+    def _recipes(self) -> Path:
+        return self.host.home / "recipes"
+
+    def _sets(self) -> list[str]:
+        root = self.host.home / "pictures"
+        folders = sorted(root.iterdir()) if root.is_dir() else []
+        return [str(folder.resolve()) for folder in folders if PictureSet(folder).pictures()]
+
+    def _set(self, asked: Reply) -> PictureSet:
+        return PictureSet(check_folder(Path(asked["set"]), self.host))
+
+    def _own_set(self, asked: Reply) -> PictureSet:
+        """A set of dropped pictures: of other folders nothing is deleted or overwritten."""
+        pictures = self._set(asked)
+        if not pictures.folder.is_relative_to((self.host.home / "pictures").resolve()):
+            raise UserError("This folder is yours: add and remove its pictures there.")
+        return pictures
+
+    def _options(self, content: dict[str, Any]) -> TrainingOptions:
+        """Options from the page, with every path checked."""
+        options, _ = from_mapping(content)
+        for name in PATH_OPTIONS:
+            text = getattr(options, name)
+            if text:
+                setattr(options, name, str(check_folder(Path(text), self.host)))
+        if options.dataset_config and self.host.open_folders() is not None:
+            raise UserError(
+                "dataset_config can name any folder, so it is refused while others can reach "
+                "this WebUI: set the options one by one."
+            )
+        if _names_a_file(options.sample_prompts):
+            check_folder(Path(options.sample_prompts), self.host)
+        return options
+
+
+PATH_OPTIONS = (
+    "pretrained_model_name_or_path",
+    "train_data_dir",
+    "reg_data_dir",
+    "dataset_config",
+    "network_weights",
+)
+# What the page itself decides, or what only makes sense on the command line.
+HIDDEN_OPTIONS = frozenset({"output_dir", *PATH_OPTIONS[:2], "output_name", "trigger_word"})
+
+
+def declarations() -> list[Reply]:
+    """The options as the page makes fields of them."""
+    declared = []
+    for option in dataclasses.fields(TrainingOptions):
+        if option.name in HIDDEN_OPTIONS:
+            continue
+        kind, optional = option_type(option)
+        default = getattr(TrainingOptions(), option.name)
+        described = {"name": option.name, "type": kind.__name__, "optional": optional}
+        declared.append({**described, "default": default, **option.metadata})
+    return declared
+
+
+def try_prompt(options: TrainingOptions) -> str:
+    """A prompt that shows what was learned."""
+    subject = options.trigger_word.strip() or options.output_name
+    return f"{subject}, <lora:{options.output_name}:1>"
+
+
+def _tail(path: Path, lines: int) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []
+
+
+def _names_a_file(text: str) -> bool:
+    return text.lower().endswith(".txt") and "\n" not in text

@@ -1,0 +1,66 @@
+import json
+
+import pytest
+
+from lib_rimo.ui.panel_server import answer
+from lib_rimo.weights.presets import load_presets, save_preset
+
+
+class Host:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def presets(self):
+        return load_presets([self.folder])
+
+    def save_preset(self, name, values):
+        save_preset(self.folder, name, values)
+
+    def lora_path(self, name):
+        return self.folder / f"{name}.safetensors" if name != "unknown" else None
+
+    def panel_notes(self):
+        return ["a note"]
+
+
+@pytest.fixture
+def host(tmp_path):
+    header = json.dumps(
+        {"lora_unet_down_blocks_0_downsamplers_0_conv.alpha": {"shape": []}}
+    ).encode()
+    length = len(header).to_bytes(8, "little")
+    (tmp_path / "locon.safetensors").write_bytes(length + header)
+    return Host(tmp_path)
+
+
+def ask(host, **request):
+    return json.loads(answer(host, json.dumps(request)))
+
+
+def test_presets_facts_and_notes(host):
+    reply = ask(host, prompt="<lora:locon:1> <lora:unknown:1> <lora:missing:1>")
+    assert reply["presets"]["MIDD"].startswith("1,0,0,0,1")
+    assert reply["files"]["locon"] == {"family": "sd1", "blocks": ["IN03"], "layout": 26}
+    assert reply["files"]["unknown"] is None
+    assert reply["files"]["missing"] is None
+    assert reply["problems"] == ["unknown: there is no such LoRA file."]
+    assert reply["notes"] == ["a note"]
+
+
+def test_problems_of_the_prompts_tags(host):
+    unfit, wrong = ask(host, prompt="<lora:locon:1:ALL> <lora:b:1,1>")["problems"]
+    assert "IN03 got no value" in unfit
+    assert wrong.startswith("<lora:b:1,1> was left out")
+
+
+def test_saving_a_preset(host):
+    reply = ask(host, prompt="", save=["MINE", "IN07@0.5"])
+    assert reply["presets"]["MINE"] == "IN07@0.5"
+    assert reply["problems"] == []
+
+
+def test_a_preset_that_cannot_be_kept_is_said(host):
+    (problem,) = ask(host, prompt="", save=["a:b", "IN07@0.5"])["problems"]
+    assert "cannot name a preset" in problem
+    (problem,) = ask(host, prompt="", save=["A", "1,1\nB:2"])["problems"]
+    assert problem

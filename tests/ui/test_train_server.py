@@ -1,0 +1,177 @@
+"""What the Train tab's page can ask, and what it is refused."""
+
+import base64
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from lib_rimo.hosts.standalone import Standalone
+from lib_rimo.training.options import TrainingOptions
+from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer
+from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def server(tmp_path):
+    return TrainServer(Standalone(tmp_path / "home"))
+
+
+@pytest.fixture
+def shared_server(tmp_path, narrow_sd1):  # noqa: F811
+    return TrainServer(Standalone(tmp_path / "home", [narrow_sd1.parent], is_shared=True))
+
+
+def ask(server, what, **request):
+    return json.loads(server.answer(json.dumps({"do": what, **request})))
+
+
+def drop(server, folder):
+    """Drop a folder's files in, as the page does."""
+    new = ask(server, "new_set")["set"]
+    for path in sorted(folder.iterdir()):
+        content = base64.b64encode(path.read_bytes()).decode()
+        reply = ask(server, "add", set=new, files=[{"name": path.name, "content": content}])
+        assert reply["refused"] == []
+    return new, reply["pictures"]
+
+
+def test_every_option_is_a_field_or_the_pages_own(server):
+    opened = ask(server, "open")
+    fields = {option["name"] for option in opened["options"]}
+    assert fields | HIDDEN_OPTIONS == {field.name for field in dataclasses.fields(TrainingOptions)}
+    assert all(
+        option["help"] and option["group"] in opened["groups"] for option in opened["options"]
+    )
+    assert opened["recipes"]["few pictures"]["network_alpha"] == 2.0
+
+
+def test_dropped_pictures_with_captions(server, pictures):  # noqa: F811
+    new, shown = drop(server, pictures)
+    assert [picture["name"] for picture in shown] == [f"{number}.png" for number in range(5)]
+    assert shown[0]["caption"].startswith("rimochan, 1girl")
+    assert shown[0]["thumbnail"].startswith("data:image/jpeg;base64,")
+    ask(server, "caption", set=new, name="1.png", caption="rimochan,  hat\n")
+    assert (Path(new) / "1.txt").read_text() == "rimochan, hat\n"
+    left = ask(server, "remove", set=new, name="2.png")["pictures"]
+    assert [picture["name"] for picture in left] == ["0.png", "1.png", "3.png", "4.png"]
+    assert not (Path(new) / "2.txt").exists()
+    assert ask(server, "open")["sets"] == [new]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("evil.py", b"print()", "neither a picture nor a caption"),
+        ("broken.png", b"not a picture", "cannot be read"),
+    ],
+)
+def test_other_files_are_not_taken(server, name, content, said):
+    new = ask(server, "new_set")["set"]
+    file = {"name": name, "content": base64.b64encode(content).decode()}
+    reply = ask(server, "add", set=new, files=[file])
+    assert said in reply["refused"][0]
+    assert list(Path(new).iterdir()) == []
+
+
+def test_a_dropped_file_stays_in_its_folder(server, pictures):  # noqa: F811
+    new = ask(server, "new_set")["set"]
+    content = base64.b64encode((pictures / "0.png").read_bytes()).decode()
+    ask(server, "add", set=new, files=[{"name": "../../../out.png", "content": content}])
+    assert [path.name for path in Path(new).iterdir()] == ["out.png"]
+
+
+def test_a_folder_of_the_users_is_shown_but_nothing_deleted(server, pictures):  # noqa: F811
+    reply = ask(server, "pictures", set=str(pictures))
+    assert (len(reply["pictures"]), reply["own"]) == (5, False)
+    assert "yours" in ask(server, "remove", set=str(pictures), name="0.png")["error"]
+    assert (pictures / "0.png").exists()
+
+
+def test_recipes_are_kept_without_what_they_were_for(server):
+    given = {"network_dim": "4", "output_name": "mine", "unet_lr": "1e-4", "flip_aug": True}
+    recipes = ask(server, "save_recipe", name="small", options=given)["recipes"]
+    assert list(recipes) == ["few pictures", "small"]
+    assert recipes["small"]["network_dim"] == 4
+    assert recipes["small"]["flip_aug"] is True
+    assert "output_name" not in recipes["small"]
+    for name in ("", "../up", "a/b", ".hidden", "few pictures"):
+        assert "cannot name a recipe" in ask(server, "save_recipe", name=name, options={})["error"]
+
+
+def test_kohyas_files_are_read(server):
+    content = '[network]\nnetwork_module = "networks.lora"\nnetwork_dim = 8\nunknown_one = 3\n'
+    reply = ask(server, "load_file", name="kohya.toml", content=content)
+    assert reply["options"]["network_dim"] == 8
+    assert reply["warnings"] == ["unknown_one = 3 is not supported and was left out."]
+    assert "not valid" in ask(server, "load_file", name="x.json", content="{")["error"]
+
+
+def test_the_estimate_says_that_nothing_was_measured(server, narrow_sd1):  # noqa: F811
+    given = {"pretrained_model_name_or_path": str(narrow_sd1), "resolution": "64"}
+    reply = ask(server, "estimate", options=given)
+    assert reply["fits"]
+    assert reply["text"].startswith("Very roughly")
+    twice = ask(server, "estimate", options={**given, "max_train_steps": "2000"})
+    assert twice["seconds"] == pytest.approx(2 * reply["seconds"])
+
+
+def test_what_cannot_be_trained_is_not_queued(server, narrow_sd1, pictures):  # noqa: F811
+    given = {
+        "pretrained_model_name_or_path": str(narrow_sd1),
+        "train_data_dir": str(pictures),
+        "output_name": "x",
+    }
+    for change, said in (
+        ({"network_dim": "0"}, "network_dim is 0: use at least 1"),
+        ({"output_name": "../up"}, "output_name is"),
+        ({"train_data_dir": ""}, "No pictures"),
+        ({"pretrained_model_name_or_path": "/nowhere.safetensors"}, "no base model"),
+    ):
+        assert said in ask(server, "train", options={**given, **change})["error"]
+    assert ask(server, "jobs")["jobs"] == []
+
+
+def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, narrow_sd1):  # noqa: F811
+    server = shared_server
+    home = tmp_path / "home"
+    new, _ = drop(server, pictures)
+    assert "error" not in ask(server, "pictures", set=new)
+    (home / "pictures" / "link").symlink_to(pictures)
+    for place in (pictures, home / "pictures" / "link", Path(new) / ".." / ".." / "..", "/etc"):
+        assert "outside of the folders" in ask(server, "pictures", set=str(place))["error"]
+    given = {
+        "pretrained_model_name_or_path": str(narrow_sd1),
+        "train_data_dir": new,
+        "output_name": "x",
+    }
+    (tmp_path / "secret.txt").write_text("secret")
+    for change in (
+        {"train_data_dir": str(pictures)},
+        {"reg_data_dir": str(home / "pictures" / "link")},
+        {"network_weights": "/etc/passwd"},
+        {"sample_prompts": str(tmp_path / "secret.txt")},
+        {"dataset_config": str(home / "config.toml")},
+    ):
+        reply = ask(server, "train", options={**given, **change})
+        assert "error" in reply, change
+    assert ask(server, "jobs")["jobs"] == []
+
+
+def test_nonsense_is_answered(server):
+    assert "reload" in ask(server, "fly")["error"]
+    assert "reload" in ask(server, "caption")["error"]
+    assert "no job" in ask(server, "watch", job="../x")["error"]
+
+
+def test_a_wrong_command_is_refused(server, options, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    job = server.queue.add(options)
+    assert "use one of stop" in ask(server, "command", job=job.id, command="rm")["error"]
+    reply = ask(server, "watch", job=job.id)
+    assert (reply["state"], reply["prompt"]) == ("waiting", "small, <lora:small:1>")
+    assert "no sample" in ask(server, "sample", job=job.id, name="../job.json")["error"]
+    ask(server, "command", job=job.id, command="stop")
+    assert ask(server, "jobs")["jobs"][0]["state"] == "stopped"
+    assert ask(server, "forget", job=job.id)["jobs"] == []

@@ -1,0 +1,165 @@
+"""A real WebUI with a data folder of its own, and a client of its API."""
+
+import base64
+import io
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ARGUMENTS = [
+    *("--api", "--no-hashing", "--disable-console-progressbars"),
+    *("--skip-torch-cuda-test", "--skip-install", "--skip-prepare-environment"),
+    *("--skip-python-version-check", "--skip-version-check"),
+    *("--no-download-sd-model", "--do-not-download-clip"),
+]
+ON_CPU = {
+    "a1111": ["--use-cpu", "all", "--no-half", "--precision", "full"],
+    "forge": ["--always-cpu"],
+}
+
+PATIENCE = 400  # seconds; on a busy machine a WebUI takes minutes to start
+
+
+@dataclass
+class Drawn:
+    """What the API answers."""
+
+    pixels: list[np.ndarray]  # (height, width, 3), a picture each
+    info: dict[str, Any]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.info["extra_generation_params"]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Drawn) and all(
+            np.array_equal(one, two) for one, two in zip(self.pixels, other.pixels, strict=True)
+        )
+
+    def distance(self, other: "Drawn") -> float:
+        """The greatest difference of a value, of 255."""
+        return max(
+            float(np.abs(one.astype(int) - two.astype(int)).max())
+            for one, two in zip(self.pixels, other.pixels, strict=True)
+        )
+
+
+class RefusedError(Exception):
+    """The API's answer to a request that it did not carry out."""
+
+
+class Server:
+    """A WebUI, running until `stop`."""
+
+    def __init__(self, webui: Path, python: str, host: str, data: Path) -> None:
+        self.host, self.data, self.log = host, data, data / "log.txt"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        more = os.environ.get("RIMO_WEBUI_ARGUMENTS")
+        device = ON_CPU[host] if more is None else more.split()
+        command = [python, "launch.py", *ARGUMENTS, *device]
+        command += ["--data-dir", str(data), "--port", str(self.port)]
+        offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=webui, stdout=log, stderr=log, env={**os.environ, **offline}
+            )
+        self._wait(starts=1)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _wait(self, starts: int) -> None:
+        """Wait until the WebUI has started that often, the first time or anew."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.process.poll() is None:
+            # Forge's API answers before start-up ends.
+            if self._starts() == starts:
+                return
+            time.sleep(0.5)
+        self.stop()
+        raise RuntimeError(f"the WebUI did not start:\n{self.log.read_text()[-3000:]}")
+
+    def _starts(self) -> int:
+        return self.log.read_text(errors="replace").count("Startup time")
+
+    def reload_ui(self) -> None:
+        """Press "Reload UI": the WebUI runs all its scripts once more."""
+        starts = self._starts()
+        config = self._json("config")
+        (button,) = (
+            component["id"]
+            for component in config["components"]
+            if component["props"].get("elem_id") == "settings_restart_gradio"
+        )
+        (event,) = (
+            index
+            for index, dependency in enumerate(config["dependencies"])
+            if button in dependency["targets"] or [button, "click"] in dependency["targets"]
+        )
+        self._json("run/predict", {"fn_index": event, "data": [], "session_hash": "tests"})
+        self._wait(starts + 1)
+
+    def elements(self) -> list[str]:
+        """The ids of the page's elements."""
+        components = self._json("config")["components"]
+        return [component["props"].get("elem_id") for component in components]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask the API; a body is posted."""
+        return self._json(f"sdapi/v1/{path}", body)
+
+    def _json(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.url}/{path}", data, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise RefusedError(error.read().decode()) from None
+
+    def plot_script(self) -> dict[str, Any]:
+        """What the X/Y/Z plot of txt2img takes."""
+        (script,) = (
+            script
+            for script in self.call("script-info")
+            if script["name"] == "x/y/z plot" and not script["is_img2img"]
+        )
+        return script
+
+    def draw(self, prompt: str, path: str = "txt2img", **settings: Any) -> Drawn:
+        defaults = {"seed": 1, "steps": 3, "width": 64, "height": 64, "sampler_name": "Euler"}
+        answer = self.call(path, {**defaults, "prompt": prompt, **settings})
+        return Drawn([_pixels(text) for text in answer["images"]], json.loads(answer["info"]))
+
+
+def _pixels(text: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
+
+
+def as_base64(pixels: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,52 @@
+"""Rimo beside sd-webui-lora-block-weight, and against it."""
+
+import pytest
+
+ELEMENTS = "ATTNDEEPOFF:IN05-OUT05:attn:0"
+PLOT_ARGUMENTS = [0, *["none", ""] * 3, "", "", 10, "black", 20, False]
+ARGUMENTS = [None, True, *PLOT_ARGUMENTS, ELEMENTS, False, False]  # None: its own presets
+ACTIVE = {"alwayson_scripts": {"LoRA Block Weight": {"args": ARGUMENTS}}}
+VECTOR = "0.3,1,0,1,0.5,0.1,1,0.2,1,-0.5,1,0,0.7,0,1.2,0,1.5"
+WHOLE = "0.3,1.1,0.2,1,0.5,0.1,1,0.9,1,-0.5,1,0,0.7,0,1.2,0,1.5,1,0.3,0.2,0.8,1,1.1,0.4,0.6,0.7"
+
+
+@pytest.fixture(scope="module")
+def alone(start, lbw):
+    return start(lbw)
+
+
+@pytest.fixture(scope="module")
+def both(start, lbw):
+    from tests.webui.conftest import ROOT
+
+    return start(ROOT, lbw)
+
+
+TAGS = [
+    f"<lora:one:0.9:lbw={VECTOR}>",
+    f"<lora:all:0.9:lbw={WHOLE}>",
+    f"<lora:all:0.9:lbw={VECTOR}>",
+    "<lora:one:1:lbw=MIDD><lora:two:0.5:lbw=OUTALL>",
+    f"<lora:one:0.8:0.4:lbw={VECTOR}>",
+]
+TAGS_OF_A1111 = [  # on Forge, LBW counts steps otherwise
+    f"<lora:one:1:lbw={VECTOR}:start=2>",
+    f"<lora:one:1:lbw={VECTOR}:stop=3>",
+    f"<lora:all:1:lbw={WHOLE}:lbwe=ATTNDEEPOFF>",
+]
+
+
+@pytest.mark.parametrize("tag", TAGS + TAGS_OF_A1111)
+def test_rimo_draws_what_lbw_draws(server, alone, both, tag):
+    if tag in TAGS_OF_A1111 and server.host != "a1111":
+        pytest.skip("LBW counts steps otherwise on this host")
+    drawn = server.draw(f"a cat {tag}", steps=4)
+    theirs = alone.draw(f"a cat {tag}", steps=4, **ACTIVE)
+    assert drawn.distance(theirs) <= 1
+    assert theirs != alone.draw("a cat", steps=4, **ACTIVE)
+    assert both.draw(f"a cat {tag}", steps=4, **ACTIVE).distance(drawn) <= 1
+
+
+def test_a_placeholder_is_left_to_lbw(both):
+    drawn = both.draw("a cat <lora:one:1:lbw=XYZ><lora:two:1:IN07@0.5>", **ACTIVE)
+    assert "Rimo notes" not in drawn.parameters

@@ -1,0 +1,50 @@
+"""The command line draws what the WebUI draws."""
+
+import numpy as np
+import pytest
+
+from lib_rimo.inference.apply import LoraFolder
+from lib_rimo.inference.checkpoint import load_checkpoint
+from lib_rimo.inference.generation import Generator
+from lib_rimo.inference.infotext import parse_infotext
+
+LONG = "a cat, " * 40 + "dog BREAK house"
+KARRAS = {"sampler_name": "DPM++ 2M", "scheduler": "Karras"}
+
+
+@pytest.fixture(scope="module")
+def generator(server):
+    (model,) = (server.data / "models/Stable-diffusion").glob("*.safetensors")
+    return Generator(load_checkpoint(model), LoraFolder(server.data / "models/Lora"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings"),
+    [
+        ("a cat", {"sampler_name": "Euler"}),
+        ("a cat", {"sampler_name": "Euler a", "steps": 8}),
+        ("a cat", {"sampler_name": "DDIM", "steps": 10}),
+        ("a cat", KARRAS | {"steps": 10, "width": 64, "height": 128}),
+        ("a cat", KARRAS | {"override_settings": {"CLIP_stop_at_last_layers": 2}}),
+        ("a (cat:1.4), [dog], ((house))", KARRAS | {"negative_prompt": "(text, logo:1.4)"}),
+        ("[a:b:0.5] cat [red|blue]", {"sampler_name": "Euler", "steps": 9}),
+        (LONG, KARRAS | {"negative_prompt": "x"}),
+        ("a cat <lora:one:1>", KARRAS),
+        ("a cat <lora:one:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>", KARRAS),
+        ("a cat <lora:all:0.5:IN07@0> <lora:two:1:0.3>", KARRAS),
+        ("a cat <lora:one:1:R,R,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1>", KARRAS),
+        ("a cat <lora:one:1:step=1-2>", KARRAS),
+        ("a cat <lora:all:1:ALL:lbwe=IN05-OUT05/attn@0>", KARRAS),
+        ("a cat <lora:one:1:1:2>", KARRAS),
+    ],
+)
+def test_the_command_line_draws_what_the_webui_draws(server, generator, prompt, settings):
+    if server.host != "a1111":
+        pytest.skip("the command line follows AUTOMATIC1111's noise and schedules")
+    drawn = server.draw(prompt, cfg_scale=6, **settings)
+    read, _ = parse_infotext(drawn.info["infotexts"][0])
+    (picture,) = generator.draw(read)
+    difference = np.abs(np.asarray(picture.image).astype(int) - drawn.pixels[0].astype(int))
+    # Both cut off decimals, so the last bits of their floats show in single values.
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
