@@ -1,0 +1,66 @@
+"""Make twenty training pictures from five: whole, upper body, face, each also mirrored.
+
+    python -m lib_rimo augment my_pictures my_training_set --count 20 --resolution 448,704
+
+Captions beside the pictures (1.png, 1.txt) follow the crops: a crop says "upper body" or "close-up"
+and loses the tags of what left the frame. Look at contact_sheet.png in the result, delete what you
+do not like, and give the folder to `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "make many training pictures from a few, with captions that follow"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder of pictures and captions")
+    parser.add_argument("destination", type=Path, metavar="DST", help="folder to make")
+    parser.add_argument("--count", type=int, default=20, help="pictures to make (20)")
+    parser.add_argument(
+        "--resolution", default="448,704", help='width and height of each ("448,704")'
+    )
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other pictures (1)")
+    parser.add_argument(
+        "--no-mirror",
+        action="store_true",
+        help="mirror nothing: for a character that is not the same on both sides",
+    )
+    parser.add_argument("--name", default="", help="name of the inner folder 1_NAME (SRC's name)")
+    parser.add_argument(
+        "--out-of-frame",
+        default="",
+        metavar="FILE|WORDS",
+        help='more tags that crops lose: a text file, or words such as "sword; close-up: bag"',
+    )
+    parser.add_argument(
+        "--caption-extension", default="", help="ending of the caption files (.txt, then .caption)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan and write the pictures, and say what came out."""
+    from tqdm import tqdm
+
+    from lib_rimo.training.augmentation import CONTACT_SHEET, augment
+    from lib_rimo.training.framing import read_out_of_frame
+
+    with tqdm(total=arguments.count, desc="augment", unit="picture", delay=0.5) as bar:
+        summary = augment(
+            arguments.source,
+            arguments.destination,
+            count=arguments.count,
+            resolution=arguments.resolution,
+            seed=arguments.seed,
+            mirror=not arguments.no_mirror,
+            name=arguments.name,
+            out_of_frame=read_out_of_frame(arguments.out_of_frame),
+            caption_extension=arguments.caption_extension,
+            progress=lambda done, total: bar.update(done - bar.n),
+        )
+    print("\n".join(summary.lines()))
+    print(summary.folder / CONTACT_SHEET)
+    return 0

@@ -1,0 +1,86 @@
+"""Write block weights into a LoRA file, for hosts and friends that know no block weights.
+
+    python -m lib_rimo bake rimochan.safetensors IN07@0.8,IN08@0.2 out.safetensors
+
+The plain use of OUT changes a model exactly as the weighted use of IN does. The weights are numbers
+for 12, 17, 20 or 26 blocks, a preset (MIDD), the blocks that differ (IN07@0.8,IN08@0.2), or a whole
+tag (<lora:rimochan:0.8:MIDD>), whose strengths are written in as well. Layers with 0 are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_rimo.errors import UserError
+
+if TYPE_CHECKING:
+    from lib_rimo.weights.presets import Presets
+    from lib_rimo.weights.tags import LoraTag
+
+HELP = "write block weights into a LoRA file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument("source", type=Path, metavar="IN", help="LoRA file of any type")
+    parser.add_argument("weights", metavar="VECTOR", help="block weights, or a whole tag")
+    parser.add_argument("destination", type=Path, metavar="OUT", help="file to write")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="the base model; only DoRA needs it"
+    )
+    parser.add_argument(
+        "--presets", type=Path, metavar="DIR", help="folder with more presets (lbwpresets.txt)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Bake."""
+    from lib_rimo.inference.apply import LoraMerger, layer_strength, load_lora
+    from lib_rimo.inference.checkpoint import load_checkpoint
+    from lib_rimo.lora.bake import bake
+    from lib_rimo.lora.delta import split_modules
+    from lib_rimo.lora.files import read_lora, write_lora
+    from lib_rimo.weights.presets import load_presets
+
+    if arguments.destination.suffix != ".safetensors":
+        raise UserError(f"{arguments.destination} has to end with .safetensors.")
+    tag = _read_tag(arguments, load_presets([arguments.presets] if arguments.presets else []))
+    lora = load_lora(arguments.source)
+    if tag.blocks is not None:
+        for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
+            print(problem)
+    merger = LoraMerger(load_checkpoint(arguments.model)) if arguments.model else None
+    baked = bake(
+        read_lora(arguments.source),
+        lambda key: layer_strength(tag, key, lora.family),
+        arguments.weights,
+        (lambda key: None) if merger is None else merger.base_weight,
+    )
+    write_lora(arguments.destination, baked.tensors, baked.metadata)
+    kept = len(split_modules(baked.tensors))
+    print(f"{arguments.destination}: {kept} of {len(lora.modules)} layers, weights written in.")
+    return 0
+
+
+def _read_tag(arguments: argparse.Namespace, presets: Presets) -> LoraTag:
+    """The weights as a tag. Raises UserError for what cannot stand in a file."""
+    from lib_rimo.weights.block_weights import parse_blocks
+    from lib_rimo.weights.tags import LoraTag, parse_prompt
+
+    text = arguments.weights.strip()
+    if text.startswith("<"):
+        _, tags, problems = parse_prompt(text, presets)
+        if len(tags) != 1:
+            raise UserError(" ".join(problems) or f'"{text}" is not one tag, <lora:NAME:1:...>.')
+        tag = tags[0]
+    else:
+        tag = LoraTag(arguments.source.stem, blocks=parse_blocks(text, presets))
+    if tag.dyn is not None:
+        raise UserError("dyn cannot be written into a file: leave it out.")
+    if tag.blocks is not None and tag.blocks.is_random:
+        raise UserError("Random weights (R, U) cannot be written into a file: write numbers.")
+    if tag.blocks is not None and tag.blocks.has_steps:
+        raise UserError("Steps cannot be written into a file: leave start, stop and step out.")
+    return tag

@@ -1,0 +1,79 @@
+"""Train a LoRA.
+
+Give a job file (TOML or JSON with kohya's option names), or options, or both: options win.
+    python -m lib_rimo train --train_data_dir pictures --pretrained_model_name_or_path M.safetensors
+trains the recipe for few pictures. The LoRA is written to output_dir/output_name.safetensors;
+beside it a folder output_name.job keeps events, commands and the state for --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from lib_rimo.training.options import GROUPS, TrainingOptions, option_type
+
+HELP = "train a LoRA on a folder of pictures"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One argument for each declared option, in the options' groups."""
+    parser.add_argument("job", nargs="?", type=Path, help="job file, .toml or .json")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where the run of this name was stopped"
+    )
+    parser.add_argument(
+        "--events",
+        choices=("bar", "json"),
+        default="bar",
+        help="what to print: a progress bar, or every event as a line of JSON",
+    )
+    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+    for declared in dataclasses.fields(TrainingOptions):
+        kind, _ = option_type(declared)
+        choices = declared.metadata["choices"]
+        settings: dict[str, Any] = {"default": argparse.SUPPRESS}
+        if kind is bool:
+            settings |= {"nargs": "?", "const": "true", "metavar": "BOOL"}
+        elif kind is list:
+            settings |= {"nargs": "*", "metavar": "NAME=VALUE"}
+        else:
+            settings["metavar"] = "|".join(choices) if choices else kind.__name__.upper()
+        text = f"{declared.metadata['help']} (default: {_default(declared)})".replace("%", "%%")
+        groups[declared.metadata["group"]].add_argument(f"--{declared.name}", help=text, **settings)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; 0 also after a stop that was asked for."""
+    from lib_rimo.training.console import console_sink
+    from lib_rimo.training.documents import read_mapping
+    from lib_rimo.training.events import print_json
+    from lib_rimo.training.job import run_job
+    from lib_rimo.training.job_file import from_mapping
+
+    given = read_mapping(arguments.job) if arguments.job else {}
+    names = {declared.name for declared in dataclasses.fields(TrainingOptions)}
+    given |= {name: value for name, value in vars(arguments).items() if name in names}
+    options, warnings = from_mapping(given)
+    run_job(
+        options,
+        [print_json if arguments.events == "json" else console_sink()],
+        warnings=warnings,
+        resume=arguments.resume,
+        is_main=_is_main_process(),
+    )
+    return 0
+
+
+def _default(declared: dataclasses.Field[Any]) -> str:
+    if declared.default in (None, "", dataclasses.MISSING):
+        return "none"
+    return str(declared.default)
+
+
+def _is_main_process() -> bool:
+    """Whether this is the only process or the first that `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
