@@ -21,7 +21,6 @@ from safetensors import safe_open
 from lib_rimo.demo.publish import MODEL, install_in_webui
 from lib_rimo.hosts.base import detect
 from lib_rimo.lora.files import write_lora
-from tests.ui.conftest import browser  # noqa: F401 - a fixture
 from tests.webui.server import Server
 
 ROOT = Path(__file__).parents[2]
