@@ -185,6 +185,27 @@ def test_files_on_the_way_and_commands(quick):
     assert saved == [2, 3, 4, 5]
 
 
+def test_a_stop_need_not_wait_until_all_pictures_are_encoded(quick):
+    told = []
+
+    def stop(event):
+        told.append(event)
+        if event["kind"] == "phase":
+            CommandFolder(job_folder(quick) / "commands").give("stop")
+
+    assert run_job(quick, [stop]) is None
+    assert [event["done"] for event in told if event["kind"] == "encoding"] == [1]
+    assert told[-1]["kind"] == "stopped"
+
+
+def test_half_precision_without_a_gpu_is_said(quick):
+    quick.mixed_precision = "fp16"
+    told = []
+    assert learned(run_job(quick, [told.append])) > 0
+    texts = [event["text"] for event in told if event["kind"] == "warning"]
+    assert texts == ["mixed_precision fp16 needs a GPU: fp32 is used."]
+
+
 def test_samples_are_drawn_with_the_lora_of_the_moment(quick):
     quick.sample_every_n_steps = 1
     quick.unet_lr = quick.text_encoder_lr = 0.1
