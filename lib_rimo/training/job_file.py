@@ -34,6 +34,7 @@ NEEDLESS = frozenset(
         "skip_cache_check",
         "tokenizer_cache_dir",
         "v2",
+        "vae_batch_size",  # pictures are encoded one by one, so that none depends on its company
         "xformers",
     }
 )

@@ -307,6 +307,7 @@ class Trainer:
         """Go on from the saved state, if there is one; UserError where it is another run's."""
         state = run_state.load_state(self.state_path)
         if state is None:
+            self.warn("There is no saved state to go on from: the training begins at its start.")
             return
         run_state.check_identity(state["identity"], run_state.identity(self.options, self.data))
         for name, part in self._stateful():
