@@ -71,7 +71,7 @@ def prepare(needs: str) -> None:
     """
     if is_prepared(needs):
         return
-    print(f"Setting up Rimo's own environment in {VENV} (once; it needs about 3 GB).", flush=True)
+    print(f"Setting up Rimo's own environment in {VENV} (once; 2 GB or more).", flush=True)
     if not python_of(VENV).exists():
         venv.create(VENV, with_pip=True, clear=VENV.exists())
     requirements = REQUIREMENTS / f"{needs}.txt"
