@@ -24,7 +24,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.training.buckets import Size, parse_resolution
 from lib_rimo.training.captions import read_caption
 from lib_rimo.training.focus import Box, find_focus, plain_border
-from lib_rimo.training.folders import find_folders, folder_at
+from lib_rimo.training.folders import CONTACT_SHEET, find_folders, folder_at
 from lib_rimo.training.framing import (
     WHOLE,
     OutOfFrame,
@@ -36,7 +36,6 @@ from lib_rimo.training.framing import (
 from lib_rimo.training.pictures import Picture, find_pictures, read_pictures
 
 MANIFEST = "augmentation.json"
-CONTACT_SHEET = "contact_sheet.png"
 
 
 @dataclass(frozen=True)
