@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(arguments[: len(arguments) - len(passed_on)])
     parsed.passed_on = passed_on
     command = verbs[parsed.verb]
+    environment.share_the_cores()
     try:
         if not environment.is_brought_along():
             environment.prepare(getattr(command, "NEEDS", "trainer"))

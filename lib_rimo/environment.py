@@ -34,6 +34,15 @@ def is_brought_along() -> bool:
     return os.environ.get("RIMO_ENVIRONMENT") == "current"
 
 
+def share_the_cores() -> None:
+    """Let PyTorch's threads sleep while they wait for each other, before it is imported.
+
+    By default they wait in a loop, which makes small models ten times slower as soon as any other
+    program wants one of the cores.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def prepare(needs: str) -> None:
     """Install `requirements/<needs>.txt` into `.venv` unless that was done before.
 

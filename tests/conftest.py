@@ -5,6 +5,9 @@ import shutil
 import pytest
 from hypothesis import settings
 
+from lib_rimo import environment
+
+environment.share_the_cores()
 settings.register_profile("rimo", deadline=None)
 settings.load_profile("rimo")
 

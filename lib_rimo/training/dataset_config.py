@@ -40,8 +40,8 @@ def read_dataset_config(path: Path) -> DatasetConfig:
     """Read a file. Raises UserError, naming it, where it cannot be read or names no folder."""
     content, where = read_mapping(path), path.name
     config = DatasetConfig()
-    datasets = content.get("datasets", [])
-    subsets = [subset for dataset in datasets for subset in dataset.get("subsets", [])]
+    datasets = _tables(content, "datasets", where)
+    subsets = [subset for dataset in datasets for subset in _tables(dataset, "subsets", where)]
     if not subsets:
         raise UserError(f"{where} names no folders: write [[datasets.subsets]] with image_dir.")
     for subset in subsets:
@@ -49,18 +49,34 @@ def read_dataset_config(path: Path) -> DatasetConfig:
             raise UserError(f"{where} has a subset without image_dir: only folders are supported.")
         config.folders.append(
             Folder(
-                Path(subset["image_dir"]),
-                int(subset.get("num_repeats", 1)),
+                Path(str(subset["image_dir"])),
+                _repeats(subset.get("num_repeats", 1), where),
                 str(subset.get("class_tokens", "")),
                 bool(subset.get("is_reg", False)),
             )
         )
-    config.options |= content.get("general", {})
+    general = content.get("general", {})
+    if not isinstance(general, Mapping):
+        raise UserError(f"{where}: write [general] as a section.")
+    config.options |= general
     for part in (datasets, subsets):
         _agree(config, part)
     if "batch_size" in config.options:
         config.options["train_batch_size"] = config.options.pop("batch_size")
     return config
+
+
+def _tables(content: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
+    tables = content.get(name, [])
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise UserError(f"{where}: write {name} as sections, [[...]].")
+    return tables
+
+
+def _repeats(value: Any, where: str) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise UserError(f"{where}: num_repeats is {value!r}: use a whole number.")
+    return value
 
 
 def _agree(config: DatasetConfig, parts: list[Mapping[str, Any]]) -> None:

@@ -18,11 +18,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
         import tomli as tomllib
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content: dict[str, Any] = (
-            json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-        )
+        is_json = path.suffix.lower() == ".json"
+        content: Any = json.loads(text) if is_json else tomllib.loads(text)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from None
     except ValueError as error:  # both parsers' errors are ValueErrors
         raise UserError(f"{path.name} is not valid: {error}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path.name} is not valid: it must hold names and values.")
     return content

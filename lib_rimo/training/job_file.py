@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import LAYOUTS
 from lib_rimo.training.dataset_config import read_dataset_config
 from lib_rimo.training.documents import read_mapping
@@ -81,10 +82,11 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     """Options from names and values, and a warning for each that could not be taken."""
     warnings: list[str] = []
     given: dict[str, Any] = {}
-    if path := content.get("dataset_config"):
-        config = read_dataset_config(Path(path))
+    flat = _flatten(content)
+    if path := flat.get("dataset_config"):
+        config = read_dataset_config(Path(str(path)))
         given, warnings = dict(config.options), list(config.warnings)
-    given |= _flatten(content)
+    given |= flat
     for name in [name for name in given if name in _TRANSLATIONS]:
         _TRANSLATIONS[name](given, given.pop(name), warnings)
     if "learning_rate" in given:  # in kohya's files it stands for both where they are missing
@@ -122,15 +124,17 @@ def _network_module(given: Given, value: Any, warnings: list[str]) -> None:
         "networks.lokr": "lokr",
         "lycoris.kohya": "lora",  # until its network_args name an algorithm
     }
-    if value in known:
-        given.setdefault("network_type", known[value])
+    if str(value) in known:
+        given.setdefault("network_type", known[str(value)])
     elif value:
         warnings.append(f"network_module = {value!r} is not supported; a plain LoRA is trained.")
 
 
 def _network_args(given: Given, value: Any, warnings: list[str]) -> None:
     texts = value.split() if isinstance(value, str) else value or []
-    arguments = dict(text.partition("=")[::2] for text in texts)
+    if not isinstance(texts, list):
+        raise UserError(f"network_args is {value!r}: use a list of name=value.")
+    arguments = dict(str(text).partition("=")[::2] for text in texts)
     algorithm = arguments.pop("algo", None)
     if algorithm is not None:
         if algorithm in _ALGORITHMS:

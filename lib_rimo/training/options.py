@@ -7,6 +7,7 @@ are those of kohya's trainer; the defaults are the recipe for very few pictures.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -349,6 +350,7 @@ def option_type(declared: dataclasses.Field[Any]) -> tuple[type, bool]:
     return hint, False
 
 
+@functools.cache
 def _type_hints() -> dict[str, Any]:
     return typing.get_type_hints(TrainingOptions)
 

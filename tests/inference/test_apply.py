@@ -49,7 +49,7 @@ def test_a_merged_lora_is_what_was_trained(tmp_path, sd1, merger, network_type, 
     plain = unet_output(sd1)
     lora, trained = write(tmp_path / "x.safetensors", sd1, network_type, conv=conv)
     assert merger.apply([(lora, LoraTag("x"))]) == ()
-    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-4, atol=1e-4)
     assert (trained - plain).abs().max() > 0.01
     merger.clear()
     assert torch.equal(unet_output(sd1), plain)
@@ -61,7 +61,7 @@ def test_the_other_families_merge_too(tmp_path, family):
     lora, trained = write(tmp_path / "x.safetensors", checkpoint, conv=True)
     before = text_output(checkpoint)
     assert LoraMerger(checkpoint).apply([(lora, LoraTag("x"))]) == ()
-    torch.testing.assert_close(unet_output(checkpoint), trained, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(unet_output(checkpoint), trained, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(text_output(checkpoint), before)
 
 
@@ -92,8 +92,8 @@ def test_diffusers_applies_the_same_file_the_same_way(
     with caplog.at_level(logging.WARNING, logger="diffusers"):
         pipeline.load_lora_weights(str(path))
     assert not [text for text in caplog.messages if "unexpected" in text.lower()]
-    torch.testing.assert_close(unet_output(checkpoint), ours, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(text_output(checkpoint), our_text, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(unet_output(checkpoint), ours, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(text_output(checkpoint), our_text, rtol=1e-4, atol=1e-4)
 
 
 def test_strength_0_is_no_lora_at_all(tmp_path, sd1, merger):
@@ -153,7 +153,7 @@ def test_several_loras_add_up(tmp_path, sd1, merger):
     merger.apply([(lora, LoraTag("x", 0.25, 0.25)), (other, LoraTag("y", 0.75, 0.75))])
     both = unet_output(sd1)
     merger.apply([(lora, LoraTag("x"))])
-    torch.testing.assert_close(both, unet_output(sd1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(both, unet_output(sd1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -186,7 +186,7 @@ def test_a_lora_of_another_family_costs_its_own_tag_only(tmp_path, sd1, merger):
     plain = unet_output(sd1)
     problems = merger.apply([(foreign, LoraTag("foreign")), (own, LoraTag("own"))])
     assert problems == ("foreign was left out: it was made for SDXL, the model is SD1.",)
-    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-4, atol=1e-4)
     merger.clear()
     assert torch.equal(unet_output(sd1), plain)
 
@@ -252,7 +252,7 @@ def test_ldm_names_mean_the_same_layers_in_sd1(tmp_path, sd1, merger):
         renamed[key] = tensors
     assert "lora_unet_output_blocks_2_1_conv" in renamed
     merger.apply([(replace(lora, modules=renamed), LoraTag("x"))])
-    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ def test_it_trains_as_it_is(config, narrow_sd1, tmp_path):
         ("[general]", "names no folders"),
         ("[[datasets]]\n[[datasets.subsets]]\nmetadata_file = 'x'", "without image_dir"),
         ("[[datasets", "dataset.toml is not valid"),
+        ("datasets = 1", r"write datasets as sections"),
+        ("[[datasets]]\nsubsets = ['pictures']", "write subsets as sections"),
+        ("general = 1\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'x'", "as a section"),
+        ("[[datasets]]\n[[datasets.subsets]]\nimage_dir = 'x'\nnum_repeats = 'a'", "whole number"),
     ],
 )
 def test_what_is_wrong_is_said(text, sentence, tmp_path):

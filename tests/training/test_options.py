@@ -3,12 +3,12 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib_rimo.__main__ import main
 from lib_rimo.errors import UserError
-from lib_rimo.training.job_file import from_mapping, read_job, write_job
+from lib_rimo.training.job_file import _TRANSLATIONS, from_mapping, read_job, write_job
 from lib_rimo.training.options import GROUPS, TrainingOptions
 
 KOHYA_TOML = """
@@ -124,10 +124,15 @@ def test_bad_values_get_one_sentence(name, value, sentence):
     assert "\n" not in str(raised.value)
 
 
+PLAIN_VALUES = st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none())
+NAMES = sorted({field.name for field in dataclasses.fields(TrainingOptions)} | _TRANSLATIONS.keys())
+
+
+@settings(max_examples=200)
 @given(
     st.dictionaries(
-        st.sampled_from([field.name for field in dataclasses.fields(TrainingOptions)]),
-        st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none()),
+        st.sampled_from(NAMES),
+        st.one_of(PLAIN_VALUES, st.lists(PLAIN_VALUES), st.dictionaries(st.text(), PLAIN_VALUES)),
     )
 )
 def test_any_values_are_taken_or_refused_in_a_sentence(values):
