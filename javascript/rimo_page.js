@@ -9,8 +9,8 @@ class RimoPage {
     }
 
     /**
-     * The server's sentences in the page's language: a translated text with `{name}`s stands for
-     * all sentences of its form. What is not translated stays as it is.
+     * What the server says, in the page's language: a translated text with `{name}`s stands for all
+     * of its form, and a sentence may be followed by others. What is not translated stays as it is.
      */
     static told(sentences) {
         if (!sentences || !window.localization) return sentences;
@@ -27,11 +27,12 @@ class RimoPage {
 
     static #forms() {
         RimoPage.forms ||= Object.entries(window.localization)
-            .filter(([text]) => /[.:]$/.test(text))
+            .sort(([one], [other]) => other.replace(/\{\w+\}/g, "").length - one.replace(/\{\w+\}/g, "").length)
             .map(([text, translated]) => {
                 const quoted = text.replace(/[\\^$.*+?()[\]|]/g, "\\$&");
                 const holes = quoted.replace(/\{(\w+)\}/g, "(?<$1>.+?)");
-                return {pattern: new RegExp(`^${holes}(?<rest>$| .*)`, "s"), translated};
+                const rest = text.endsWith(".") ? "$| .*" : "$";
+                return {pattern: new RegExp(`^${holes}(?<rest>${rest})`, "s"), translated};
             });
         return RimoPage.forms;
     }

@@ -183,7 +183,7 @@ class RimoTrainPictures {
                 const reply = await this.server.ask("add", {
                     set: this.originals.set, files: [{name: file.name, content}],
                 });
-                refused.push(...reply.refused);
+                refused.push(...reply.refused.map(RimoPage.told));
                 this.originals = reply;
                 this.#show();
             }
@@ -215,7 +215,7 @@ class RimoTrainPictures {
                 resolution: this.size.value, mirror: this.mirror.checked,
                 name: this.triggerWord.replace(/[^\w-]+/g, "_"),
             });
-            this.summary.textContent = this.augmented.summary.join(" ");
+            this.summary.textContent = this.augmented.summary.map(RimoPage.told).join(" ");
             this.choice.value = "augmented";
             this.#changed();
             this.onSize(this.size.value.trim());
@@ -287,7 +287,7 @@ class RimoTrainPictures {
         const tile = make("figure", "rimo-tile", {}, this.#image(picture));
         if (picture.problem) {
             tile.append(make("p", "rimo-problem", {
-                textContent: say("Left out: it {reason}.", {reason: say(picture.problem)}),
+                textContent: say("Left out: it {reason}.", {reason: RimoPage.told(picture.problem)}),
             }));
         } else {
             tile.append(this.asText ? this.#textEditor(picture) : this.#tagEditor(picture));

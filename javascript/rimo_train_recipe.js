@@ -153,7 +153,7 @@ class RimoTrainRecipe {
         this.fields.set(option.name, input);
         const label = labelled(option.name, input, option.help);
         if (option.usual) {
-            label.append(make("small", "", {textContent: RimoPage.say("usually {range}", {range: option.usual})}));
+            label.append(make("small", "", {textContent: RimoPage.say("usually {range}", {range: RimoPage.say(option.usual)})}));
         }
         return label;
     }
@@ -222,7 +222,7 @@ class RimoTrainRecipe {
             if (options.pretrained_model_name_or_path) this.#setBase(options.pretrained_model_name_or_path);
             if (options.output_name) this.name.value = options.output_name;
             this.#changed();
-            return [RimoPage.say("Loaded {name}.", {name: file.name}), ...warnings].join(" ");
+            return [RimoPage.say("Loaded {name}.", {name: file.name}), ...warnings.map(RimoPage.told)].join(" ");
         });
         this.file.value = "";
     }

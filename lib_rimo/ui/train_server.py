@@ -25,7 +25,7 @@ from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.training.documents import read_mapping
 from lib_rimo.training.estimate import estimate, read_model
 from lib_rimo.training.events import COMMANDS, CommandFolder
-from lib_rimo.training.job_file import from_mapping
+from lib_rimo.training.job_file import flatten, from_mapping
 from lib_rimo.training.options import GROUPS, TrainingOptions, option_type
 from lib_rimo.training.picture_set import PictureSet, data_url
 from lib_rimo.training.queue import UNFINISHED, Job, Queue, child_environment, command_line
@@ -385,17 +385,12 @@ class TrainServer:
 
     def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[str]]:
         """Options with warnings; raises UserError before a file is opened that may not be."""
-        self._refuse_config(content.get("dataset_config"))
-        options, warnings = from_mapping(content)
-        self._refuse_config(options.dataset_config)  # it may stand in any section
-        return options, warnings
-
-    def _refuse_config(self, path: Any) -> None:
-        if path and self.host.open_folders() is not None:
+        if flatten(content).get("dataset_config") and self.host.open_folders() is not None:
             raise UserError(
                 "dataset_config can name any folder, so it is refused while others can reach "
                 "this WebUI: set the options one by one."
             )
+        return from_mapping(content)
 
 
 MODEL_OPTIONS = ("pretrained_model_name_or_path", "network_weights")
