@@ -88,6 +88,18 @@ def test_several_loras_at_once(fake, host):
     assert drawn == weights(BASE=11, IN01=10, IN07=6, IN08=10, M00=10, OUT03=10)
 
 
+def test_each_tag_of_one_lora_acts_for_itself(fake, host):
+    drawn, _ = fake.draw("<lora:rimochan:1:IN07@0><lora:rimochan:0.5>")
+    assert drawn == {name: 115.0 for name in LAYERS} | {IN07: 105.0}
+    assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
+
+
+def test_a_slip_of_the_pen_is_said(fake, host):
+    drawn, p = fake.draw("<lora:rimochan:1:strat=5>")
+    assert drawn == EVERYWHERE
+    assert p.comments == ['rimochan: the option "strat=5" was ignored; did you mean "start="?']
+
+
 def test_only_layers_whose_strength_changed_are_merged_again(fake, host):
     fake.draw("<lora:rimochan:1:IN07@0.8>")
     fake.merges()
