@@ -90,7 +90,7 @@ def test_several_loras_at_once(fake, host):
 
 def test_each_tag_of_one_lora_acts_for_itself(fake, host):
     drawn, _ = fake.draw("<lora:rimochan:1:IN07@0><lora:rimochan:0.5>")
-    assert drawn == {name: 115.0 for name in LAYERS} | {IN07: 105.0}
+    assert drawn == dict.fromkeys(LAYERS, 115.0) | {IN07: 105.0}
     assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
 
 
