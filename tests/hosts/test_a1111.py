@@ -234,14 +234,22 @@ def test_the_same_tags_activated_again_mean_the_same(fake, host):
 
 def test_the_kept_encodings_of_a_prompt_tell_blocks_apart(fake, host):
     """The host keeps a prompt's encodings as long as its tags are equal."""
-    one = fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.5>"])
-    same = fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.50>"])
-    other = fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.6>"])
+    one, same, other, unet, element = (
+        fake.activate(picture(""), [f"<lora:rimochan:1:{blocks}>"])
+        for blocks in (
+            "BASE@0.5",
+            "BASE@0.50",
+            "BASE@0.6",
+            "BASE@0.5,IN07@0:stop=3",  # what concerns the U-Net alone
+            "BASE@0.5:lbwe=BASE/mlp@0",
+        )
+    )
     drawn = [
         fake.activate(picture("", seed), ["<lora:rimochan:1:R" + ",1" * 16 + ">"])
         for seed in (1, 2)
     ]
-    assert one == same != other
+    assert one == same == unet
+    assert other != one != element
     assert drawn[0] != drawn[1]
 
 
