@@ -1,5 +1,7 @@
 """Rimo beside sd-webui-lora-block-weight, and against it."""
 
+import json
+
 import pytest
 
 ELEMENTS = "ATTNDEEPOFF:IN05-OUT05:attn:0"
@@ -59,3 +61,14 @@ def test_a_placeholder_is_left_to_lbw(both):
 def test_nothing_is_applied_twice(server, both, tag, settings):
     assert both.draw(f"a cat {tag}", **settings) == server.draw(f"a cat {tag}")
     assert both.draw("a cat", **settings) == server.draw("a cat")
+
+
+def test_the_panel_says_who_handles_what(server, both):
+    """The page's own question; both panels are there once."""
+    body = {"data": [json.dumps({"prompt": "<lora:one:1>"})]}
+    notes = [
+        json.loads(one._json("run/rimo_panel", body)["data"][0])["notes"] for one in (server, both)
+    ]
+    assert notes[0] == []
+    assert "sd-webui-lora-block-weight is installed too" in notes[1][0]
+    assert [both.elements().count(f"rimo_panel_{tab}") for tab in ("txt2img", "img2img")] == [1, 1]
