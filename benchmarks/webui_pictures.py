@@ -3,17 +3,20 @@
     python -m benchmarks.webui_pictures --webui DIR --python PY [--lbw DIR] [--model FILE]
 
 Starts the servers itself, with random LoRAs, and draws in rounds: every case once a round, so that
-what else the machine does falls on all alike. Prints each case's median and range, and the median
-over the rounds of what is compared within a round. `--part` runs a part alone.
+what else the machine does falls on all alike. Prints seconds that pass and seconds that the server
+computes (all its threads; other load hardly changes these), median (least - most), and what is
+compared within each round. `--part` runs a part alone.
 """
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+import psutil
 
 from lib_rimo.demo.publish import MODEL
 from lib_rimo.hosts.base import detect
@@ -21,32 +24,55 @@ from tests.webui.folder import ROOT, fill
 from tests.webui.server import Server
 from tests.webui.test_lbw import ACTIVE
 
-WIDTH, HEIGHT, STEPS = 128, 192, 20  # the embedded model's own size
 VECTORS = [f"1,1,1,1,1,{value},1,1,1,1,1,1,1,1,1,1,1" for value in (0.8, 0.3)]  # differ in IN07
 GRID_BLOCKS = "BASE, IN01, IN02, IN04, IN05, IN07, IN08, M00, " + ", ".join(
     f"OUT{number:02}" for number in range(3, 12)
 )
 GRID_VALUES = "0, 0.25, 0.5, 0.75, 1.25"
 
-Draw = Callable[[], object]
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long something took: seconds that passed, and seconds of computing."""
+
+    passed: float
+    computed: float
+
+
+class Case:
+    """Something that a server draws, time after time."""
+
+    def __init__(self, server: Server, draw: Callable[[], object]) -> None:
+        self.process, self.draw = psutil.Process(server.process.pid), draw
+        self.taken: list[Seconds] = []
+
+    def run(self) -> None:
+        """Draw once and keep the time."""
+        begin, computed = time.perf_counter(), self._computed()
+        self.draw()
+        self.taken.append(Seconds(time.perf_counter() - begin, self._computed() - computed))
+
+    def _computed(self) -> float:
+        times = self.process.cpu_times()
+        return times.user + times.system
 
 
 def main() -> None:
     """Read the command line and run the parts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--webui", type=Path, required=True, help="the WebUI's folder")
     parser.add_argument("--python", required=True, help="the Python of its environment")
     parser.add_argument("--lbw", type=Path, help="sd-webui-lora-block-weight's folder")
     parser.add_argument("--model", type=Path, default=MODEL, help="a checkpoint (the embedded one)")
+    parser.add_argument("--size", default="128x192", help="of the pictures")
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--part", choices=PARTS, action="append", help="all, if not given")
     arguments = parser.parse_args()
     for name in arguments.part or PARTS:
         print(f"## {name}: {PARTS[name].__doc__}", flush=True)
         with Servers(arguments) as servers:
-            PARTS[name](servers, arguments)
+            PARTS[name](servers, arguments.rounds)
         print(flush=True)
 
 
@@ -75,131 +101,129 @@ class Servers:
         self.started.append(Server(self.arguments.webui, self.arguments.python, host, data))
         return self.started[-1]
 
+    def drawing(self, server: Server, *tags: str, **settings: object) -> Case:
+        """Draws with one tag after the other, a picture a time."""
+        width, height = map(int, self.arguments.size.split("x"))
+        size = {"width": width, "height": height, "steps": self.arguments.steps}
+        drawn = 0
 
-def drawing(server: Server, *tags: str, **settings: object) -> Draw:
-    """Draws with one tag after the other, a picture a call."""
-    drawn = 0
+        def draw() -> None:
+            nonlocal drawn
+            tag = tags[drawn % len(tags)]
+            drawn += 1
+            server.draw(f"1girl, standing, outdoors {tag}", **size, **settings)
 
-    def draw() -> None:
-        nonlocal drawn
-        prompt = f"1girl, standing, outdoors {tags[drawn % len(tags)]}"
-        drawn += 1
-        size = {"width": WIDTH, "height": HEIGHT, "steps": STEPS}
-        server.draw(prompt, **size, **settings)
+        return Case(server, draw)
 
-    return draw
+    def plotting(self, server: Server, *axes: tuple[str, str]) -> Case:
+        """Draws an X/Y/Z plot with a LoRA in the prompt."""
+        script = server.plot_script()
+        labels = [argument["label"] for argument in script["args"]]
+        choices = script["args"][0]["choices"]
+        values = [argument["value"] for argument in script["args"]]
+        for number, (label, text) in enumerate([*axes, ("Nothing", "")]):
+            values[3 * number : 3 * number + 3] = [choices.index(label), text, []]
+        values[labels.index("Draw legend")] = False
+        plot = {"script_name": "x/y/z plot", "script_args": values}
+        return self.drawing(server, "<lora:one:1>", **plot)
 
 
-def time_rounds(cases: Mapping[str, Draw], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each case in each round; the order turns round every time."""
-    for draw in [*cases.values(), *cases.values()]:
-        draw()
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+def run_rounds(cases: Mapping[str, Case], rounds: int) -> None:
+    """Run all cases in each round, the order turned round every time, and print their times."""
     for number in range(rounds):
-        names = list(cases) if number % 2 else list(reversed(cases))
-        for name in names:
-            begin = time.perf_counter()
-            cases[name]()
-            seconds[name].append(time.perf_counter() - begin)
-    for name, taken in seconds.items():
-        print(f"{name:44} {summary(taken, 's')}", flush=True)
-    return seconds
+        for name in list(cases) if number % 2 else reversed(cases):
+            cases[name].run()
+    for name, case in cases.items():
+        show(name, [seconds.passed for seconds in case.taken], "s")
+        show("", [seconds.computed for seconds in case.taken], "s computed")
 
 
-def summary(values: Sequence[float], unit: str) -> str:
-    """`median (least - most) unit`."""
-    return f"{median(values):8.3f} ({min(values):.3f} - {max(values):.3f}) {unit}"
+def warm_up(cases: Mapping[str, Case], times: int) -> None:
+    """Draw without taking the time: the model loads, files are read, all is imported."""
+    for case in [*cases.values()] * times:
+        case.draw()
 
 
-def compare(what: str, one: Sequence[float], two: Sequence[float]) -> None:
-    """Print the ratio and the difference, taken within each round."""
-    pairs = list(zip(one, two, strict=True))
-    print(f"{what:44} {summary([a / b for a, b in pairs], 'times')}")
-    print(f"{'':44} {summary([a - b for a, b in pairs], 's more')}", flush=True)
+def compare(what: str, case: Case, with_case: Case) -> None:
+    """Print ratio and difference of two cases, taken within each round."""
+    pairs = list(zip(case.taken, with_case.taken, strict=True))
+    show(what, [a.passed / b.passed for a, b in pairs], "times")
+    show("", [a.computed / b.computed for a, b in pairs], "times, computed")
+    show("", [a.passed - b.passed for a, b in pairs], "s more")
+    show("", [a.computed - b.computed for a, b in pairs], "s more, computed")
 
 
-def no_tag(servers: Servers, arguments: argparse.Namespace) -> None:
+def show(what: str, values: Sequence[float], unit: str) -> None:
+    """Print `what: median (least - most) unit`."""
+    print(f"{what:50}{median(values):9.3f} ({min(values):.3f} - {max(values):.3f}) {unit}")
+
+
+def no_tag(servers: Servers, rounds: int) -> None:
     """a picture without a LoRA tag."""
     bare, rimo = servers.start(), servers.start(ROOT)
-    cases = {"without the extension": drawing(bare, ""), "with Rimo": drawing(rimo, "")}
-    seconds = time_rounds(cases, 3 * arguments.rounds)
-    compare("with / without", seconds["with Rimo"], seconds["without the extension"])
+    cases = {
+        "without the extension": servers.drawing(bare, ""),
+        "with Rimo": servers.drawing(rimo, ""),
+    }
+    warm_up(cases, 3)
+    run_rounds(cases, 3 * rounds)
+    compare("with / without", cases["with Rimo"], cases["without the extension"])
 
 
-def changing_blocks(servers: Servers, arguments: argparse.Namespace) -> None:
-    """pictures whose LoRA's strength changes from each to the next, or does not."""
-    bare, rimo = servers.start(), servers.start(ROOT)
-    plain, changed = "<lora:one:1>", ["<lora:one:1>", "<lora:one:0.9>"]
+def changing_blocks(servers: Servers, rounds: int) -> None:
+    """a picture after one with another strength or vector, or after one with the same."""
+    start, drawing = servers.start, servers.drawing  # what a case leaves merged is its own affair
     vectors = [f"<lora:one:1:{vector}>" for vector in VECTORS]
     cases = {
-        "the host, the same strength": drawing(bare, plain),
-        "the host, two strengths by turns": drawing(bare, *changed),
-        "Rimo, the same vector": drawing(rimo, vectors[0]),
-        "Rimo, two vectors by turns": drawing(rimo, *vectors),
+        "the host, the same strength": drawing(start(), "<lora:one:1>"),
+        "the host, two strengths by turns": drawing(start(), "<lora:one:1>", "<lora:one:0.9>"),
+        "Rimo, the same vector": drawing(start(ROOT), vectors[0]),
+        "Rimo, two vectors by turns": drawing(start(ROOT), *vectors),
     }
-    if arguments.lbw:
-        lbw = servers.start(arguments.lbw)
+    if lbw := servers.arguments.lbw:
         named = [f"<lora:one:1:lbw={vector}>" for vector in VECTORS]
-        cases["LBW, two vectors by turns"] = drawing(lbw, *named, **ACTIVE)
-    seconds = time_rounds(cases, arguments.rounds)
-    unchanged = seconds["the host, the same strength"]
+        cases["LBW, two vectors by turns"] = drawing(start(lbw), *named, **ACTIVE)
+    warm_up(cases, 2)
+    run_rounds(cases, rounds)
     for name in list(cases)[1:]:
-        compare(f"{name} / unchanged", seconds[name], unchanged)
+        compare(f"{name} / unchanged", cases[name], cases["the host, the same strength"])
+    changed, same = cases["Rimo, two vectors by turns"], cases["Rimo, the same vector"]
+    compare("Rimo, by turns / the same", changed, same)
 
 
-def grid(servers: Servers, arguments: argparse.Namespace) -> None:
+def grid(servers: Servers, rounds: int) -> None:
     """an X/Y/Z plot of 17 blocks x 5 values, and one of as many pictures that change no LoRA."""
     rimo = servers.start(ROOT)
     seeds = ", ".join(str(seed) for seed in range(17))
     cases = {
-        "85 pictures of other seeds": plotting(rimo, ("Seed", seeds), ("Var. seed", "1-5")),
-        "17 blocks x 5 values": plotting(
+        "85 pictures of other seeds": servers.plotting(rimo, ("Seed", seeds), ("Var. seed", "1-5")),
+        "17 blocks x 5 values": servers.plotting(
             rimo, ("Block", GRID_BLOCKS), ("Block value", GRID_VALUES)
         ),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    drawing(rimo, f"<lora:one:1:{VECTORS[0]}>")()
-    for _ in range(max(1, arguments.rounds // 6)):
-        for name, plot in cases.items():
-            begin = time.perf_counter()
-            plot()
-            seconds[name].append(time.perf_counter() - begin)
-    for name, taken in seconds.items():
-        print(f"{name:44} {summary(taken, 's')}")
-    compare(
-        "blocks / seeds", seconds["17 blocks x 5 values"], seconds["85 pictures of other seeds"]
-    )
+    servers.drawing(rimo, f"<lora:one:1:{VECTORS[0]}>").draw()
+    run_rounds(cases, max(1, rounds // 6))
+    compare("blocks / seeds", cases["17 blocks x 5 values"], cases["85 pictures of other seeds"])
 
 
-def plotting(server: Server, *axes: tuple[str, str]) -> Draw:
-    """Draws a plot with a LoRA in the prompt."""
-    script = server.plot_script()
-    labels = [argument["label"] for argument in script["args"]]
-    choices = script["args"][0]["choices"]
-    values = [argument["value"] for argument in script["args"]]
-    for number, (label, text) in enumerate([*axes, ("Nothing", "")]):
-        values[3 * number : 3 * number + 3] = [choices.index(label), text, []]
-    values[labels.index("Draw legend")] = False
-    plot = {"script_name": "x/y/z plot", "script_args": values}
-    return drawing(server, "<lora:one:1>", **plot)
-
-
-def start_up(servers: Servers, arguments: argparse.Namespace) -> None:
-    """the WebUI's start-up, as it reports it itself."""
-    seconds: dict[str, list[float]] = {"without the extension": [], "with Rimo": []}
+def start_up(servers: Servers, rounds: int) -> None:
+    """the WebUI's start-up; of it, what the WebUI counts to the extension's scripts."""
+    kinds: dict[str, tuple[Path, ...]] = {"without the extension": (), "with Rimo": (ROOT,)}
+    totals: dict[str, list[float]] = {name: [] for name in kinds}
     own: list[float] = []
-    for _ in range(max(2, arguments.rounds // 3)):
-        for name, extensions in (("without the extension", []), ("with Rimo", [ROOT])):
+    for _ in range(max(2, rounds // 3)):
+        for name, extensions in kinds.items():
             server = servers.start(*extensions)
             record = server.start_up_record()
             server.stop()
-            seconds[name].append(record["total"])
+            totals[name].append(record["total"])
+            parts = {part: taken for part, taken in record["records"].items() if "rimo" in part}
             if extensions:
-                own.append(1000 * sum(v for k, v in record["records"].items() if "rimo_" in k))
-    for name, taken in seconds.items():
-        print(f"{name:44} {summary(taken, 's')}")
-    compare("with / without", seconds["with Rimo"], seconds["without the extension"])
-    print(f"{'running the scripts of the extension':44} {summary(own, 'ms')}", flush=True)
+                print(", ".join(f"{part} {1000 * taken:.0f} ms" for part, taken in parts.items()))
+                own.append(1000 * sum(parts.values()))
+    for name, taken in totals.items():
+        show(name, taken, "s")
+    show("the extension's scripts", own, "ms")
 
 
 PARTS = {
@@ -210,5 +234,4 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
     main()
