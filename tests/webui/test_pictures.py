@@ -238,21 +238,22 @@ def test_axes_of_two_loras_compose(plot, server):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "axis"),
+    ("prompt", "axis", "sentence"),
     [
-        ("a cat", ("LoRA strength", "0, 1")),
-        ("a cat <lora:one:1><lora:two:1>", ("LoRA strength", "0, 1")),
-        ("a cat <lora:one:1>", ("Block weights", "1,2,3")),
-        ("a cat <lora:one:1>", ("LoRA file", "nix")),
+        ("a cat", ("LoRA strength", "0, 1"), "The prompt has no LoRA to vary"),
+        ("a cat <lora:one:1><lora:two:1>", ("LoRA strength", "0, 1"), "The prompt has 2 LoRAs"),
+        ("a cat <lora:one:1>", ("Block weights", "1,2,3"), "3 block values fit no layout"),
+        ("a cat <lora:one:1>", ("LoRA file", "nix"), 'There is no LoRA file "nix"'),
     ],
 )
-def test_wrong_values_are_refused_before_the_first_picture(server, plot, prompt, axis):
-    begun = server.log.read_text().count("X/Y/Z plot will create")
-    with pytest.raises(RefusedError, match="UserError"):
+def test_wrong_values_are_refused_before_the_first_picture(server, plot, prompt, axis, sentence):
+    before = server.log.read_text()
+    with pytest.raises(RefusedError):
         plot(prompt, ("Seed", "1-2"), axis)
-    assert server.log.read_text().count("X/Y/Z plot will create") == begun
-    plot("a cat <lora:one:1>", ("LoRA strength", "1"))
-    assert server.log.read_text().count("X/Y/Z plot will create") == begun + 1
+    # What the API tells of an error depends on the host's libraries; the page shows this text.
+    said = server.log.read_text()[len(before) :]
+    assert f"UserError: {sentence}" in said
+    assert "X/Y/Z plot will create" not in said
 
 
 def test_reload_ui_leaves_no_double_effect(server):
