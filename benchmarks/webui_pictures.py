@@ -69,19 +69,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--part", choices=PARTS, action="append", help="all, if not given")
     arguments = parser.parse_args()
-    for name in arguments.part or PARTS:
-        print(f"## {name}: {PARTS[name].__doc__}", flush=True)
-        with Servers(arguments) as servers:
+    with Servers(arguments) as servers:
+        for name in arguments.part or PARTS:
+            print(f"## {name}: {PARTS[name].__doc__}", flush=True)
             PARTS[name](servers, arguments.rounds)
-        print(flush=True)
+            print(flush=True)
 
 
 class Servers:
-    """Starts WebUIs with chosen extensions and stops them at the end."""
+    """WebUIs with chosen extensions; started when first asked for, stopped at the end."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.started: list[Server] = []
+        self.kept: dict[tuple[object, ...], Server] = {}
         self.folder = tempfile.TemporaryDirectory(prefix="rimo-benchmark-")
 
     def __enter__(self) -> "Servers":
@@ -92,8 +93,14 @@ class Servers:
             server.stop()
         self.folder.cleanup()
 
+    def get(self, *extensions: Path, number: int = 1) -> Server:
+        """A WebUI with these extensions, the same one for the same number."""
+        if (extensions, number) not in self.kept:
+            self.kept[extensions, number] = self.start(*extensions)
+        return self.kept[extensions, number]
+
     def start(self, *extensions: Path) -> Server:
-        """A WebUI with these extensions, in a data folder of its own."""
+        """A new WebUI with these extensions, in a data folder of its own."""
         host = detect(self.arguments.webui)
         assert host is not None, f"{self.arguments.webui} is no WebUI that Rimo knows"
         data = Path(self.folder.name) / str(len(self.started))
@@ -160,10 +167,9 @@ def show(what: str, values: Sequence[float], unit: str) -> None:
 
 def no_tag(servers: Servers, rounds: int) -> None:
     """a picture without a LoRA tag."""
-    bare, rimo = servers.start(), servers.start(ROOT)
     cases = {
-        "without the extension": servers.drawing(bare, ""),
-        "with Rimo": servers.drawing(rimo, ""),
+        "without the extension": servers.drawing(servers.get(), ""),
+        "with Rimo": servers.drawing(servers.get(ROOT), ""),
     }
     warm_up(cases, 3)
     run_rounds(cases, 3 * rounds)
@@ -172,17 +178,19 @@ def no_tag(servers: Servers, rounds: int) -> None:
 
 def changing_blocks(servers: Servers, rounds: int) -> None:
     """a picture after one with another strength or vector, or after one with the same."""
-    start, drawing = servers.start, servers.drawing  # what a case leaves merged is its own affair
+    get, drawing = servers.get, servers.drawing  # a server a case: each finds its own LoRA merged
     vectors = [f"<lora:one:1:{vector}>" for vector in VECTORS]
     cases = {
-        "the host, the same strength": drawing(start(), "<lora:one:1>"),
-        "the host, two strengths by turns": drawing(start(), "<lora:one:1>", "<lora:one:0.9>"),
-        "Rimo, the same vector": drawing(start(ROOT), vectors[0]),
-        "Rimo, two vectors by turns": drawing(start(ROOT), *vectors),
+        "the host, the same strength": drawing(get(), "<lora:one:1>"),
+        "the host, two strengths by turns": drawing(
+            get(number=2), "<lora:one:1>", "<lora:one:0.9>"
+        ),
+        "Rimo, the same vector": drawing(get(ROOT), vectors[0]),
+        "Rimo, two vectors by turns": drawing(get(ROOT, number=2), *vectors),
     }
     if lbw := servers.arguments.lbw:
         named = [f"<lora:one:1:lbw={vector}>" for vector in VECTORS]
-        cases["LBW, two vectors by turns"] = drawing(start(lbw), *named, **ACTIVE)
+        cases["LBW, two vectors by turns"] = drawing(get(lbw), *named, **ACTIVE)
     warm_up(cases, 2)
     run_rounds(cases, rounds)
     for name in list(cases)[1:]:
@@ -193,7 +201,7 @@ def changing_blocks(servers: Servers, rounds: int) -> None:
 
 def grid(servers: Servers, rounds: int) -> None:
     """an X/Y/Z plot of 17 blocks x 5 values, and one of as many pictures that change no LoRA."""
-    rimo = servers.start(ROOT)
+    rimo = servers.get(ROOT)
     seeds = ", ".join(str(seed) for seed in range(17))
     cases = {
         "85 pictures of other seeds": servers.plotting(rimo, ("Seed", seeds), ("Var. seed", "1-5")),
