@@ -163,12 +163,12 @@ def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, n
 def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
     secret = tmp_path / "secret.toml"
     secret.write_text("password = swordfish\n")  # not valid TOML: an error would quote it
-    options = {"dataset_config": str(secret)}
+    asked = {"dataset_config": str(secret)}
     for what, request in (
-        ("train", {"options": options}),
+        ("train", {"options": asked}),
         ("train", {"options": {"section": options}}),
-        ("estimate", {"options": options}),
-        ("save_recipe", {"name": "theirs", "options": options}),
+        ("estimate", {"options": asked}),
+        ("save_recipe", {"name": "theirs", "options": asked}),
         ("load_file", {"name": "x.json", "content": json.dumps(options)}),
     ):
         assert "dataset_config can name any folder" in ask(shared_server, what, **request)["error"]
