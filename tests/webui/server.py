@@ -70,6 +70,8 @@ class Server:
         device = ON_CPU[host] if more is None else more.split()
         command = [python, "launch.py", *ARGUMENTS, *device]
         command += ["--data-dir", str(data), "--port", str(self.port)]
+        # With a data folder elsewhere, Forge's page may not have the WebUI's own scripts otherwise.
+        command += ["--gradio-allowed-path", str(webui)]
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
