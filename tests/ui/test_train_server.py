@@ -166,10 +166,10 @@ def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
     asked = {"dataset_config": str(secret)}
     for what, request in (
         ("train", {"options": asked}),
-        ("train", {"options": {"section": options}}),
+        ("train", {"options": {"section": asked}}),
         ("estimate", {"options": asked}),
         ("save_recipe", {"name": "theirs", "options": asked}),
-        ("load_file", {"name": "x.json", "content": json.dumps(options)}),
+        ("load_file", {"name": "x.json", "content": json.dumps(asked)}),
     ):
         assert "dataset_config can name any folder" in ask(shared_server, what, **request)["error"]
 
