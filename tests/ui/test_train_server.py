@@ -163,13 +163,13 @@ def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, n
 def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
     secret = tmp_path / "secret.toml"
     secret.write_text("password = swordfish\n")  # not valid TOML: an error would quote it
-    options = {"dataset_config": str(secret)}
+    named = {"dataset_config": str(secret)}
     for what, request in (
-        ("train", {"options": options}),
-        ("train", {"options": {"section": options}}),
-        ("estimate", {"options": options}),
-        ("save_recipe", {"name": "theirs", "options": options}),
-        ("load_file", {"name": "x.json", "content": json.dumps(options)}),
+        ("train", {"options": named}),
+        ("train", {"options": {"section": named}}),
+        ("estimate", {"options": named}),
+        ("save_recipe", {"name": "theirs", "options": named}),
+        ("load_file", {"name": "x.json", "content": json.dumps(named)}),
     ):
         assert "dataset_config can name any folder" in ask(shared_server, what, **request)["error"]
 
