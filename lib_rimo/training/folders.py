@@ -10,7 +10,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.training.pictures import find_pictures
 
 CONTACT_SHEET = "contact_sheet.png"
-"""What augmenting puts beside its folder of pictures, to be looked at."""
+"""What augmenting puts beside its folder of pictures, to be looked at, not trained on."""
 
 _REPEATS = re.compile(r"(\d+)_(.*)")
 
@@ -61,8 +61,8 @@ def unused_folders(root: Path, used: list[Folder]) -> list[str]:
     """Say what in `root` holds pictures that are not used, so that nothing goes unnoticed."""
     paths = {folder.path for folder in used}
     said = []
-    loose = [file for file in find_pictures(root) if file.name != CONTACT_SHEET]
-    if root not in paths and (count := len(loose)):
+    beside = [path for path in find_pictures(root) if path.name != CONTACT_SHEET]
+    if root not in paths and (count := len(beside)):
         said.append(f"Not used: pictures beside the numbered folders in {root} ({count}).")
     for path in sorted(root.iterdir()):
         if not path.is_dir() or path in paths or path.name.startswith("."):

@@ -285,7 +285,6 @@ class TrainingOptions:
     )
     gradient_checkpointing: bool = option(False, "Much less memory, somewhat slower", "machine")
     no_half_vae: bool = option(False, "Encode pictures in fp32", "machine")
-    vae_batch_size: int = option(1, "Pictures encoded at a time", "machine", minimum=1)
     device: str = option(
         "auto", "Where to compute", "machine", choices=("auto", "cpu", "cuda", "mps")
     )

@@ -163,13 +163,13 @@ def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, n
 def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
     secret = tmp_path / "secret.toml"
     secret.write_text("password = swordfish\n")  # not valid TOML: an error would quote it
-    named = {"dataset_config": str(secret)}
+    asked = {"dataset_config": str(secret)}
     for what, request in (
-        ("train", {"options": named}),
-        ("train", {"options": {"section": named}}),
-        ("estimate", {"options": named}),
-        ("save_recipe", {"name": "theirs", "options": named}),
-        ("load_file", {"name": "x.json", "content": json.dumps(named)}),
+        ("train", {"options": asked}),
+        ("train", {"options": {"section": asked}}),
+        ("estimate", {"options": asked}),
+        ("save_recipe", {"name": "theirs", "options": asked}),
+        ("load_file", {"name": "x.json", "content": json.dumps(asked)}),
     ):
         assert "dataset_config can name any folder" in ask(shared_server, what, **request)["error"]
 
