@@ -237,7 +237,7 @@ class RimoTrain {
         area.value = prompt;
         area.dispatchEvent(new Event("input", {bubbles: true}));
         if (typeof switch_to_txt2img === "function") switch_to_txt2img();
-        else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === "Generate")?.click();
+        else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === RimoPage.say("Generate"))?.click();
     }
 }
 

@@ -228,7 +228,11 @@ class TrainServer:
 
     def do_forget(self, asked: Reply) -> Reply:
         """Remove a job with its files; its LoRA stays."""
-        self.queue.remove(self.queue.job(asked["job"]))
+        job = self.queue.job(asked["job"])
+        copies = Comparison(job, self.host).copies()
+        self.queue.remove(job)
+        for copy in copies:
+            copy.unlink(missing_ok=True)
         return self.do_jobs(asked)
 
     def do_sample(self, asked: Reply) -> Reply:
