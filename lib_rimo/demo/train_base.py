@@ -27,7 +27,7 @@ from lib_rimo.demo.stage import Stage
 from lib_rimo.demo.words import train_words
 from lib_rimo.inference.checkpoint import load_checkpoint
 
-CAPTIONS = 160  # that the model is measured with
+CAPTIONS = 400  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "judge")
 ENCODER_STEPS = (2400, 250)  # on crops, on whole pictures
 WORDS_STEPS = 900
