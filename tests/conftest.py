@@ -1,5 +1,8 @@
-"""Settings of all tests: no deadline, for machines are as slow as they are."""
+"""Settings and fixtures of all tests: no test has a deadline, machines are as slow as they are."""
 
+import shutil
+
+import pytest
 from hypothesis import settings
 
 from lib_rimo import environment
@@ -7,3 +10,21 @@ from lib_rimo import environment
 environment.share_the_cores()
 settings.register_profile("rimo", deadline=None)
 settings.load_profile("rimo")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium, the machine's own where Playwright has none installed.
+
+    To be imported by nobody: each copy of this fixture would start Playwright once more, which
+    runs only once in a process.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    installed = shutil.which("chromium") or shutil.which("google-chrome")
+    with playwright.sync_playwright() as started:
+        try:
+            launched = started.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        except playwright.Error:
+            pytest.skip("needs Chromium: install it, or run `playwright install chromium`")
+        yield launched
+        launched.close()

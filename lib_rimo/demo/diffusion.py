@@ -1,8 +1,9 @@
-"""Trains the base model's UNet and text encoder together, from scratch, on cached latents.
+"""Trains the base model's UNet and text encoder together on cached latents.
 
-Noise prediction with min-SNR weighting (Hang et al. 2023), an averaged copy of the weights, a
-learning rate that warms up, stays, and falls to zero over the last steps (so that training can go
-on from before the fall). The first phase learns from latents of half the size, four times as fast.
+The UNet starts from nothing, the text encoder from what it learned of words (`words`). Noise
+prediction with min-SNR weighting (Hang et al. 2023), an averaged copy of the weights, a learning
+rate that warms up, stays, and falls to zero over the last steps (so that training can go on from
+before the fall). The first phase learns from latents of half the size, four times as fast.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ WARM_UP = 200
 AVERAGING = 0.999
 CAPTION_DROPOUT = 0.1
 SNR_GAMMA = 5.0
+# Added to the clean picture's weight, min(SNR, SNR_GAMMA). Where nearly all is noise, only the
+# words tell what to draw; by its SNR alone that part of the training would weigh next to nothing.
+WORDS_WEIGHT, MOST_WEIGHT = 0.2, 10.0
 SEED = 21
 
 
@@ -107,23 +111,36 @@ def learning_rate(phase: Phase, step: int, since_start: int) -> float:
 def diffusion_loss(
     networks: Networks, schedule: NoiseSchedule, latents: Tensor, tokens: Tensor
 ) -> Tensor:
-    """Noise prediction error, weighted so that nearly clean pictures do not dominate."""
+    """Noise prediction error; neither nearly clean pictures nor nearly pure noise dominate."""
     noise = torch.randn_like(latents)
     timesteps = torch.randint(1000, (len(latents),))
     alphas = schedule.alphas_cumprod[timesteps][:, None, None, None]
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
     error = (networks(noisy, timesteps, tokens) - noise).square().mean(dim=(1, 2, 3))
     snr = (alphas / (1 - alphas)).flatten()
-    loss: Tensor = (error * snr.clamp(max=SNR_GAMMA) / snr).mean()
+    weight = ((snr.clamp(max=SNR_GAMMA) + WORDS_WEIGHT) / snr).clamp(max=MOST_WEIGHT)
+    loss: Tensor = (error * weight).mean()
     return loss
 
 
 def train_diffusion(
-    worker: Worker, stage: Stage, latents: Stage, autoencoder: AutoencoderKL, phases: list[Phase]
+    worker: Worker,
+    stage: Stage,
+    words: Stage,
+    latents: Stage,
+    autoencoder: AutoencoderKL,
+    phases: list[Phase],
 ) -> None:
-    """Train through all phases, or go on where the state stands."""
+    """Train through all phases, or go on where the state stands.
+
+    The UNet starts from the stage's state `start`, if there is one.
+    """
     torch.manual_seed(SEED)
     networks = Networks()
+    if learned := words.load("final"):
+        networks.text_encoder.load_state_dict(learned["encoder"])
+    if begun := stage.load("start"):
+        networks.unet.load_state_dict(begun["unet"])
     averaged = copy.deepcopy(networks)
     optimizer = torch.optim.AdamW(
         networks.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True

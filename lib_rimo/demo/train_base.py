@@ -1,8 +1,10 @@
 """Make the base model again from nothing: `python -m lib_rimo.demo.train_base`.
 
-Stages that resume, each from its folder of states: the encoder, the diffusion (UNet and text
-encoder together) on its latents, the decoder, the judge. When all are done the model is written
-and measured.
+Stages that resume, each from its folder of states: the autoencoder's encoder, the words (the text
+encoder from captions), the diffusion (UNet and text encoder together) on latents, the decoder, the
+judge. When all are done the model is written and measured.
+
+`train_base unpack encoder words ...` goes on from the carried model instead of from nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +24,17 @@ from lib_rimo.demo.judge_training import train_judge
 from lib_rimo.demo.parallel import Worker, run_workers
 from lib_rimo.demo.publish import MODEL, publish
 from lib_rimo.demo.stage import Stage
+from lib_rimo.demo.words import train_words
+from lib_rimo.inference.checkpoint import load_checkpoint
 
 CAPTIONS = 160  # that the model is measured with
-CURVES = ("encoder", "decoder-half", "decoder", "diffusion", "judge")
-ENCODER_STEPS = 500
-DECODER_STEPS = (180, 170)  # at half the size, whole
+CURVES = ("encoder", "words", "diffusion", "decoder", "judge")
+ENCODER_STEPS = (2400, 250)  # on crops, on whole pictures
+WORDS_STEPS = 900
+DECODER_STEPS = (1500, 100)  # on crops, on whole pictures
 PHASES = [
-    Phase(steps=650, batch=16, shrink=2, chunks=8, chunk_every=150),
-    Phase(steps=9000, batch=8, shrink=1, chunks=12, chunk_every=100, decay=1800),
+    Phase(steps=500, batch=16, shrink=2, chunks=16, chunk_every=100),
+    Phase(steps=1100, batch=8, shrink=1, chunks=20, chunk_every=100, decay=500),
 ]
 
 
@@ -41,22 +46,33 @@ def _autoencoder(work: Path) -> AutoencoderKL:
     return model
 
 
+def unpack_model(worker: Worker, work: Path) -> None:
+    """Have the other stages go on from the model that the project carries, not from nothing."""
+    if worker.leads:
+        checkpoint = load_checkpoint(MODEL)
+        Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "start")
+        Stage(work, "diffusion").save({"unet": checkpoint.unet.state_dict()}, "start")
+
+
 def make_encoder(worker: Worker, work: Path) -> None:
     """The encoder, and a decoder for pictures of half the size."""
-    train_encoder(worker, Stage(work, "encoder"), ENCODER_STEPS)
+    train_encoder(worker, Stage(work, "encoder"), *ENCODER_STEPS)
+
+
+def make_words(worker: Worker, work: Path) -> None:
+    """The text encoder's first knowledge of words."""
+    train_words(worker, Stage(work, "words"), WORDS_STEPS)
 
 
 def make_diffusion(worker: Worker, work: Path) -> None:
     """UNet and text encoder."""
-    diffusion, latents = Stage(work, "diffusion"), Stage(work, "latents")
-    train_diffusion(worker, diffusion, latents, _autoencoder(work), PHASES)
+    diffusion, words, latents = (Stage(work, name) for name in ("diffusion", "words", "latents"))
+    train_diffusion(worker, diffusion, words, latents, _autoencoder(work), PHASES)
 
 
 def make_decoder(worker: Worker, work: Path) -> None:
     """The decoder for pictures of full size."""
-    encoder, half, whole = (Stage(work, name) for name in ("encoder", "decoder-half", "decoder"))
-    train_decoder(worker, half, encoder, DECODER_STEPS[0], whole=False)
-    train_decoder(worker, whole, half, DECODER_STEPS[1], whole=True)
+    train_decoder(worker, Stage(work, "decoder"), Stage(work, "encoder"), *DECODER_STEPS)
 
 
 def make_judge(worker: Worker, work: Path) -> None:
@@ -77,7 +93,9 @@ def measure_model(worker: Worker, work: Path) -> None:
 
 
 STAGES: dict[str, Callable[[Worker, Path], None]] = {
+    "unpack": unpack_model,
     "encoder": make_encoder,
+    "words": make_words,
     "diffusion": make_diffusion,
     "decoder": make_decoder,
     "judge": make_judge,

@@ -34,7 +34,6 @@ class Forge(WebUI):
     def __init__(self) -> None:
         super().__init__()
         self.lora = importlib.import_module("backend.patcher.lora")
-        self.processing: Any = importlib.import_module("modules.processing")
         self._loading: Sequence[ReadTag] = ()
         self._timed: list[ReadTag] = []  # LoRAs that act on some steps only
         self._readable: dict[Path, float] = {}  # files that could be opened, and their times
@@ -117,7 +116,9 @@ class Forge(WebUI):
         if not self._timed:
             return
         strengths = {
-            self.on_disk(read.tag.name).filename: self.multiplier_at_step(read, steps_done)
+            (self.on_disk(read.tag.name).filename, self.multipliers(read)[1]): (
+                self.multiplier_at_step(read, steps_done)
+            )
             for read in self._timed
         }
         unet = self.shared.sd_model.forge_objects_after_applying_lora.unet
@@ -159,7 +160,6 @@ class Forge(WebUI):
         for patcher in self._patchers():
             patcher.lora_loader.loaded_hash = ""
             self._merged.pop(patcher.lora_loader, None)
-        self.processing.need_global_unload = True
 
 
 def _open(path: Path) -> None:
@@ -183,14 +183,16 @@ def _set_strengths(lora_patches: LoraPatches) -> None:
                     entry[0] = strength.at(key)
 
 
-def _with_strengths(lora_patches: LoraPatches, strengths: dict[str, float]) -> LoraPatches:
-    """The same patches with other strengths for some files."""
+def _with_strengths(
+    lora_patches: LoraPatches, strengths: dict[tuple[str, float], float]
+) -> LoraPatches:
+    """The same patches with other strengths for some of the (file, strength) that there are."""
     changed: LoraPatches = {}
     for (file, strength, model, online), patches in lora_patches.items():
-        now = strengths.get(file, strength)
+        now = strengths.get((file, strength), strength)
         changed[file, now, model, online] = (
             patches
-            if file not in strengths
+            if now is strength
             else {
                 key: [[strength_at(now, key), *entry[1:]] for entry in entries]
                 for key, entries in patches.items()

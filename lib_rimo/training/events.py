@@ -86,12 +86,13 @@ class CommandFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / command).touch()
 
+    def pending(self) -> set[Command]:
+        """The commands given that were not taken yet."""
+        return {command for command in COMMANDS if (self.folder / command).exists()}
+
     def take(self) -> set[Command]:
         """The commands given since the last call."""
-        taken: set[Command] = set()
-        for command in COMMANDS:
-            path = self.folder / command
-            if path.exists():
-                path.unlink(missing_ok=True)
-                taken.add(command)
+        taken = self.pending()
+        for command in taken:
+            (self.folder / command).unlink(missing_ok=True)
         return taken

@@ -78,7 +78,7 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     """Options from names and values, and a warning for each that could not be taken."""
     warnings: list[str] = []
     given: dict[str, Any] = {}
-    flat = _flatten(content)
+    flat = flatten(content)
     if path := flat.get("dataset_config"):
         config = read_dataset_config(Path(str(path)))
         given, warnings = dict(config.options), list(config.warnings)
@@ -105,12 +105,12 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     return TrainingOptions(**values), warnings
 
 
-def _flatten(content: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(content: Mapping[str, Any]) -> dict[str, Any]:
     """kohya's sections are for reading only: their names mean nothing."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value)
+            flat |= flatten(value)
         else:
             flat[name] = value
     return flat

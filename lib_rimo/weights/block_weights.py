@@ -213,6 +213,8 @@ class BlockWeights:
         in change nothing.
         """
         present = set(blocks)
+        if not present:
+            return (f"{name}: no layer of the file fits the model, so it changes nothing.",)
         if self.layout is None:
             return self._problems_of_sparse(present, name)
         best = fitting_layout(present, family)

@@ -38,7 +38,7 @@ def train(tmp_path: Path, monkeypatch):
 
     def run(name: str, *phases: Phase) -> dict[str, object]:
         stage = Stage(tmp_path, name)
-        train_diffusion(Worker(), stage, stage, nn.Identity(), list(phases))
+        train_diffusion(Worker(), stage, stage, stage, nn.Identity(), list(phases))
         return stage.load()
 
     return run
@@ -80,6 +80,25 @@ def test_plan_changed_again_keeps_what_was_learned_since(train):
     state = train("a", phase(10))
     undecayed = train("b", phase(10))
     assert torch.equal(state["networks"]["number"], undecayed["networks"]["number"])
+
+
+def test_neither_clean_pictures_nor_pure_noise_dominate(monkeypatch):
+    """The same error, of a network that says there is no noise, at three noise levels."""
+    nothing = OneNumber()
+    torch.nn.init.zeros_(nothing.number)
+    losses = []
+    for step in (50, 500, 999):
+        monkeypatch.setattr(torch, "randint", lambda *_, step=step: torch.tensor([step]))
+        torch.manual_seed(0)
+        pictures, tokens = torch.zeros(1, 4, 8, 8), torch.zeros(1, 77)
+        losses.append(
+            diffusion.diffusion_loss(nothing, diffusion.NoiseSchedule(), pictures, tokens).item()
+        )
+    torch.manual_seed(0)
+    error = torch.randn(1, 4, 8, 8).square().mean().item()
+    clean, middle, noise = (loss / error for loss in losses)
+    assert clean < 0.2 < middle < noise
+    assert noise == pytest.approx(diffusion.MOST_WEIGHT)
 
 
 def test_learning_rate_warms_up_stays_and_falls():

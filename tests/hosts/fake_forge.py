@@ -69,7 +69,6 @@ class FakeForge(FakeLora):
     def modules(self) -> dict[str, Any]:
         return {
             **super().modules(),
-            "modules.processing": SimpleNamespace(need_global_unload=False),
             "backend.patcher.lora": SimpleNamespace(LoraLoader=LoraLoader),
         }
 

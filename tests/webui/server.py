@@ -70,6 +70,8 @@ class Server:
         device = ON_CPU[host] if more is None else more.split()
         command = [python, "launch.py", *ARGUMENTS, *device]
         command += ["--data-dir", str(data), "--port", str(self.port)]
+        # With a data folder elsewhere, Forge's page may not have the WebUI's own scripts otherwise.
+        command += ["--gradio-allowed-path", str(webui)]
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -94,6 +96,10 @@ class Server:
 
     def _starts(self) -> int:
         return self.log.read_text(errors="replace").count("Startup time")
+
+    def start_up_record(self) -> dict[str, Any]:
+        """Seconds that the WebUI's start took, in all and by its parts."""
+        return self._json("internal/profile-startup")
 
     def reload_ui(self) -> None:
         """Press "Reload UI": the WebUI runs all its scripts once more."""

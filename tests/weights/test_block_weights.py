@@ -225,6 +225,10 @@ class TestProblemsOnFiles:
             "rimo: the file has no layers in IN00, so these block values change nothing."
         )
 
+    def test_a_file_for_another_model(self):
+        (problem,) = parse_blocks("ALL").problems_on((), "sdxl", "rimo")
+        assert problem == "rimo: no layer of the file fits the model, so it changes nothing."
+
 
 values = st.floats(-5, 5).map(lambda value: round(value, 3) + 0.0) | st.sampled_from(
     [0.0, 1.0, *DRAWS.values()]

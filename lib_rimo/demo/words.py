@@ -1,0 +1,144 @@
+"""Teaches the text encoder what the world's words mean, from captions alone, before any picture.
+
+It stands for CLIP's own training. A text encoder that starts from noise would learn its words only
+through the UNet, whose cross-attention in turn has nothing to ask for until the words differ:
+colours, above all, which have to be carried from `red` to the `hair` that they belong to. So
+readers that look at the states as cross-attention does - a query for each attribute, one softmax
+over the 77 states - learn to say each attribute, and the text encoder learns to let them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPTextModel
+
+from lib_rimo.demo.base_model import TEXT_WIDTH, make_text_encoder
+from lib_rimo.demo.latents import tokenize
+from lib_rimo.demo.parallel import Worker
+from lib_rimo.demo.stage import Stage
+from lib_rimo.demo.world import (
+    EYE_COLOURS,
+    FRAMINGS,
+    HAIR_COLOURS,
+    HAIR_STYLES,
+    OUTFITS,
+    PLACES,
+    POSES,
+    Attributes,
+    caption,
+    full_caption,
+    sample_attributes,
+)
+from lib_rimo.demo.world.attributes import (
+    CLOTH_COLOURS,
+    EXPRESSIONS,
+    FLAWS,
+    GESTURES,
+    PLAIN_COLOURS,
+)
+
+ANSWERS: dict[str, tuple[object, ...]] = {
+    "hair_colour": tuple(HAIR_COLOURS),
+    "hair_style": HAIR_STYLES,
+    "eye_colour": tuple(EYE_COLOURS),
+    "outfit": OUTFITS,
+    "cloth_colour": tuple(CLOTH_COLOURS),
+    "printed": (False, True),
+    "detached_sleeves": (False, True),
+    "choker": (False, True),
+    "pose": POSES,
+    "gesture": GESTURES,
+    "expression": EXPRESSIONS,
+    "blush": (False, True),
+    "place": PLACES,
+    "plain_colour": tuple(PLAIN_COLOURS),
+    "framing": FRAMINGS,
+    "flaw": (None, *FLAWS),
+}
+BATCH = 16  # captions a process
+LEARNING_RATE = 1e-3
+SEED = 41
+
+
+class Readers(nn.Module):
+    """One attention over the text encoder's states for each attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(len(ANSWERS), TEXT_WIDTH))
+        self.keys = nn.Linear(TEXT_WIDTH, TEXT_WIDTH, bias=False)
+        self.values = nn.Linear(TEXT_WIDTH, TEXT_WIDTH, bias=False)
+        self.answers = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(a)) for a in ANSWERS.values())
+
+    def forward(self, states: Tensor) -> list[Tensor]:
+        """(B, 77, width) -> logits (B, answers) for each attribute."""
+        attended = functional.scaled_dot_product_attention(
+            self.queries.expand(len(states), -1, -1), self.keys(states), self.values(states)
+        )  # (B, attributes, width)
+        return [answer(attended[:, i]) for i, answer in enumerate(self.answers)]
+
+
+def true_answers(truths: Sequence[Attributes]) -> Tensor:
+    """(B, attributes) indices into ANSWERS."""
+    return torch.tensor(
+        [[words.index(getattr(truth, name)) for name, words in ANSWERS.items()] for truth in truths]
+    )
+
+
+def reading_loss(logits: Sequence[Tensor], truths: Sequence[Attributes]) -> Tensor:
+    """Mean cross-entropy; what a caption leaves unsaid costs the same whatever is learned."""
+    answers = true_answers(truths)
+    losses = [functional.cross_entropy(each, answers[:, i]) for i, each in enumerate(logits)]
+    return torch.stack(losses).mean()
+
+
+def train_words(worker: Worker, stage: Stage, steps: int) -> None:
+    """Train the text encoder and its readers for `steps`, unless that is done."""
+    if stage.load("final"):
+        return
+    torch.manual_seed(SEED)
+    networks = nn.ModuleDict({"encoder": make_text_encoder(), "readers": Readers()})
+    parameters = list(networks.parameters())
+    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    losses: list[float] = []
+    for step in stage.steps(0, steps, visible=worker.leads):
+        rng = np.random.default_rng((SEED, step, worker.rank))
+        rate = LEARNING_RATE * min(1.0, (step + 1) / 50)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        truths = [sample_attributes(rng) for _ in range(BATCH)]
+        tokens = tokenize([caption(truth, rng) for truth in truths]).long()
+        loss = reading_loss(
+            networks["readers"](networks["encoder"](tokens).last_hidden_state), truths
+        )
+        torch.autograd.backward(loss)
+        worker.average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if worker.leads and (step + 1) % 20 == 0:
+            stage.log(step=step + 1, loss=float(np.mean(losses)))
+            losses.clear()
+    if worker.leads:
+        print("words understood:", understood(networks["encoder"], networks["readers"]))
+        stage.save({"encoder": networks["encoder"].state_dict(), "steps": steps}, "final")
+    worker.wait()
+
+
+@torch.no_grad()
+def understood(encoder: CLIPTextModel, readers: nn.Module, count: int = 400) -> dict[str, float]:
+    """Share of full captions from which each attribute is read right (of what they say)."""
+    rng = np.random.default_rng(SEED)
+    truths = [sample_attributes(rng, flaws=0) for _ in range(count)]
+    truths = [dataclasses.replace(truth, framing="full body", outfit="dress") for truth in truths]
+    states = encoder(tokenize([full_caption(truth) for truth in truths]).long()).last_hidden_state
+    right = torch.stack([logits.argmax(1) for logits in readers(states)], 1) == true_answers(truths)
+    return dict(zip(ANSWERS, right.float().mean(0).tolist(), strict=True))

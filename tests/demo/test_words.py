@@ -1,0 +1,51 @@
+"""The text encoder learns the world's words from captions."""
+
+import numpy as np
+import torch
+from transformers import CLIPTextModel
+
+from lib_rimo.demo.base_model import make_text_encoder
+from lib_rimo.demo.latents import tokenize
+from lib_rimo.demo.parallel import Worker
+from lib_rimo.demo.stage import Stage
+from lib_rimo.demo.words import ANSWERS, Readers, reading_loss, train_words, true_answers
+from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
+
+
+def test_every_attribute_has_an_answer():
+    rng = np.random.default_rng(0)
+    truths = [sample_attributes(rng, flaws=0.5) for _ in range(50)]
+    answers = true_answers(truths)
+    assert answers.shape == (50, len(ANSWERS))
+    for truth, row in zip(truths, answers.tolist(), strict=True):
+        for (name, words), index in zip(ANSWERS.items(), row, strict=True):
+            assert words[index] == getattr(truth, name)
+
+
+def test_words_are_learned():
+    torch.manual_seed(0)
+    config = make_text_encoder().config
+    config.num_hidden_layers = 1  # learns sooner than twelve
+    encoder, readers = CLIPTextModel(config), Readers()
+    truths = [Attributes(hair_colour="red"), Attributes(hair_colour="blue")]
+    tokens = tokenize([full_caption(truth) for truth in truths]).long()
+    optimizer = torch.optim.Adam([*encoder.parameters(), *readers.parameters()], lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = reading_loss(readers(encoder(tokens).last_hidden_state), truths)
+        torch.autograd.backward(loss)
+        optimizer.step()
+    logits = readers(encoder(tokens).last_hidden_state)[list(ANSWERS).index("hair_colour")]
+    colours = tuple(ANSWERS["hair_colour"])
+    assert [colours[i] for i in logits.argmax(1).tolist()] == ["red", "blue"]
+
+
+def test_the_stage_is_done_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lib_rimo.demo.words.BATCH", 2)
+    stage = Stage(tmp_path, "words")
+    train_words(Worker(), stage, 1)
+    first = stage.load("final")
+    train_words(Worker(), stage, 1)
+    assert capsys.readouterr().out.count("words understood") == 1
+    assert first is not None
+    make_text_encoder().load_state_dict(first["encoder"])
