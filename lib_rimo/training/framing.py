@@ -69,11 +69,16 @@ def _kept(subject: Span, side: float, wanted: float, cut_across: bool) -> float:
 
 
 def _placed(subject: Span, length: float, side: float) -> float:
-    """Put a window on a side: in the middle, moved as little as shows the character."""
+    """Put a window on a side: in the middle, moved as little as shows the character.
+
+    What room there is, up to 2%, stays on both sides of it: outlines are found roughly.
+    """
     low, high = subject
     middle = (side - length) / 2
     if high - low > length:
         return min(max(0.0, (low + high - length) / 2), side - length)
+    room = min(0.02 * (high - low), (length - (high - low)) / 2)
+    low, high = max(0.0, low - room), min(side, high + room)
     return min(max(middle, high - length, 0.0), low, side - length)
 
 
