@@ -214,7 +214,7 @@ class RimoTrain {
     async #act(what, job) {
         try {
             if (what === "try") {
-                RimoTrain.tryPrompt(job.prompt);
+                await RimoTrain.tryPrompt(job.prompt);
             } else if (what === "compare") {
                 await this.server.ask(what, {job: job.id});
             } else if (what === "resume" || what === "forget") {
@@ -229,15 +229,17 @@ class RimoTrain {
         }
     }
 
-    /** Put a prompt where pictures are made, and go there. */
-    static tryPrompt(prompt) {
+    /** Go where pictures are made, and put a prompt there. */
+    static async tryPrompt(prompt) {
         const page = gradioApp();
-        const area = page.querySelector("#txt2img_prompt textarea, #rimo_prompt textarea");
-        if (!area) return;
-        area.value = prompt;
-        area.dispatchEvent(new Event("input", {bubbles: true}));
         if (typeof switch_to_txt2img === "function") switch_to_txt2img();
         else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === RimoPage.say("Generate"))?.click();
+        let area = null;
+        while (!(area = page.querySelector("#txt2img_prompt textarea, #rimo_prompt textarea"))) {
+            await new Promise((resolve) => setTimeout(resolve, 50)); // Gradio makes a tab when it is opened
+        }
+        area.value = prompt;
+        area.dispatchEvent(new Event("input", {bubbles: true}));
     }
 }
 

@@ -80,7 +80,11 @@ class WebUITraining:
                 with self.lock, Image.open(path) as image:
                     caption = propose(image.convert("RGB"))
             except Exception as error:  # whatever the host's models raise, it costs a caption only
-                raise UserError(f"The WebUI could not caption {path.name}: {error}") from error
+                raise UserError(
+                    f"The WebUI could not caption {path.name} ({error}): it downloads the model "
+                    "for that when it is first used, so check the network connection and its "
+                    "console."
+                ) from error
             if "<error>" in caption:
                 raise UserError(f"The WebUI could not caption {path.name}: see its console.")
             return caption

@@ -39,8 +39,7 @@ def make_page(host: Standalone) -> tuple[gr.Blocks, TrainServer]:
     with gr.Blocks(title="Rimo", analytics_enabled=False, fill_width=True) as page, gr.Tabs():
         with gr.Tab(_say("Train")):
             render_train_tab(server)
-        # Rendered before it is opened: "Try it" writes into its prompt.
-        with gr.Tab(_say("Generate"), elem_id="rimo_generate_tab", render_children=True):
+        with gr.Tab(_say("Generate"), elem_id="rimo_generate_tab"):
             render_generate_tab(host, _say)
     return page, server
 
