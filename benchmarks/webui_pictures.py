@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -40,14 +41,18 @@ class Seconds:
 
 
 class Case:
-    """Something that a server draws, time after time."""
+    """Something that a server draws, time after time, after `before` has set the scene."""
 
-    def __init__(self, server: Server, draw: Callable[[], object]) -> None:
-        self.process, self.draw = psutil.Process(server.process.pid), draw
+    def __init__(
+        self, server: Server, draw: Callable[[], object], before: Callable[[], object] | None = None
+    ) -> None:
+        self.process, self.draw, self.before = psutil.Process(server.process.pid), draw, before
         self.taken: list[Seconds] = []
 
     def run(self) -> None:
         """Draw once and keep the time."""
+        if self.before is not None:
+            self.before()
         begin, computed = time.perf_counter(), self._computed()
         self.draw()
         self.taken.append(Seconds(time.perf_counter() - begin, self._computed() - computed))
@@ -82,7 +87,7 @@ class Servers:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.started: list[Server] = []
-        self.kept: dict[tuple[object, ...], Server] = {}
+        self.kept: dict[tuple[Path, ...], Server] = {}
         self.folder = tempfile.TemporaryDirectory(prefix="rimo-benchmark-")
 
     def __enter__(self) -> "Servers":
@@ -93,11 +98,11 @@ class Servers:
             server.stop()
         self.folder.cleanup()
 
-    def get(self, *extensions: Path, number: int = 1) -> Server:
-        """A WebUI with these extensions, the same one for the same number."""
-        if (extensions, number) not in self.kept:
-            self.kept[extensions, number] = self.start(*extensions)
-        return self.kept[extensions, number]
+    def get(self, *extensions: Path) -> Server:
+        """The WebUI with these extensions."""
+        if extensions not in self.kept:
+            self.kept[extensions] = self.start(*extensions)
+        return self.kept[extensions]
 
     def start(self, *extensions: Path) -> Server:
         """A new WebUI with these extensions, in a data folder of its own."""
@@ -108,19 +113,17 @@ class Servers:
         self.started.append(Server(self.arguments.webui, self.arguments.python, host, data))
         return self.started[-1]
 
-    def drawing(self, server: Server, *tags: str, **settings: object) -> Case:
-        """Draws with one tag after the other, a picture a time."""
+    def drawing(
+        self, server: Server, tag: str, before: str | None = None, **settings: object
+    ) -> Case:
+        """Draws with a tag, right after a picture with the tag `before`."""
         width, height = map(int, self.arguments.size.split("x"))
         size = {"width": width, "height": height, "steps": self.arguments.steps}
-        drawn = 0
 
-        def draw() -> None:
-            nonlocal drawn
-            tag = tags[drawn % len(tags)]
-            drawn += 1
-            server.draw(f"1girl, standing, outdoors {tag}", **size, **settings)
+        def draw(tag: str) -> object:
+            return server.draw(f"1girl, standing, outdoors {tag}", **size, **settings)
 
-        return Case(server, draw)
+        return Case(server, partial(draw, tag), None if before is None else partial(draw, before))
 
     def plotting(self, server: Server, *axes: tuple[str, str]) -> Case:
         """Draws an X/Y/Z plot with a LoRA in the prompt."""
@@ -178,25 +181,24 @@ def no_tag(servers: Servers, rounds: int) -> None:
 
 def changing_blocks(servers: Servers, rounds: int) -> None:
     """a picture after one with another strength or vector, or after one with the same."""
-    get, drawing = servers.get, servers.drawing  # a server a case: each finds its own LoRA merged
-    vectors = [f"<lora:one:1:{vector}>" for vector in VECTORS]
+    bare, rimo, drawing = servers.get(), servers.get(ROOT), servers.drawing
+    one, other = (f"<lora:one:1:{vector}>" for vector in VECTORS)
     cases = {
-        "the host, the same strength": drawing(get(), "<lora:one:1>"),
-        "the host, two strengths by turns": drawing(
-            get(number=2), "<lora:one:1>", "<lora:one:0.9>"
-        ),
-        "Rimo, the same vector": drawing(get(ROOT), vectors[0]),
-        "Rimo, two vectors by turns": drawing(get(ROOT, number=2), *vectors),
+        "the host, the same strength": drawing(bare, "<lora:one:1>", "<lora:one:1>"),
+        "the host, another strength": drawing(bare, "<lora:one:1>", "<lora:one:0.9>"),
+        "Rimo, the same vector": drawing(rimo, one, one),
+        "Rimo, another vector": drawing(rimo, one, other),
     }
-    if lbw := servers.arguments.lbw:
-        named = [f"<lora:one:1:lbw={vector}>" for vector in VECTORS]
-        cases["LBW, two vectors by turns"] = drawing(get(lbw), *named, **ACTIVE)
+    if folder := servers.arguments.lbw:
+        one, other = (f"<lora:one:1:lbw={vector}>" for vector in VECTORS)
+        cases["LBW, another vector"] = drawing(servers.get(folder), one, other, **ACTIVE)
     warm_up(cases, 2)
     run_rounds(cases, rounds)
     for name in list(cases)[1:]:
         compare(f"{name} / unchanged", cases[name], cases["the host, the same strength"])
-    changed, same = cases["Rimo, two vectors by turns"], cases["Rimo, the same vector"]
-    compare("Rimo, by turns / the same", changed, same)
+    compare(
+        "Rimo, another / the same", cases["Rimo, another vector"], cases["Rimo, the same vector"]
+    )
 
 
 def grid(servers: Servers, rounds: int) -> None:

@@ -43,7 +43,7 @@ def register():
 
 
 if host is not None:
-    register()
+    base.register(register)
 
 
 class ModelComesBack(scripts.Script):

@@ -1,7 +1,8 @@
 """What Rimo needs of a host, and which host this is."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,3 +64,13 @@ def connect(webui: Path) -> Host | None:
 
         return Forge()
     return None
+
+
+def register(callbacks: Callable[[], None]) -> None:
+    """Call what registers callbacks with a WebUI, on a stack of its own.
+
+    For each of them the WebUI looks up the source of every frame of the stack, among all modules:
+    tens of milliseconds on the deep one on which it runs scripts, and next to nothing here.
+    """
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(callbacks).result()

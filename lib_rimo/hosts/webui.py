@@ -17,6 +17,7 @@ from lib_rimo.hosts.activation import (
     read_tag,
     write_infotext,
 )
+from lib_rimo.hosts.base import register
 from lib_rimo.hosts.multiplier import multiplier_of, place_of
 from lib_rimo.hosts.patches import Patches
 from lib_rimo.hosts.xyz import add_axes, write_prompts
@@ -50,6 +51,9 @@ class WebUI:
     def install(self) -> None:
         """Take over from the Lora extension, until the scripts are unloaded."""
         self._patches = self.patch()
+        register(self._add_callbacks)
+
+    def _add_callbacks(self) -> None:
         self.script_callbacks.on_script_unloaded(self.uninstall)
         self.script_callbacks.on_infotext_pasted(paste_infotext)
         self.script_callbacks.on_cfg_denoiser(self._before_denoising)

@@ -81,7 +81,8 @@ def test_prompt_and_sliders_keep_step(open_panel, tab):
     panel.prompt.fill(f"1girl, {SEED_TAG.replace('0.8', '-0.5')}, outdoors")
     panel.wait_for_value("IN07", "-0.5")
     if shots := os.environ.get("RIMO_SCREENSHOTS"):
-        panel.page.screenshot(path=Path(shots) / f"panel_{tab}.png")
+        shown = panel.page.locator(f"#rimo_panel_{tab}").first
+        shown.screenshot(path=Path(shots) / f"panel_{tab}.png")
 
 
 def test_the_layout_fits_the_file(open_panel):
