@@ -8,6 +8,35 @@ class RimoPage {
         return translated.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
     }
 
+    /**
+     * What the server says, in the page's language: a translated text with `{name}`s stands for all
+     * of its form, and a sentence may be followed by others. What is not translated stays as it is.
+     */
+    static told(sentences) {
+        if (!sentences || !window.localization) return sentences;
+        if (window.localization[sentences]) return window.localization[sentences];
+        for (const {pattern, translated} of RimoPage.#forms()) {
+            const {rest, ...values} = pattern.exec(sentences)?.groups || {rest: null};
+            if (rest === null) continue;
+            for (const name in values) values[name] = RimoPage.told(values[name]);
+            const text = translated.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+            return [text, RimoPage.told(rest.trim())].filter(Boolean).join(" ");
+        }
+        return sentences;
+    }
+
+    static #forms() {
+        RimoPage.forms ||= Object.entries(window.localization)
+            .sort(([one], [other]) => other.replace(/\{\w+\}/g, "").length - one.replace(/\{\w+\}/g, "").length)
+            .map(([text, translated]) => {
+                const quoted = text.replace(/[\\^$.*+?()[\]|]/g, "\\$&");
+                const holes = quoted.replace(/\{(\w+)\}/g, "(?<$1>.+?)");
+                const rest = text.endsWith(".") ? "$| .*" : "$";
+                return {pattern: new RegExp(`^${holes}(?<rest>${rest})`, "s"), translated};
+            });
+        return RimoPage.forms;
+    }
+
     /** An element of a class, with properties and children. */
     static make(kind, className, properties = {}, ...children) {
         const element = Object.assign(document.createElement(kind), {className, ...properties});

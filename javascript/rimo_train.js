@@ -46,10 +46,14 @@ class RimoTrain {
         this.server = new RimoTrainServer(root.dataset.run);
         this.memory = new RimoTrainMemory();
         this.states = new Map(); // job's id -> its last known state
-        this.pictures = new RimoTrainPictures(this.server, this.memory, () => this.#changed());
+        this.pictures = new RimoTrainPictures(this.server, this.memory, () => this.#changed(),
+            (size) => this.recipe.fill({resolution: size}));
         this.recipe = new RimoTrainRecipe(this.server, this.memory, () => this.#changed());
         this.job = new RimoTrainJob(this.server, (what, job) => this.#act(what, job));
-        this.jobs = new RimoTrainJobs((id) => this.#choose(id));
+        this.jobs = new RimoTrainJobs((id) => this.#choose(id), (id) => {
+            this.#choose(id);
+            this.#act("resume", {id});
+        });
         this.#build();
         this.#open();
     }
@@ -83,7 +87,7 @@ class RimoTrain {
             this.#showJobs(opened.jobs);
             this.#choose(this.memory.get("job") || opened.jobs[0]?.id || "");
         } catch (error) {
-            this.#say(error.message);
+            this.#say(error);
         }
         this.#watch();
     }
@@ -97,6 +101,7 @@ class RimoTrain {
     }
 
     #changed() {
+        this.pictures.suggestSize(this.recipe.options.resolution);
         clearTimeout(this.pending);
         this.pending = setTimeout(() => this.#estimate(), RimoTrain.PATIENCE);
     }
@@ -109,15 +114,16 @@ class RimoTrain {
         }
         try {
             const {text, advice} = await this.server.ask("estimate", {options: this.#options});
-            this.estimate.textContent = text;
-            this.advice.textContent = advice;
+            this.estimate.textContent = RimoPage.told(text);
+            this.advice.textContent = RimoPage.told(advice);
             this.advice.hidden = !advice;
-            this.#say("");
+            this.#say();
             if (!this.pictures.folder) {
                 this.estimate.textContent = RimoPage.say("Choose pictures first.");
             }
         } catch (error) {
-            this.#say(error.message);
+            this.estimate.textContent = "";
+            this.#say(error);
         }
     }
 
@@ -127,18 +133,19 @@ class RimoTrain {
         this.install.textContent = say("Installing; this takes minutes …");
         try {
             this.install.hidden = (await this.server.ask("install")).is_ready;
-            this.#say("");
+            this.#say();
         } catch (error) {
-            this.#say(error.message);
+            this.#say(error);
         }
         this.install.disabled = false;
         this.install.textContent = say("Install the trainer's libraries");
     }
 
-    #say(message) {
-        this.problem.textContent = message;
-        this.problem.hidden = !message;
-        this.recipe.mark(message);
+    /** Say what is wrong, beside the button and at its field; nothing takes it back. */
+    #say(error) {
+        this.problem.textContent = error?.message || "";
+        this.problem.hidden = !error;
+        this.recipe.mark(error?.field);
     }
 
     async #train() {
@@ -146,12 +153,13 @@ class RimoTrain {
         if (window.Notification?.permission === "default") Notification.requestPermission();
         try {
             const {job, jobs} = await this.server.ask("train", {options: this.#options});
-            this.#say("");
+            this.#say();
             this.#choose(job);
             this.#showJobs(jobs);
-            this.#watch();
+            await this.job.look();
+            this.job.root.scrollIntoView({behavior: "smooth", block: "nearest"});
         } catch (error) {
-            this.#say(error.message);
+            this.#say(error);
         }
         this.start.disabled = false;
     }
@@ -214,10 +222,10 @@ class RimoTrain {
             } else {
                 this.#showJobs((await this.server.ask("command", {job: job.id, command: what})).jobs);
             }
-            this.#say("");
+            this.#say();
             this.#watch();
         } catch (error) {
-            this.#say(error.message);
+            this.#say(error);
         }
     }
 
@@ -229,7 +237,7 @@ class RimoTrain {
         area.value = prompt;
         area.dispatchEvent(new Event("input", {bubbles: true}));
         if (typeof switch_to_txt2img === "function") switch_to_txt2img();
-        else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === "Generate")?.click();
+        else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === RimoPage.say("Generate"))?.click();
     }
 }
 

@@ -65,7 +65,7 @@ class RimoTrainChart {
         const high = Math.max(sorted[Math.floor(sorted.length * 0.98)], ...this.#column(2));
         const low = Math.min(sorted[Math.floor(sorted.length * 0.02)], ...this.#column(2));
         const margin = (high - low || high || 1) * 0.08;
-        this.low = low - margin;
+        this.low = Math.max(0, low - margin);
         this.high = high + margin;
         // Early on the first steps fill the plot, later the whole run does.
         this.range = Math.min(this.steps, Math.max(20, Math.ceil(this.lastStep * 1.3)));

@@ -72,7 +72,7 @@ class RimoTrainJob {
     }
 
     #show(job) {
-        const {say, duration} = RimoPage;
+        const {say, told, duration} = RimoPage;
         this.root.hidden = false;
         this.root.dataset.state = job.state;
         this.title.textContent = job.name;
@@ -85,15 +85,18 @@ class RimoTrainJob {
             : say("step {step} of {steps}", job);
         this.left.textContent = job.state === "running" && job.seconds_left !== null
             ? say("{time} left", {time: duration(job.seconds_left)}) : "";
-        this.ending.textContent = job.ending.text;
+        this.ending.textContent = told(job.ending.text);
         this.ending.hidden = !job.ending.text;
         this.warnings.replaceChildren(...job.warnings.map((text) =>
-            RimoPage.make("p", "rimo-warning", {textContent: text})));
+            RimoPage.make("p", "rimo-warning", {textContent: told(text)})));
         if (job.curve.length) this.chart.add(job.curve, job.steps);
         const running = job.state === "running";
         const saved = job.saved.length > 0;
         this.buttons.stop.hidden = !running && job.state !== "waiting";
         this.buttons.save.hidden = this.buttons.sample.hidden = !running || !job.step;
+        for (const name of ["stop", "save", "sample"]) {
+            this.buttons[name].disabled = job.asked.includes(name); // until the training takes it
+        }
         this.buttons.resume.hidden = !job.can_resume;
         this.buttons.try.hidden = running || !saved;
         this.buttons.compare.hidden = running || !saved || !job.can_compare;
@@ -104,10 +107,10 @@ class RimoTrainJob {
     }
 
     async #showComparison({running, done, total, error, version}) {
-        const {say} = RimoPage;
+        const {say, told} = RimoPage;
         this.buttons.compare.disabled = running;
         this.plotState.hidden = !running && !error;
-        this.plotState.textContent = error || say("Drawing {done} of {total} …", {done: done + 1, total});
+        this.plotState.textContent = told(error) || say("Drawing {done} of {total} …", {done: done + 1, total});
         if (running || version === this.plotVersion) return;
         this.plotVersion = version;
         this.plotImage.src = (await this.server.ask("comparison", {job: this.id})).picture;

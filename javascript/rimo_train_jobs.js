@@ -2,9 +2,10 @@
 
 /** All trainings: running, queued, unfinished, finished. */
 class RimoTrainJobs {
-    /** `onChoose(id)` is called when one is clicked. */
-    constructor(onChoose) {
+    /** `onChoose(id)` is called when one is clicked, `onResume(id)` to go on with it. */
+    constructor(onChoose, onResume) {
         this.onChoose = onChoose;
+        this.onResume = onResume;
         this.list = RimoPage.make("ul", "rimo-jobs");
         this.root = RimoPage.card("Trainings", this.list);
         this.root.hidden = true;
@@ -28,6 +29,10 @@ class RimoTrainJobs {
         button.style.setProperty("--share", `${share}%`);
         button.classList.toggle("rimo-chosen", isChosen);
         button.addEventListener("click", () => this.onChoose(job.id));
-        return make("li", "", {}, button);
+        const row = make("li", "", {}, button);
+        if (job.can_resume) {
+            row.append(RimoPage.button("Resume", "Go on where it stopped", () => this.onResume(job.id)));
+        }
+        return row;
     }
 }

@@ -2,11 +2,15 @@
 
 /** The first part of the Train tab: pictures, captions, and twenty made of five. */
 class RimoTrainPictures {
-    /** `onChange` is called when what would be trained on has changed. */
-    constructor(server, memory, onChange) {
+    /**
+     * `onChange` is called when what would be trained on has changed, `onSize(text)` when pictures
+     * are made of another size.
+     */
+    constructor(server, memory, onChange, onSize) {
         this.server = server;
         this.memory = memory;
         this.onChange = onChange;
+        this.onSize = onSize;
         this.originals = {set: "", pictures: [], own: true};
         this.augmented = {set: "", pictures: []};
         this.asText = false;
@@ -87,6 +91,7 @@ class RimoTrainPictures {
         this.size = make("input", "rimo-short", {
             type: "text", name: "augment_size", value: "448,704", spellcheck: false,
         });
+        this.size.addEventListener("change", () => this.onSize(this.size.value.trim()));
         this.mirror = make("input", "", {type: "checkbox", checked: true});
         this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
         this.twenty = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
@@ -123,8 +128,9 @@ class RimoTrainPictures {
         this.trigger.value = this.memory.get("trigger") || "";
         this.choice.value = this.memory.get("choice") || "augmented";
         for (const name of interrogators) {
-            this.proposals.append(RimoPage.button(name, "Let the WebUI propose captions for pictures without one",
-                () => this.#interrogate(name)));
+            const button = RimoPage.button(name, "Let the WebUI propose captions for pictures without one",
+                () => this.#interrogate(name, button));
+            this.proposals.append(button);
         }
         // Read first: opening a set forgets what was made of the one before.
         const [last, made] = [this.memory.get("set"), this.memory.get("augmented")];
@@ -137,6 +143,11 @@ class RimoTrainPictures {
             }
         }
         this.#changed();
+    }
+
+    /** Make pictures as large as they are trained on; nothing leaves the size as it is. */
+    suggestSize(size) {
+        if (size) this.size.value = size;
     }
 
     #fillKnown(sets) {
@@ -172,7 +183,7 @@ class RimoTrainPictures {
                 const reply = await this.server.ask("add", {
                     set: this.originals.set, files: [{name: file.name, content}],
                 });
-                refused.push(...reply.refused);
+                refused.push(...reply.refused.map(RimoPage.told));
                 this.originals = reply;
                 this.#show();
             }
@@ -204,24 +215,30 @@ class RimoTrainPictures {
                 resolution: this.size.value, mirror: this.mirror.checked,
                 name: this.triggerWord.replace(/[^\w-]+/g, "_"),
             });
-            this.summary.textContent = this.augmented.summary.join(" ");
+            this.summary.textContent = this.augmented.summary.map(RimoPage.told).join(" ");
             this.choice.value = "augmented";
             this.#changed();
+            this.onSize(this.size.value.trim());
         });
         this.twenty.disabled = false;
         this.#show();
     }
 
-    async #interrogate(name) {
+    async #interrogate(name, button) {
+        const bare = this.originals.pictures.filter((picture) => !picture.caption && !picture.problem);
+        button.disabled = true;
         await this.#tell(async () => {
-            for (const picture of this.originals.pictures) {
-                if (picture.caption) continue;
+            if (!bare.length) throw new Error(RimoPage.say("Every picture has a caption already: delete those that should be proposed anew."));
+            for (const [index, picture] of bare.entries()) {
+                button.textContent = `${name} ${index + 1} / ${bare.length}`;
                 const {caption} = await this.server.ask("interrogate",
                     {set: this.originals.set, name: picture.name, with: name});
                 await this.#write(picture, caption);
                 this.#show();
             }
         });
+        button.textContent = name;
+        button.disabled = false;
     }
 
     /** Do something; what goes wrong is said above the pictures. */
@@ -270,7 +287,7 @@ class RimoTrainPictures {
         const tile = make("figure", "rimo-tile", {}, this.#image(picture));
         if (picture.problem) {
             tile.append(make("p", "rimo-problem", {
-                textContent: say("Left out: it {reason}.", {reason: picture.problem}),
+                textContent: say("Left out: it {reason}.", {reason: RimoPage.told(picture.problem)}),
             }));
         } else {
             tile.append(this.asText ? this.#textEditor(picture) : this.#tagEditor(picture));
@@ -341,7 +358,7 @@ class RimoTrainPictures {
             if (event.key === "Backspace" && !input.value && tags.length) save(tags.slice(0, -1));
         });
         input.addEventListener("change", add);
-        const box = make("div", "rimo-chips", {}, ...chips, input);
+        const box = make("div", "rimo-chips", {}, make("div", "rimo-chip-list", {}, ...chips), input);
         return box;
     }
 }

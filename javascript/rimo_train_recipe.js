@@ -22,6 +22,7 @@ class RimoTrainRecipe {
     build({options, groups, bases, recipes}) {
         const {make, say, labelled, button} = RimoPage;
         for (const option of options) this.declared.set(option.name, option);
+        this.suited = new Map(bases.map((base) => [base.path, base.options]));
 
         this.base = make("select", "", {name: "base"}, ...bases.map(({title, path}) =>
             make("option", "", {value: path, textContent: title})),
@@ -32,12 +33,14 @@ class RimoTrainRecipe {
         this.name = make("input", "", {
             type: "text", name: "output_name", value: "rimochan", spellcheck: false,
         });
-        for (const input of [this.base, this.otherBase, this.name]) {
+        for (const input of [this.otherBase, this.name]) {
             input.addEventListener("input", () => this.#changed());
         }
+        this.base.addEventListener("input", () => this.#suit());
+        this.fit = make("p", "rimo-hint", {hidden: true});
 
         this.recipe = make("select", "", {title: say("Recipes")});
-        this.recipe.addEventListener("change", () => this.fill(this.recipes[this.recipe.value]));
+        this.recipe.addEventListener("change", () => this.#follow(this.recipe.value));
         this.recipeName = make("input", "rimo-short", {type: "text", placeholder: say("Name")});
         this.file = make("input", "", {type: "file", accept: ".toml,.json", hidden: true});
         this.file.addEventListener("change", () => this.#loadFile());
@@ -64,7 +67,7 @@ class RimoTrainRecipe {
                 labelled("Base model", this.base),
                 labelled("File", this.otherBase),
                 labelled("Name", this.name, "As in <lora:NAME:1>")),
-            bar, this.note, sight,
+            this.fit, bar, this.note, sight,
             make("details", "rimo-fold", {},
                 make("summary", "", {textContent: say("All other options")}), ...folded));
         this.#fillRecipes(recipes);
@@ -72,7 +75,26 @@ class RimoTrainRecipe {
         const [last, base, name] = ["options", "base", "name"].map((key) => this.memory.get(key));
         if (base) this.#setBase(base);
         if (name) this.name.value = name;
-        this.fill({...recipes[Object.keys(recipes)[0]], ...last});
+        this.#follow(this.recipe.value);
+        if (last) this.fill(last);
+    }
+
+    /** Fill in a recipe; the built-in one as the base model wants it. */
+    #follow(name) {
+        const isBuiltIn = name === Object.keys(this.recipes)[0];
+        this.fill({...this.recipes[name], ...(isBuiltIn ? this.#wanted : {})});
+    }
+
+    get #wanted() {
+        return this.suited.get(this.base.value) || {};
+    }
+
+    /** Another base model: put in what it wants, and what the one before wanted back. */
+    #suit() {
+        const recipe = this.recipes[this.recipe.value];
+        const names = new Set([...this.suited.values()].flatMap(Object.keys));
+        const usual = [...names].map((name) => [name, recipe[name] ?? this.declared.get(name).default]);
+        this.fill({...Object.fromEntries(usual), ...this.#wanted});
     }
 
     /** Everything filled in, as a job file has it. */
@@ -102,9 +124,8 @@ class RimoTrainRecipe {
         this.#changed();
     }
 
-    /** Mark the field that an error speaks of. */
-    mark(message) {
-        const name = /^(\w+) is /.exec(message)?.[1];
+    /** Mark the field that an error speaks of; no name takes the mark away. */
+    mark(name) {
         for (const [option, input] of this.fields) {
             input.closest(".rimo-field").classList.toggle("rimo-wrong", option === name);
         }
@@ -127,13 +148,17 @@ class RimoTrainRecipe {
             if (option.type === "int" || option.type === "float") input.inputMode = "decimal";
         }
         input.name = option.name;
-        input.title = RimoTrainRecipe.#range(option);
+        input.title = RimoTrainRecipe.#bounds(option);
         input.addEventListener("input", () => this.#changed());
         this.fields.set(option.name, input);
-        return labelled(option.name, input, option.help);
+        const label = labelled(option.name, input, option.help);
+        if (option.usual) {
+            label.append(make("small", "", {textContent: RimoPage.say("usually {range}", {range: RimoPage.say(option.usual)})}));
+        }
+        return label;
     }
 
-    static #range({minimum, maximum}) {
+    static #bounds({minimum, maximum}) {
         if (minimum === null && maximum === null) return "";
         return `${minimum ?? "…"} – ${maximum ?? "…"}`;
     }
@@ -155,6 +180,9 @@ class RimoTrainRecipe {
     #changed() {
         if (!this.base) return;
         this.otherBase.parentElement.hidden = this.base.value !== RimoTrainRecipe.OTHER_BASE;
+        const wanted = Object.entries(this.#wanted).map(([name, value]) => `${name} ${RimoTrainRecipe.#text(value)}`);
+        this.fit.hidden = !wanted.length;
+        this.fit.textContent = RimoPage.say("For this model: {options}", {options: wanted.join(", ")});
         const given = this.options;
         for (const [name, input] of this.fields) {
             const {default: usual} = this.declared.get(name);
@@ -194,7 +222,7 @@ class RimoTrainRecipe {
             if (options.pretrained_model_name_or_path) this.#setBase(options.pretrained_model_name_or_path);
             if (options.output_name) this.name.value = options.output_name;
             this.#changed();
-            return [RimoPage.say("Loaded {name}.", {name: file.name}), ...warnings].join(" ");
+            return [RimoPage.say("Loaded {name}.", {name: file.name}), ...warnings.map(RimoPage.told)].join(" ");
         });
         this.file.value = "";
     }

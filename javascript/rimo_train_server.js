@@ -6,7 +6,10 @@ class RimoTrainServer {
         this.url = url;
     }
 
-    /** Ask for one thing; an answer that is an error of the user's is thrown with its sentence. */
+    /**
+     * Ask for one thing. An answer that is an error of the user's is thrown with its sentence, and
+     * with the option that it speaks of as `field`.
+     */
     async ask(what, request = {}) {
         const response = await fetch(this.url, {
             method: "POST",
@@ -17,7 +20,10 @@ class RimoTrainServer {
             throw new Error(RimoPage.say("The server does not answer; it may have been stopped."));
         }
         const reply = JSON.parse((await response.json()).data[0]);
-        if (reply.error) throw new Error(reply.error);
+        if (reply.error) {
+            throw Object.assign(new Error(RimoPage.told(reply.error)),
+                {field: /^(\w+) is /.exec(reply.error)?.[1]});
+        }
         return reply;
     }
 }

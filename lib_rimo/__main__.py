@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -14,6 +15,21 @@ from lib_rimo.errors import UserError
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, put up the environment the verb needs, and run it."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # who read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    environment.check_python()
     parser = argparse.ArgumentParser(
         prog="python -m lib_rimo",
         description="From five pictures to a LoRA to a picture, steered block by block.",
@@ -39,18 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     parsed.passed_on = passed_on
     command = verbs[parsed.verb]
     environment.share_the_cores()
-    try:
-        if not environment.is_brought_along():
-            environment.prepare(getattr(command, "NEEDS", "trainer"))
-            if not environment.is_active():
-                return environment.run_inside(arguments)
-        return int(command.run(parsed))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    if not environment.is_brought_along():
+        environment.prepare(getattr(command, "NEEDS", "trainer"))
+        if not environment.is_active():
+            return environment.run_inside(arguments)
+    return int(command.run(parsed))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from lib_rimo.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
+SETS = ("trainer", "ui", "test")  # each holds those before it
 
 
 def python_of(environment: Path) -> Path:
@@ -43,22 +44,34 @@ def share_the_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def check_python() -> None:
+    """Raise UserError for a Python that the pinned libraries have no wheels for."""
+    version = sys.version_info[:2]
+    if version < (3, 10) or (version > (3, 13) and not is_brought_along()):
+        raise UserError(
+            f"Rimo needs Python 3.10 to 3.13 and this is {sys.version.split()[0]}: "
+            "start it with one of those, for example `python3.11 -m lib_rimo ...`."
+        )
+
+
+def is_prepared(needs: str) -> bool:
+    """Whether `.venv` has what `requirements/<needs>.txt` pins, or more."""
+    wanted = _fingerprint()
+    stamps = (_stamp(name) for name in SETS[SETS.index(needs) :])
+    return python_of(VENV).exists() and any(
+        stamp.exists() and stamp.read_text() == wanted for stamp in stamps
+    )
+
+
 def prepare(needs: str) -> None:
     """Install `requirements/<needs>.txt` into `.venv` unless that was done before.
 
     The stamp is written last, so that an interrupted installation goes on at the next call.
     Raises UserError where the installation fails.
     """
-    stamp = VENV / f"rimo-{needs}.stamp"
-    wanted = _fingerprint()
-    if python_of(VENV).exists() and stamp.exists() and stamp.read_text() == wanted:
+    if is_prepared(needs):
         return
-    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-        raise UserError(
-            f"Rimo needs Python 3.10 to 3.13 and this is {sys.version.split()[0]}: "
-            "start it with one of those, for example `python3.11 -m lib_rimo ...`."
-        )
-    print(f"Setting up Rimo's own environment in {VENV} (once; it needs about 3 GB).", flush=True)
+    print(f"Setting up Rimo's own environment in {VENV} (once; 2 GB or more).", flush=True)
     if not python_of(VENV).exists():
         venv.create(VENV, with_pip=True, clear=VENV.exists())
     requirements = REQUIREMENTS / f"{needs}.txt"
@@ -68,7 +81,7 @@ def prepare(needs: str) -> None:
             "The installation above did not end well: check the network connection and the free "
             "disk space, then run the same command again; it goes on where it stopped."
         )
-    stamp.write_text(wanted)
+    _stamp(needs).write_text(_fingerprint())
 
 
 def run_inside(arguments: list[str]) -> int:
@@ -80,6 +93,10 @@ def run_inside(arguments: list[str]) -> int:
         sys.stdout.flush()
         os.execve(command[0], command, environment)
     return subprocess.call(command, env=environment)
+
+
+def _stamp(needs: str) -> Path:
+    return VENV / f"rimo-{needs}.stamp"
 
 
 def _fingerprint() -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from lib_rimo.inference.console import (
     add_drawing_arguments,
     open_generator,
+    positive,
     read_presets,
     read_settings,
 )
@@ -27,8 +28,8 @@ HELP = "draw pictures, with block weights right in the prompt"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     add_drawing_arguments(parser)
-    parser.add_argument("--count", type=int, default=1, help="how many pictures (1)")
-    parser.add_argument("--batch", type=int, default=1, help="how many at a time (1)")
+    parser.add_argument("--count", type=positive, default=1, help="how many pictures (1)")
+    parser.add_argument("--batch", type=positive, default=1, help="how many at a time (1)")
     parser.add_argument(
         "--out", type=Path, default=Path("pictures"), metavar="DIR", help="where to (pictures)"
     )

@@ -79,7 +79,11 @@ def _lines(path: Path, description: Description, metadata: Mapping[str, str]) ->
     lines += ["", "how much each block changes (Frobenius norm)"]
     for block, norm in description.norms.items():
         lines.append(f"  {block:5} {norm:9.4f} {'█' * round(_BAR * norm / largest)}".rstrip())
-    training = {name: metadata[key] for key, name in _TRAINING.items() if key in metadata}
+    training = {
+        name: metadata[key]
+        for key, name in _TRAINING.items()
+        if metadata.get(key, "None") != "None"  # as kohya's trainer writes what was not set
+    }
     if training:
         widest = max(map(len, training))
         lines += ["", "training", *(f"  {name:{widest}}  {v}" for name, v in training.items())]

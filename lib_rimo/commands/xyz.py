@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lib_rimo.inference.grid import axes_infotext, cells, draw_grid, next_number
-    from lib_rimo.inference.infotext import format_infotext, save_png
+    from lib_rimo.inference.infotext import format_fields, save_png
 
     settings, fields = read_settings(arguments)
     presets = read_presets(arguments)
@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     labels = [axis.labels for axis in axes] + [("",)] * (3 - len(axes))
     grid = draw_grid([picture.image for picture in pictures], *labels)
     path = arguments.out / f"{name}.png"
-    save_png(grid, path, format_infotext(settings, axes_infotext(axes)))
+    # As in the WebUI the first cell's text, and the axes.
+    save_png(grid, path, f"{pictures[0].infotext}, {format_fields(axes_infotext(axes))}")
     print(path)
     return 0
 

@@ -8,7 +8,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_rimo.inference.checkpoint import CLIP_END, CLIP_VOCABULARY, Checkpoint
+from lib_rimo.inference.checkpoint import Checkpoint
+from lib_rimo.inference.text_encoders import CLIP_END, CLIP_VOCABULARY
 from lib_rimo.inference.tokenizer import clip_tokenizer
 
 # 64 and not 32 at the top: the layout's normalisation has 32 groups, and with groups of one channel

@@ -31,10 +31,10 @@ CAPTIONS = 160  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "judge")
 ENCODER_STEPS = (2400, 250)  # on crops, on whole pictures
 WORDS_STEPS = 900
-DECODER_STEPS = (2500, 150)  # on crops, on whole pictures
+DECODER_STEPS = (1500, 100)  # on crops, on whole pictures
 PHASES = [
-    Phase(steps=1500, batch=16, shrink=2, chunks=16, chunk_every=100),
-    Phase(steps=3000, batch=8, shrink=1, chunks=24, chunk_every=150, decay=1200),
+    Phase(steps=500, batch=16, shrink=2, chunks=16, chunk_every=100),
+    Phase(steps=1100, batch=8, shrink=1, chunks=20, chunk_every=100, decay=500),
 ]
 
 

@@ -8,6 +8,7 @@ change that they hold the new ones already.
 
 import importlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 from lib_rimo.hosts.activation import ReadTag, not_found
@@ -45,6 +46,9 @@ class A1111(WebUI):
         self._timed = []
         original()
         notes: list[str] = []
+        has_blocks = any(read.tag.blocks is not None for read in tags)
+        if has_blocks:
+            _separate(self.networks.loaded_networks)
         loaded = list(self.networks.loaded_networks)
         for read in tags:
             tag = read.tag
@@ -52,9 +56,10 @@ class A1111(WebUI):
                 notes.append(not_found(read))
                 continue
             net = loaded.pop(0)
+            if has_blocks:
+                net.te_multiplier, net.unet_multiplier = self.multipliers(read)
             if tag.blocks is None:
                 continue
-            net.te_multiplier, net.unet_multiplier = self.multipliers(read)
             notes += tag.blocks.problems_on(self.blocks_of(net.modules), self.family, tag.name)
             if tag.blocks.has_steps:
                 self._timed.append((net, read))
@@ -107,6 +112,16 @@ class A1111(WebUI):
             if any(merged[0] == name for merged in getattr(layer, "network_current_names", ())):
                 self.networks.network_restore_weights_from_backup(layer)
                 layer.network_current_names = ()
+
+
+def _separate(nets: list[Any]) -> None:
+    """Give each tag of one LoRA a network of its own; the host has one strength for all of them."""
+    for place, net in enumerate(nets):
+        if net in nets[:place]:
+            nets[place] = twin = copy(net)
+            twin.modules = {key: copy(module) for key, module in net.modules.items()}
+            for module in twin.modules.values():
+                module.network = twin
 
 
 def _has_blocks(merged: Sequence[Merged]) -> bool:

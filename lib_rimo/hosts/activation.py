@@ -36,16 +36,22 @@ class ReadTag:
     def host_items(self) -> list[str]:
         """The tag without block weights, as any host and extension reads it.
 
-        What the blocks are is in it as a name only: the host keeps the prompt's encodings as long
-        as the tags stay equal, and another extension must not apply the blocks once more.
+        The host keeps the prompt's encodings as long as the tags stay equal, so of the blocks it
+        gets a name for what the text encoder sees of them; and another extension must not apply
+        the blocks once more.
         """
         tag = self.tag
         items = [tag.name, f"te={tag.te!r}", f"unet={tag.unet!r}", *tag.other]
         if tag.dyn is not None:
             items.append(f"dyn={tag.dyn}")
         if tag.blocks is not None:
-            items.append(f"rimo={digest(tag.blocks)}")
+            items.append(f"rimo={digest(_text_encoder_part(tag.blocks))}")
         return items
+
+
+def _text_encoder_part(blocks: BlockWeights) -> BlockWeights:
+    rules = tuple(rule for rule in blocks.rules if "BASE" in rule.blocks)
+    return BlockWeights((blocks.values[0], *BlockWeights().values[1:]), rules)
 
 
 def read_tag(items: Sequence[str], presets: Presets, seed: int) -> ReadTag:

@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_rimo.hosts.training import BaseModel, Interrogate, Plot
+from lib_rimo.hosts.training import EMBEDDED, BaseModel, Interrogate, Plot, base_model
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lib_rimo.inference.generation import Generator
-
-EMBEDDED = Path(__file__).parents[1] / "demo" / "model" / "rimo-base.safetensors"
 
 
 class Standalone:
@@ -44,10 +42,10 @@ class Standalone:
         files = [EMBEDDED] if EMBEDDED.exists() else []
         for place in self.models:
             files += sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
-        return [BaseModel(file.stem, file) for file in files]
+        return [base_model(file) for file in files]
 
     def open_folders(self) -> list[Path] | None:
-        """All folders, unless others can reach the page."""
+        """Any file, unless others can reach the page."""
         return [EMBEDDED.parent, *self.models] if self.is_shared else None
 
     def interrogators(self) -> dict[str, Interrogate]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lib_rimo.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+EMBEDDED = Path(__file__).parents[1] / "demo" / "model" / "rimo-base.safetensors"
 
 Interrogate = Callable[[Path], str]
 """Proposes a caption for a picture."""
@@ -22,6 +24,19 @@ class BaseModel:
 
     title: str
     path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What this model needs to be trained with in place of the recipe's."""
+
+
+def base_model(path: Path) -> BaseModel:
+    """A checkpoint's file; the embedded model comes with what its size asks for."""
+    if path.name != EMBEDDED.name:
+        return BaseModel(path.stem, path)
+    from lib_rimo.demo.recipe import Recipe
+
+    suited = Recipe("recipe").options(path, Path(), Path())
+    names = ("resolution", "unet_lr", "text_encoder_lr")
+    return BaseModel(path.stem, path, {name: getattr(suited, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,7 @@ class TrainingHost(Protocol):
         """The checkpoints that there are, the loaded one first."""
 
     def open_folders(self) -> Sequence[Path] | None:
-        """The folders that visitors of the page may read and write; None for all.
+        """The folders whose models visitors of the page may use; None: they may use any file.
 
         None only where nobody but the machine's own user can reach the page.
         """
@@ -73,16 +88,17 @@ class TrainingHost(Protocol):
         """Draw a plot, telling of each picture that is done. Raises UserError."""
 
 
-def check_folder(path: Path, host: TrainingHost) -> Path:
+def check_folder(path: Path, host: TrainingHost, *, is_model: bool = False) -> Path:
     """The real path of a file or folder; raises UserError where the host does not allow it.
 
-    Links are followed first: where something really lies decides.
+    Links are followed first: where something really lies decides. Models lie in more places than
+    what visitors may change.
     """
     real = path.expanduser().resolve()
-    allowed = host.open_folders()
-    if allowed is None:
+    models = host.open_folders()
+    if models is None:
         return real
-    for folder in [host.home, host.lora_folder, *allowed]:
+    for folder in [host.home, *([host.lora_folder, *models] if is_model else [])]:
         if real.is_relative_to(folder.resolve()):
             return real
     raise UserError(

@@ -180,6 +180,7 @@ class WebUI:
             if isinstance(reading, str):
                 notes.append(reading)
                 continue
+            notes += reading.tag.doubts()
             if reading.tag.blocks is not None:
                 self._hide_blocks(params, reading)
             kept.append(params)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.environment import TrainerEnvironment
-from lib_rimo.hosts.training import BaseModel, Interrogate, Plot
+from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.training.estimate import estimate
 from lib_rimo.training.lock import hold
 from lib_rimo.training.queue import Job, Queue
@@ -47,7 +47,7 @@ class WebUITraining:
         """The WebUI's checkpoints, the chosen one first."""
         chosen = self._chosen_checkpoint()
         files = (Path(info.filename) for info in self.sd_models.checkpoints_list.values())
-        models = [BaseModel(file.stem, file) for file in files if file.suffix == ".safetensors"]
+        models = [base_model(file) for file in files if file.suffix == ".safetensors"]
         return sorted(models, key=lambda model: model.path != chosen)
 
     def _chosen_checkpoint(self) -> Path | None:
@@ -58,7 +58,7 @@ class WebUITraining:
         return None if info is None else Path(info.filename)
 
     def open_folders(self) -> list[Path] | None:
-        """All folders, unless others can reach the WebUI and it was not told to trust them."""
+        """Any file, unless others can reach the WebUI and it was not told to trust them."""
         if not self.shared.cmd_opts.disable_extension_access:
             return None
         return list({model.path.parent for model in self.base_models()})

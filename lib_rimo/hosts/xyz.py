@@ -46,7 +46,13 @@ def _option(
         check_values(values, styled(p), presets(), files())
 
     return option(
-        axis.name, _as_it_is, _remember, format_value=_label, confirm=confirm, prepare=prepare
+        axis.name,
+        _as_it_is,
+        _remember,
+        format_value=_label,
+        confirm=confirm,
+        cost=axis.cost,
+        prepare=prepare,
     )
 
 

@@ -61,6 +61,14 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """The type of options that count something; a ValueError for what is below 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
     """The settings that prompt and options give, and the fields that are none (as axes)."""
     from lib_rimo.inference.infotext import Settings, parse_infotext, parse_size

@@ -116,9 +116,13 @@ def format_infotext(settings: Settings, others: Mapping[str, object] | None = No
         **({"Clip skip": settings.clip_skip} if settings.clip_skip > 1 else {}),
         **(others or {}),
     }
-    line = ", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items())
     negative = f"\n{NEGATIVE} {settings.negative_prompt}" if settings.negative_prompt else ""
-    return f"{settings.prompt}{negative}\n{line}"
+    return f"{settings.prompt}{negative}\n{format_fields(fields)}"
+
+
+def format_fields(fields: Mapping[str, object]) -> str:
+    """Write names and values as they stand in the last line under a picture."""
+    return ", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items())
 
 
 def _quoted(text: str) -> str:

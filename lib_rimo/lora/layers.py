@@ -82,8 +82,6 @@ class LyCORISLayer(nn.Module):
 
 AdaptedLayer = LoRALayer | LyCORISLayer
 
-LYCORIS_TYPES = ("loha", "lokr", "dora")
-
 
 def adapt(
     frozen: nn.Linear | nn.Conv2d,

@@ -17,8 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.training.folders import find_folders
 from lib_rimo.training.machine import Machine, this_machine
 from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.pictures import find_pictures
 
 TOKENS = 77
 # Values that a backward pass keeps for each value that a layer gives out: norms keep their input,
@@ -81,7 +83,7 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
     model = read_model(Path(options.pretrained_model_name_or_path), options.resolution)
     speed = read_speeds(folder).get(_key(machine, options))
     calculating = 2 * work_of_step(model, options) / (speed or machine.guessed_speed)
-    seconds = options.max_train_steps * (calculating + STEP_OVERHEAD)
+    seconds = steps_of(options) * (calculating + STEP_OVERHEAD)
     need = memory_of(model, options, machine)
     fits = need <= machine.memory
     advice = "" if fits else _advice(model, options, machine)
@@ -92,6 +94,19 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
     return Estimate(
         seconds, speed is not None, need, machine.memory, machine.name, fits, text, advice
     )
+
+
+def steps_of(options: TrainingOptions) -> int:
+    """The optimizer steps that are asked for, also as epochs over the pictures."""
+    if options.max_train_epochs is None:
+        return options.max_train_steps
+    try:
+        folders = find_folders(Path(options.train_data_dir))
+    except UserError:  # told where the pictures are chosen
+        return options.max_train_steps
+    seen = sum(folder.repeats * len(find_pictures(folder.path)) for folder in folders)
+    pictures = options.train_batch_size * options.gradient_accumulation_steps
+    return options.max_train_epochs * max(1, -(-seen // pictures))
 
 
 def work_of_step(model: Model, options: TrainingOptions) -> float:

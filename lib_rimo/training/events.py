@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +34,16 @@ class Events:
 
 
 def to_file(path: Path) -> Sink:
-    """A sink that adds each event to a file as a line of JSON, at once."""
+    """A sink that adds each event to a file as a line of JSON, at once.
+
+    A full disk costs the line, not the training: what has to be saved says it where it fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(event: Event) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        line = json.dumps(event, ensure_ascii=False) + "\n"
+        with suppress(OSError), path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
     return write
 
@@ -81,12 +86,13 @@ class CommandFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / command).touch()
 
+    def pending(self) -> set[Command]:
+        """The commands given that were not taken yet."""
+        return {command for command in COMMANDS if (self.folder / command).exists()}
+
     def take(self) -> set[Command]:
         """The commands given since the last call."""
-        taken: set[Command] = set()
-        for command in COMMANDS:
-            path = self.folder / command
-            if path.exists():
-                path.unlink(missing_ok=True)
-                taken.add(command)
+        taken = self.pending()
+        for command in taken:
+            (self.folder / command).unlink(missing_ok=True)
         return taken

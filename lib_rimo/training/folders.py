@@ -9,6 +9,9 @@ from pathlib import Path
 from lib_rimo.errors import UserError
 from lib_rimo.training.pictures import find_pictures
 
+CONTACT_SHEET = "contact_sheet.png"
+"""What augmenting puts beside its folder of pictures, to be looked at, not trained on."""
+
 _REPEATS = re.compile(r"(\d+)_(.*)")
 
 
@@ -58,7 +61,8 @@ def unused_folders(root: Path, used: list[Folder]) -> list[str]:
     """Say what in `root` holds pictures that are not used, so that nothing goes unnoticed."""
     paths = {folder.path for folder in used}
     said = []
-    if root not in paths and (count := len(find_pictures(root))):
+    beside = [path for path in find_pictures(root) if path.name != CONTACT_SHEET]
+    if root not in paths and (count := len(beside)):
         said.append(f"Not used: pictures beside the numbered folders in {root} ({count}).")
     for path in sorted(root.iterdir()):
         if not path.is_dir() or path in paths or path.name.startswith("."):

@@ -21,28 +21,11 @@ from lib_rimo.training.options import NETWORK_TYPES, TrainingOptions
 # Options that change nothing here: what they ask for is always so, or has no counterpart.
 NEEDLESS = frozenset(
     {
-        "async_upload",
         "cache_latents",
-        "console_log_file",
-        "console_log_level",
-        "console_log_simple",
-        "debug_dataset",
-        "dynamo_backend",
         "highvram",
-        "log_prefix",
-        "log_tracker_config",
-        "log_tracker_name",
-        "log_with",
-        "logging_dir",
         "lowram",
         "max_data_loader_n_workers",
         "mem_eff_attn",
-        "metadata_author",
-        "metadata_description",
-        "metadata_license",
-        "metadata_tags",
-        "metadata_title",
-        "no_metadata",
         "persistent_data_loader_workers",
         "save_state",
         "save_state_on_train_end",
@@ -51,10 +34,23 @@ NEEDLESS = frozenset(
         "skip_cache_check",
         "tokenizer_cache_dir",
         "v2",
-        "wandb_run_name",
+        "vae_batch_size",  # pictures are encoded one by one, so that none depends on its company
         "xformers",
     }
 )
+# kohya's names for what is always so here, at the values that ask for just that.
+ALWAYS_SO: dict[str, tuple[Any, ...]] = {
+    "caption_separator": (",",),
+    "dynamo_backend": ("no", "inductor"),  # kohya's default, without effect unless torch_compile
+    "huber_c": (0.1,),  # the three count for other losses than l2 only
+    "huber_scale": (1.0, 1),
+    "huber_schedule": ("snr", "constant", "exponential"),
+    "log_with": ("tensorboard",),  # without effect unless logging_dir
+    "loss_type": ("l2",),
+    "max_timestep": (1000,),
+    "sample_sampler": ("ddim",),  # kohya's default; ours is that of the prompt
+    "token_warmup_min": (1,),
+}
 
 _ALGORITHMS = {"locon": "lora", "lora": "lora", "loha": "loha", "lokr": "lokr"}
 
@@ -82,7 +78,7 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     """Options from names and values, and a warning for each that could not be taken."""
     warnings: list[str] = []
     given: dict[str, Any] = {}
-    flat = _flatten(content)
+    flat = flatten(content)
     if path := flat.get("dataset_config"):
         config = read_dataset_config(Path(str(path)))
         given, warnings = dict(config.options), list(config.warnings)
@@ -97,17 +93,24 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     for name, value in given.items():
         if name in declared:
             values[name] = value
-        elif name not in NEEDLESS and value not in (None, False, "", 0, []):
+        elif name not in NEEDLESS and value not in (
+            None,
+            False,
+            "",
+            0,
+            [],
+            *ALWAYS_SO.get(name, ()),
+        ):
             warnings.append(f"{name} = {value!r} is not supported and was left out.")
     return TrainingOptions(**values), warnings
 
 
-def _flatten(content: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(content: Mapping[str, Any]) -> dict[str, Any]:
     """kohya's sections are for reading only: their names mean nothing."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value)
+            flat |= flatten(value)
         else:
             flat[name] = value
     return flat

@@ -70,7 +70,7 @@ def train(
     for what the user can mend; in both cases the last good LoRA is in `output_dir`.
     """
     options.validate()
-    trainer = Trainer(options, events, job_dir)
+    trainer = Trainer(options, events, job_dir, take_commands)
     if resume:
         trainer.restore()
     run = trainer.run
@@ -78,7 +78,7 @@ def train(
     while run.step < options.max_train_steps:
         trainer.step()
         if run.step < options.max_train_steps:
-            trainer.serve(take_commands)
+            trainer.serve()
     return trainer.finish()
 
 
@@ -116,13 +116,16 @@ class Trainer:
         options: TrainingOptions,
         events: Events,
         job_dir: Path,
+        take_commands: TakeCommands = set,
     ) -> None:
         self.options = options
         self.events = events
+        self.take_commands = take_commands
+        self.commands: set[Command] = set()  # given and not yet obeyed
         self.state_path = job_dir / "state.pt"
         self.run = Run()
 
-        self.accelerator = make_accelerator(options)
+        self.accelerator = make_accelerator(options, self.warn)
         self.dtype = DTYPES[self.accelerator.mixed_precision]
         events.emit("phase", phase="loading the base model")
         self.checkpoint = load_checkpoint(
@@ -139,7 +142,7 @@ class Trainer:
         )
         if options.max_train_epochs is not None:
             options.max_train_steps = options.max_train_epochs * self.steps_per_epoch
-        encode_pictures(self.checkpoint, self.data, options, events)
+        encode_pictures(self.checkpoint, self.data, options, self.encoded)
 
         torch.manual_seed(options.seed)  # where the network starts
         self.network = make_network(self.checkpoint, options)
@@ -165,6 +168,17 @@ class Trainer:
             self.accelerator.num_processes,
         )
         set_training_mode(self.checkpoint, options)
+
+    def encoded(self, done: int, total: int) -> None:
+        """Tell how many pictures are encoded; raises StoppedError, for that can take long."""
+        self.events.emit("encoding", done=done, total=total)
+        self.take()
+        if "stop" in self.commands:
+            raise StoppedError
+
+    def take(self) -> None:
+        """Look for new commands."""
+        self.commands |= shared_commands(self.accelerator, self.take_commands)
 
     def step(self) -> None:
         """Train one step: forward and backward for each batch, then the optimizer."""
@@ -219,10 +233,11 @@ class Trainer:
             ).sample
         return self.objective.loss(prediction, noised, batch.loss_weights, batch.masks)
 
-    def serve(self, take_commands: TakeCommands) -> None:
+    def serve(self) -> None:
         """Between steps: save and draw what is due or asked for; raises StoppedError."""
         options, step = self.options, self.run.step
-        commands = shared_commands(self.accelerator, take_commands)
+        self.take()
+        commands, self.commands = self.commands, set()
         if is_due(step, options.save_every_n_steps) or is_due(
             step, options.save_every_n_epochs * self.steps_per_epoch
         ):
@@ -292,6 +307,7 @@ class Trainer:
         """Go on from the saved state, if there is one; UserError where it is another run's."""
         state = run_state.load_state(self.state_path)
         if state is None:
+            self.warn("There is no saved state to go on from: the training begins at its start.")
             return
         run_state.check_identity(state["identity"], run_state.identity(self.options, self.data))
         for name, part in self._stateful():

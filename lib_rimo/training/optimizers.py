@@ -19,11 +19,16 @@ from lib_rimo.training.options import TrainingOptions
 # kohya's names that pytorch-optimizer spells otherwise.
 _ALIASES = {
     "dadaptation": "dadaptadam",
+    "dadaptadampreprint": "dadaptadam",
+    "dadaptadanip": "dadaptadan",
     "adamwschedulefree": "schedulefreeadamw",
     "sgdschedulefree": "schedulefreesgd",
     "radamschedulefree": "schedulefreeradam",
     "sgdnesterov": "sgd",
+    "sgdnesterov8bit": "sgd8bit",
 }
+# The arguments that the packages which kohya's trainer takes Prodigy and DAdapt* from call so.
+_ARGUMENT_ALIASES = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
 # Those that find their own step size and take the learning rate as a factor on it.
 _SELF_TUNING = ("dadapt", "prodigy")
 
@@ -37,20 +42,26 @@ def make_optimizer(
 
     Raises UserError for a name or an argument that does not exist.
     """
-    name = options.optimizer_type.lower().replace("_", "")
-    name = _ALIASES.get(name, name)
-    if name.endswith("8bit") and importlib.util.find_spec("bitsandbytes") is None:
-        name = name.removeprefix("paged").removesuffix("8bit")
+    asked = options.optimizer_type.lower().replace("_", "")
+    name = asked
+    if _is_bitsandbytes(name) and importlib.util.find_spec("bitsandbytes") is None:
+        name = name.removeprefix("paged").removesuffix("8bit").removesuffix("32bit")
         notice(f"bitsandbytes is not installed: {options.optimizer_type} runs as plain {name}.")
+    name = _ALIASES.get(name, name)
     if name.startswith(_SELF_TUNING) and max(group["lr"] for group in groups) < 0.01:
         notice(
             f"{options.optimizer_type} finds the learning rate itself: set unet_lr and "
             "text_encoder_lr to 1 and lr_scheduler to constant or cosine."
         )
     arguments = _arguments(options.optimizer_args)
+    if asked.startswith("sgdnesterov"):
+        arguments = {"momentum": 0.9, "nesterov": True, **arguments}
     make: type[torch.optim.Optimizer] = _optimizer_class(name, options.optimizer_type)
     # Some take any name and ignore it, so ask what they declare.
     known = inspect.signature(make).parameters
+    for theirs, ours in _ARGUMENT_ALIASES.items():
+        if theirs in arguments and theirs not in known and ours in known:
+            arguments[ours] = arguments.pop(theirs)
     if unknown := [argument for argument in arguments if argument not in known]:
         raise UserError(
             f"{options.optimizer_type} does not take {', '.join(unknown)} in optimizer_args: "
@@ -105,7 +116,7 @@ def _optimizer_class(name: str, asked: str) -> Any:
         return torch.optim.AdamW  # its fused form is the fastest there is
     if name == "sgd":
         return torch.optim.SGD
-    if name.endswith("8bit"):
+    if _is_bitsandbytes(name):
         import bitsandbytes
 
         return getattr(bitsandbytes.optim, _bitsandbytes_name(name))
@@ -121,8 +132,15 @@ def _optimizer_class(name: str, asked: str) -> Any:
         ) from None
 
 
+def _is_bitsandbytes(name: str) -> bool:
+    return name.startswith("paged") or name.endswith("8bit")
+
+
 def _bitsandbytes_name(name: str) -> str:
-    names = ("AdamW8bit", "Lion8bit", "Adam8bit", "PagedAdamW8bit", "PagedLion8bit")
+    names = (
+        *("AdamW8bit", "Lion8bit", "Adam8bit", "SGD8bit"),
+        *("PagedAdamW", "PagedAdamW32bit", "PagedAdamW8bit", "PagedLion8bit"),
+    )
     for known in names:
         if known.lower() == name:
             return known

@@ -35,14 +35,16 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    usual: str = "",
 ) -> Any:
-    """Declare a dataclass field with its default, one line of help and what values it may take."""
+    """Declare a field: default, one line of help, what it may be, and what is `usual`."""
     metadata = {
         "help": help_text,
         "group": group,
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
+        "usual": usual,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -76,16 +78,24 @@ class TrainingOptions:
         "",
         "Width,height of the training pictures; empty: what the base model was made for",
         "essentials",
+        usual="512 (SD1), 768 (SD2), 1024 (SDXL)",
     )
 
     # recipe
     max_train_steps: int = option(
-        1000, "Optimizer steps; few pictures want few", "recipe", minimum=1, maximum=1_000_000
+        1000,
+        "Optimizer steps; few pictures want few",
+        "recipe",
+        minimum=1,
+        maximum=1_000_000,
+        usual="500 – 3000",
     )
     max_train_epochs: int | None = option(
         None, "Passes over all pictures; overrides the steps", "recipe", minimum=1
     )
-    train_batch_size: int = option(2, "Pictures a step", "recipe", minimum=1, maximum=1024)
+    train_batch_size: int = option(
+        2, "Pictures a step", "recipe", minimum=1, maximum=1024, usual="1 – 4"
+    )
     gradient_accumulation_steps: int = option(
         1, "Batches whose gradients make one step", "recipe", minimum=1, maximum=1024
     )
@@ -100,9 +110,19 @@ class TrainingOptions:
     learning_rate: float | None = option(
         None, "Learning rate of what has none of its own", "recipe", minimum=0
     )
-    unet_lr: float | None = option(5e-5, "Learning rate of the UNet's layers", "recipe", minimum=0)
+    unet_lr: float | None = option(
+        5e-5,
+        "Learning rate of the UNet's layers",
+        "recipe",
+        minimum=0,
+        usual="2e-5 – 1e-4 (Lion), 1e-4 – 1e-3 (AdamW)",
+    )
     text_encoder_lr: float | None = option(
-        2e-5, "Learning rate of the text encoder's layers; 0 leaves it alone", "recipe", minimum=0
+        2e-5,
+        "Learning rate of the text encoder's layers; 0 leaves it alone",
+        "recipe",
+        minimum=0,
+        usual="0, or a third of unet_lr",
     )
     lr_scheduler: str = option(
         "cosine_with_restarts",
@@ -135,6 +155,7 @@ class TrainingOptions:
         "network",
         minimum=1,
         maximum=1024,
+        usual="4 – 32",
     )
     network_alpha: float = option(
         2.0,
@@ -142,6 +163,7 @@ class TrainingOptions:
         "network",
         minimum=1e-6,
         maximum=1024,
+        usual="1 – dim",
     )
     conv_dim: int | None = option(
         None, "Rank for 3x3 convolutions too (LoCon)", "network", minimum=1, maximum=1024
@@ -243,7 +265,11 @@ class TrainingOptions:
         "fp16", "Precision of the saved LoRA", "saving", choices=("fp16", "bf16", "float")
     )
     sample_every_n_steps: int = option(
-        0, "Draw sample pictures every so many steps; 0: none", "saving", minimum=0
+        0,
+        "Draw sample pictures every so many steps; 0: none",
+        "saving",
+        minimum=0,
+        usual="0, or 50 – 250",
     )
     sample_prompts: str = option(
         "", "What to draw: a prompt, or a text file of them, a line each", "saving"
@@ -259,7 +285,6 @@ class TrainingOptions:
     )
     gradient_checkpointing: bool = option(False, "Much less memory, somewhat slower", "machine")
     no_half_vae: bool = option(False, "Encode pictures in fp32", "machine")
-    vae_batch_size: int = option(1, "Pictures encoded at a time", "machine", minimum=1)
     device: str = option(
         "auto", "Where to compute", "machine", choices=("auto", "cpu", "cuda", "mps")
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.captions import EXTENSIONS, read_caption, with_trigger
+from lib_rimo.training.captions import EXTENSIONS, read_caption
 from lib_rimo.training.folders import find_folders
 from lib_rimo.training.pictures import SUFFIXES, UnusablePictureError, find_pictures, read_picture
 
@@ -102,15 +102,6 @@ class PictureSet:
         beside = file.with_name(f".{file.name}.part")
         beside.write_text(text + "\n", encoding="utf-8")
         beside.replace(file)
-
-    def put_trigger(self, word: str) -> None:
-        """Put the trigger word into every caption that lacks it."""
-        for path in self.pictures():
-            caption = read_caption(path) or ""
-            self.set_caption(
-                path.relative_to(self.folder).as_posix(),
-                with_trigger(caption, word) if caption else word,
-            )
 
     def clear(self) -> None:
         """Delete the whole folder."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 SHORTEST_SIDE = 64
@@ -75,6 +75,8 @@ def read_picture(path: Path) -> Picture:
         raise UnusablePictureError(reason) from None
     except UnusablePictureError:
         raise
+    except UnidentifiedImageError:
+        raise UnusablePictureError("cannot be read (it is no picture)") from None
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them raise.
         raise UnusablePictureError(f"cannot be read ({_first_words(error)})") from error
     if min(upright.size) < SHORTEST_SIDE:

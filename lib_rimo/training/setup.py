@@ -14,19 +14,22 @@ from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.network import Network, Rank
 from lib_rimo.training.dataset import TrainingSet
-from lib_rimo.training.events import Events
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.options import TrainingOptions
 
 
-def make_accelerator(options: TrainingOptions) -> Accelerator:
+def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> Accelerator:
     """Accelerate's view of this process: its device, its precision, its place among others."""
     precision = options.mixed_precision
     cpu = options.device == "cpu"
+    has_gpu = not cpu and torch.cuda.is_available()
     if precision == "auto":
         precision = "no"
-        if not cpu and torch.cuda.is_available():
+        if has_gpu:
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "fp16" and not (has_gpu or (not cpu and torch.backends.mps.is_available())):
+        warn("mixed_precision fp16 needs a GPU: fp32 is used.")
+        precision = "no"
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
     if options.device not in ("auto", accelerator.device.type):
         raise UserError(
@@ -37,7 +40,10 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
 
 
 def encode_pictures(
-    checkpoint: Checkpoint, data: TrainingSet, options: TrainingOptions, events: Events
+    checkpoint: Checkpoint,
+    data: TrainingSet,
+    options: TrainingOptions,
+    progress: Callable[[int, int], None],
 ) -> None:
     """Fill the training set's latents; every crop and flip is encoded once."""
     vae = checkpoint.vae
@@ -48,9 +54,6 @@ def encode_pictures(
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
         posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
         return posterior.mean, posterior.std
-
-    def progress(done: int, total: int) -> None:
-        events.emit("encoding", done=done, total=total)
 
     data.cache_latents(encode, vae_identity(vae), progress)
     if not options.sample_every_n_steps:

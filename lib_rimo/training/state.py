@@ -32,7 +32,6 @@ FREE_OPTIONS = frozenset(
         "training_comment",
         "gradient_checkpointing",
         "cache_latents_to_disk",
-        "vae_batch_size",
         "device",
     }
 )

@@ -38,6 +38,11 @@ class Comparison:
         """Whether pictures are still to be drawn."""
         return self.done < self.total and not self.error
 
+    def copies(self) -> list[Path]:
+        """Where the saved steps lie for the host, as far as they were drawn."""
+        folder = self.host.lora_folder / FOLDER
+        return [folder / Path(path).name for _, path in self.job.progress().saved]
+
     def start(self, prompt: str) -> None:
         """Draw in a thread. Raises UserError where nothing was saved."""
         names = self._offer_steps()

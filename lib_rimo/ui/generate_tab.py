@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,54 +12,67 @@ from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
+from lib_rimo.hosts.training import base_model
 from lib_rimo.inference.grid import AXIS_NAMES, axes_infotext, cells, draw_grid, parse_axis
 from lib_rimo.inference.infotext import Settings, format_infotext, parse_size
 from lib_rimo.inference.sampling import SAMPLERS
 from lib_rimo.ui.panel import render_panel
 
 NOTHING = "Nothing"
+Say = Callable[[str], Any]
+"""Makes a label that the page shows in the reader's language."""
 Shown = tuple[list[tuple[Image.Image, str]], str, str]
 """Pictures with what each was drawn from, the first one's infotext, and notes."""
 
 
-def render_generate_tab(host: Standalone) -> None:
+def render_generate_tab(host: Standalone, say: Say) -> None:
     """Add the tab's content, to be called where components are made."""
+    models = host.base_models()
     with gr.Row():
         with gr.Column():
             prompt = gr.Textbox(
-                label="Prompt",
+                label=say("Prompt"),
                 lines=3,
                 elem_id="rimo_prompt",
                 placeholder="1girl, <lora:rimochan:1>",
             )
-            negative = gr.Textbox(label="Negative prompt", lines=1)
+            negative = gr.Textbox(label=say("Negative prompt"), lines=1)
             render_panel("generate", host, prompt="#rimo_prompt textarea")
             model = gr.Dropdown(
-                label="Model",
-                choices=[(found.title, str(found.path)) for found in host.base_models()],
+                label=say("Model"),
+                choices=[(found.title, str(found.path)) for found in models],
             )
             with gr.Row():
-                steps = gr.Slider(1, 100, 20, step=1, label="Steps")
-                scale = gr.Slider(1, 20, 7, step=0.5, label="CFG scale")
+                steps = gr.Slider(1, 100, 20, step=1, label=say("Steps"))
+                scale = gr.Slider(1, 20, 7, step=0.5, label=say("CFG scale"))
             with gr.Row():
-                size = gr.Textbox("512x512", label="Size")
-                seed = gr.Number(1, label="Seed", precision=0)
-                sampler = gr.Dropdown(list(SAMPLERS), value=next(iter(SAMPLERS)), label="Sampler")
-            with gr.Accordion("X/Y/Z plot", open=False):
-                axes = [field for letter in "XYZ" for field in _axis(letter)]
+                size = gr.Textbox(_size(models[0].path if models else ""), label=say("Size"))
+                seed = gr.Number(1, label=say("Seed"), precision=0)
+                sampler = gr.Dropdown(
+                    list(SAMPLERS), value=next(iter(SAMPLERS)), label=say("Sampler")
+                )
+            with gr.Accordion(say("X/Y/Z plot"), open=False):
+                axes = [field for letter in "XYZ" for field in _axis(letter, say)]
         with gr.Column():
-            button = gr.Button("Generate", variant="primary")
+            button = gr.Button(say("Generate"), variant="primary")
             gallery = gr.Gallery(show_label=False, columns=2, format="png", height="auto")
             notes = gr.Markdown()
-            infotext = gr.Textbox(label="Drawn from", lines=3, interactive=False)
+            infotext = gr.Textbox(label=say("Drawn from"), lines=3, interactive=False)
+    model.input(_size, model, size)
     inputs = [prompt, negative, model, steps, scale, size, seed, sampler, *axes]
     button.click(partial(_generate, host), inputs, [gallery, infotext, notes])
 
 
-def _axis(letter: str) -> list[Any]:
+def _size(model: str | Path) -> str:
+    """The size of pictures that a model was made for."""
+    width, height = str(base_model(Path(model)).options.get("resolution", "512,512")).split(",")
+    return f"{width}x{height}"
+
+
+def _axis(letter: str, say: Say) -> list[Any]:
     with gr.Row():
-        name = gr.Dropdown([NOTHING, *AXIS_NAMES], value=NOTHING, label=f"{letter} axis")
-        values = gr.Textbox(label="Values", placeholder="0.4, 0.7, 1")
+        name = gr.Dropdown([NOTHING, *AXIS_NAMES], value=NOTHING, label=say(f"{letter} axis"))
+        values = gr.Textbox(label=say("Values"), placeholder="0.4, 0.7, 1")
     return [name, values]
 
 

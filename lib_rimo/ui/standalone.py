@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -28,26 +29,39 @@ const onUiLoaded = (callback) => {
 window.localization = /^zh/i.test(navigator.language) ? CHINESE : {};
 """
 
+# Gradio's page hides what is outside of it in a way that keeps the trainings from staying in sight.
+_STICKY = ".gradio-container { overflow: clip !important; }"
+
 
 def make_page(host: Standalone) -> tuple[gr.Blocks, TrainServer]:
     """The page, not served yet, and what answers its Train tab."""
     server = TrainServer(host)
     with gr.Blocks(title="Rimo", analytics_enabled=False, fill_width=True) as page, gr.Tabs():
-        with gr.Tab("Train"):
+        with gr.Tab(_say("Train")):
             render_train_tab(server)
         # Rendered before it is opened: "Try it" writes into its prompt.
-        with gr.Tab("Generate", elem_id="rimo_generate_tab", render_children=True):
-            render_generate_tab(host)
+        with gr.Tab(_say("Generate"), elem_id="rimo_generate_tab", render_children=True):
+            render_generate_tab(host, _say)
     return page, server
+
+
+def _say(text: str) -> Any:
+    """A label of Gradio's own components in the reader's language."""
+    return gr.I18n()(text)
+
+
+def _chinese() -> dict[str, str]:
+    path = ROOT / "localizations" / "zh_CN.json"
+    texts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return texts
 
 
 def head() -> str:
     """Our scripts and style sheet, for the page's head: Gradio rewrites what it gets as `css`."""
-    chinese = (ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8")
-    texts = json.dumps(json.loads(chinese)).replace("</", "<\\/")
+    texts = json.dumps(_chinese()).replace("</", "<\\/")
     scripts = [_WEBUI.replace("CHINESE", texts)]
     scripts += [_read(path) for path in sorted((ROOT / "javascript").glob("rimo_*.js"))]
-    style = _read(ROOT / "style.css")
+    style = _read(ROOT / "style.css") + _STICKY
     return "".join(f"<script>{script}</script>" for script in scripts) + f"<style>{style}</style>"
 
 
@@ -60,6 +74,8 @@ def serve(
 ) -> None:
     """Serve the page and the API until Ctrl+C."""
     page, server = make_page(host)
+    # Gradio takes dots in a key for levels; its own labels have none.
+    labels = {text: said for text, said in _chinese().items() if not set(text) & set(".{")}
     try:
         app, _, _ = page.launch(
             server_name="0.0.0.0" if host.is_shared else "127.0.0.1",
@@ -71,6 +87,7 @@ def serve(
             ssr_mode=False,
             prevent_thread_lock=True,
             show_error=True,
+            i18n=gr.I18n(**{"en": {}, "zh-CN": labels}),
         )
     except OSError:
         raise UserError(f"Port {port} is taken: give another with --port.") from None

@@ -9,7 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import itertools
 import json
+import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -20,9 +23,9 @@ from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.training.documents import read_mapping
-from lib_rimo.training.estimate import estimate
-from lib_rimo.training.events import COMMANDS
-from lib_rimo.training.job_file import from_mapping
+from lib_rimo.training.estimate import estimate, read_model
+from lib_rimo.training.events import COMMANDS, CommandFolder
+from lib_rimo.training.job_file import flatten, from_mapping
 from lib_rimo.training.options import GROUPS, TrainingOptions, option_type
 from lib_rimo.training.picture_set import PictureSet, data_url
 from lib_rimo.training.queue import UNFINISHED, Job, Queue, child_environment, command_line
@@ -52,6 +55,8 @@ class TrainServer:
             reply = {"error": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             reply = {"error": f"The request was not understood ({error}): reload the page."}
+        except OSError as error:  # a full disk, a folder that may not be written
+            reply = {"error": f"{error.filename or 'A file'}: {error.strerror or error}."}
         return json.dumps(reply)
 
     # the page
@@ -63,7 +68,10 @@ class TrainServer:
             "groups": GROUPS,
             "options": declarations(),
             "recipes": load_recipes(self._recipes),
-            "bases": [{"title": model.title, "path": str(model.path)} for model in models],
+            "bases": [
+                {"title": base.title, "path": str(base.path), "options": dict(base.options)}
+                for base in models
+            ],
             "interrogators": list(self.host.interrogators()),
             "sets": self._sets(),
             "host": self.host.name,
@@ -130,7 +138,7 @@ class TrainServer:
     def do_augment(self, asked: Reply) -> Reply:
         """Make many pictures of few, in a folder of their own, and show them."""
         source = self._set(asked).folder
-        folder = self.host.home / "augmented" / source.name
+        folder = self._folder_for_made(source.name)
         folder.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["augment", str(source), str(folder), "--count", str(int(asked["count"]))]
         arguments += ["--seed", str(int(asked["seed"])), "--name", asked["name"] or "pictures"]
@@ -142,18 +150,24 @@ class TrainServer:
         return {**self.do_pictures({"set": str(folder)}), "summary": summary.splitlines()[:-1]}
 
     def do_discard(self, asked: Reply) -> Reply:
-        """Throw one augmented picture out."""
+        """Throw one made picture out; from a copy where a job needs the others as they are."""
         from lib_rimo.training.augmentation import discard
 
-        pictures = self._set(asked)
-        discard(pictures.folder, {pictures.path(asked["name"])})
-        return self.do_pictures(asked)
+        folder = self._set(asked).folder
+        if not folder.is_relative_to(self._made.resolve()):
+            raise UserError("Only pictures that were made here can be thrown out.")
+        if folder in self._needed():
+            copy = self._folder_for_made(re.sub(r"-\d+$", "", folder.name))
+            shutil.rmtree(copy, ignore_errors=True)
+            folder = shutil.copytree(folder, copy)
+        discard(folder, {PictureSet(folder).path(asked["name"])})
+        return self.do_pictures({"set": str(folder)})
 
     # recipes
 
     def do_save_recipe(self, asked: Reply) -> Reply:
         """Keep a recipe under a name."""
-        save_recipe(self._recipes, asked["name"], from_mapping(asked["options"])[0])
+        save_recipe(self._recipes, asked["name"], self._read(asked["options"])[0])
         return {"recipes": load_recipes(self._recipes)}
 
     def do_load_file(self, asked: Reply) -> Reply:
@@ -162,7 +176,7 @@ class TrainServer:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"options{suffix}"
             path.write_text(asked["content"], encoding="utf-8")
-            options, warnings = from_mapping(read_mapping(path))
+            options, warnings = self._read(read_mapping(path))
         return {"options": dataclasses.asdict(options), "warnings": warnings}
 
     # jobs
@@ -182,10 +196,7 @@ class TrainServer:
         self._check_ready()
         options = self._options(content)
         options.validate()
-        if not Path(options.pretrained_model_name_or_path).is_file():
-            raise UserError(
-                f"There is no base model {options.pretrained_model_name_or_path}: choose another."
-            )
+        read_model(Path(options.pretrained_model_name_or_path))  # or says what is wrong with it
         return self.queue.add(options, self.host.lora_folder)
 
     def do_jobs(self, asked: Reply) -> Reply:
@@ -217,7 +228,11 @@ class TrainServer:
 
     def do_forget(self, asked: Reply) -> Reply:
         """Remove a job with its files; its LoRA stays."""
-        self.queue.remove(self.queue.job(asked["job"]))
+        job = self.queue.job(asked["job"])
+        copies = Comparison(job, self.host).copies()
+        self.queue.remove(job)
+        for copy in copies:
+            copy.unlink(missing_ok=True)
         return self.do_jobs(asked)
 
     def do_sample(self, asked: Reply) -> Reply:
@@ -298,6 +313,7 @@ class TrainServer:
             "saved": [[step, Path(path).name] for step, path in progress.saved],
             "ending": told,
             "log": [*progress.lines[-200:], *_tail(job.log, 50)],
+            "asked": sorted(CommandFolder(job.training_folder / "commands").pending()),
             "prompt": try_prompt(options),
             "can_compare": bool(progress.saved),
             "comparison": self._comparison(job),
@@ -335,6 +351,20 @@ class TrainServer:
     def _set(self, asked: Reply) -> PictureSet:
         return PictureSet(check_folder(Path(asked["set"]), self.host))
 
+    @property
+    def _made(self) -> Path:
+        return self.host.home / "augmented"
+
+    def _needed(self) -> set[Path]:
+        """The folders that jobs train on, or would once they are resumed."""
+        return {Path(job.options.train_data_dir).resolve() for job in self.queue.jobs()}
+
+    def _folder_for_made(self, name: str) -> Path:
+        """Where pictures made of the set of that name go: no job needs what lies there."""
+        needed = self._needed()
+        folders = (self._made / f"{name}-{number}" for number in itertools.count(1))
+        return next(folder for folder in folders if folder.resolve() not in needed)
+
     def _own_set(self, asked: Reply) -> PictureSet:
         """A set of dropped pictures: of other folders nothing is deleted or overwritten."""
         pictures = self._set(asked)
@@ -344,30 +374,35 @@ class TrainServer:
 
     def _options(self, content: dict[str, Any]) -> TrainingOptions:
         """Options from the page, with every path checked."""
-        options, _ = from_mapping(content)
-        for name in PATH_OPTIONS:
+        options, _ = self._read(content)
+        for name in (*MODEL_OPTIONS, *FOLDER_OPTIONS):
             text = getattr(options, name)
-            if text:
-                setattr(options, name, str(check_folder(Path(text), self.host)))
-        if options.dataset_config and self.host.open_folders() is not None:
+            if not text:
+                continue
+            is_model = name in MODEL_OPTIONS
+            if is_model and Path(text).suffix.lower() != ".safetensors":
+                raise UserError(f"{Path(text).name} is not a .safetensors model: choose another.")
+            setattr(options, name, str(check_folder(Path(text), self.host, is_model=is_model)))
+        if Path(options.sample_prompts).suffix == ".txt":  # then the trainer reads that file
+            check_folder(Path(options.sample_prompts), self.host)
+        return options
+
+    def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[str]]:
+        """Options with warnings; raises UserError before a file is opened that may not be."""
+        if flatten(content).get("dataset_config") and self.host.open_folders() is not None:
             raise UserError(
                 "dataset_config can name any folder, so it is refused while others can reach "
                 "this WebUI: set the options one by one."
             )
-        if _names_a_file(options.sample_prompts):
-            check_folder(Path(options.sample_prompts), self.host)
-        return options
+        return from_mapping(content)
 
 
-PATH_OPTIONS = (
-    "pretrained_model_name_or_path",
-    "train_data_dir",
-    "reg_data_dir",
-    "dataset_config",
-    "network_weights",
-)
+MODEL_OPTIONS = ("pretrained_model_name_or_path", "network_weights")
+FOLDER_OPTIONS = ("train_data_dir", "reg_data_dir", "dataset_config")
 # What the page itself decides, or what only makes sense on the command line.
-HIDDEN_OPTIONS = frozenset({"output_dir", *PATH_OPTIONS[:2], "output_name", "trigger_word"})
+HIDDEN_OPTIONS = frozenset(
+    {"output_dir", MODEL_OPTIONS[0], FOLDER_OPTIONS[0], "output_name", "trigger_word"}
+)
 
 
 def declarations() -> list[Reply]:
@@ -394,7 +429,3 @@ def _tail(path: Path, lines: int) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     except OSError:
         return []
-
-
-def _names_a_file(text: str) -> bool:
-    return text.lower().endswith(".txt") and "\n" not in text

@@ -88,6 +88,18 @@ def test_several_loras_at_once(fake, host):
     assert drawn == weights(BASE=11, IN01=10, IN07=6, IN08=10, M00=10, OUT03=10)
 
 
+def test_each_tag_of_one_lora_acts_for_itself(fake, host):
+    drawn, _ = fake.draw("<lora:rimochan:1:IN07@0><lora:rimochan:0.5>")
+    assert drawn == dict.fromkeys(LAYERS, 115.0) | {IN07: 105.0}
+    assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
+
+
+def test_a_slip_of_the_pen_is_said(fake, host):
+    drawn, p = fake.draw("<lora:rimochan:1:strat=5>")
+    assert drawn == EVERYWHERE
+    assert p.comments == ['rimochan: the option "strat=5" was ignored; did you mean "start="?']
+
+
 def test_only_layers_whose_strength_changed_are_merged_again(fake, host):
     fake.draw("<lora:rimochan:1:IN07@0.8>")
     fake.merges()
@@ -222,14 +234,22 @@ def test_the_same_tags_activated_again_mean_the_same(fake, host):
 
 def test_the_kept_encodings_of_a_prompt_tell_blocks_apart(fake, host):
     """The host keeps a prompt's encodings as long as its tags are equal."""
-    one = fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.5>"])
-    same = fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.50>"])
-    other = fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.6>"])
+    one, same, other, unet, element = (
+        fake.activate(picture(""), [f"<lora:rimochan:1:{blocks}>"])
+        for blocks in (
+            "BASE@0.5",
+            "BASE@0.50",
+            "BASE@0.6",
+            "BASE@0.5,IN07@0:stop=3",  # what concerns the U-Net alone
+            "BASE@0.5:lbwe=BASE/mlp@0",
+        )
+    )
     drawn = [
         fake.activate(picture("", seed), ["<lora:rimochan:1:R" + ",1" * 16 + ">"])
         for seed in (1, 2)
     ]
-    assert one == same != other
+    assert one == same == unet
+    assert other != one != element
     assert drawn[0] != drawn[1]
 
 

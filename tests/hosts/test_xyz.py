@@ -11,8 +11,8 @@ from tests.hosts.fake_webui import IN07, LAYERS, M00, picture
 class AxisOption:
     """The plot script's way to offer an axis."""
 
-    def __init__(self, label, kind, apply, format_value=None, confirm=None, prepare=None):
-        self.label, self.type, self.apply = label, kind, apply
+    def __init__(self, label, kind, apply, format_value=None, confirm=None, cost=0.0, prepare=None):
+        self.label, self.type, self.apply, self.cost = label, kind, apply, cost
         self.format_value, self.confirm, self.prepare = format_value, confirm, prepare
 
 
@@ -71,6 +71,11 @@ def test_axes_are_added_once(fake, plot):
     assert {"LoRA strength", "Block weights", "Block", "Block value", "LoRA file"} < set(labels)
     fake.run("before_ui")
     assert [option.label for option in plot.axis_options] == labels
+
+
+def test_the_cheaper_axis_changes_more_often(plot, fake):
+    cost = {option.label: option.cost for option in plot.axis_options}
+    assert cost["LoRA file"] > cost["LoRA strength"] > cost["Block"] > cost["Block value"]
 
 
 def test_axes_compose(fake, plot):

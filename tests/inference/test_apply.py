@@ -65,32 +65,37 @@ def test_the_other_families_merge_too(tmp_path, family):
     assert not torch.allclose(text_output(checkpoint), before)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("conv", [False, True])
-def test_diffusers_applies_the_same_file_the_same_way(
-    tmp_path, sd1, merger, conv, caplog, monkeypatch
-):
-    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+def diffusers_pipeline(checkpoint):
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    path = tmp_path / "x.safetensors"
-    lora, _ = write(path, sd1, conv=conv)
-    merger.apply([(lora, LoraTag("x"))])
-    ours, our_text = unet_output(sd1), text_output(sd1)
-    merger.clear()
-    checkpoint = narrow_checkpoint("sd1")  # diffusers leaves its layers in the model
-    pipeline = StableDiffusionPipeline(
-        unet=checkpoint.unet,
-        vae=checkpoint.vae,
-        text_encoder=checkpoint.text_encoders[0],
-        tokenizer=checkpoint.tokenizers[0],
-        scheduler=DDIMScheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+    parts = {"unet": checkpoint.unet, "vae": checkpoint.vae, "scheduler": DDIMScheduler()}
+    for number, (encoder, tokenizer) in enumerate(
+        zip(checkpoint.text_encoders, checkpoint.tokenizers, strict=True), 1
+    ):
+        ending = "" if number == 1 else f"_{number}"
+        parts |= {f"text_encoder{ending}": encoder, f"tokenizer{ending}": tokenizer}
+    if checkpoint.family == "sdxl":
+        return StableDiffusionXLPipeline(**parts)
+    return StableDiffusionPipeline(
+        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("family", "conv"), [("sd1", False), ("sd1", True), ("sd2", True), ("sdxl", True)]
+)
+def test_diffusers_applies_the_same_file_the_same_way(tmp_path, family, conv, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    path = tmp_path / "x.safetensors"
+    checkpoint = narrow_checkpoint(family)
+    lora, _ = write(path, checkpoint, conv=conv)
+    merger = LoraMerger(checkpoint)
+    merger.apply([(lora, LoraTag("x"))])
+    ours, our_text = unet_output(checkpoint), text_output(checkpoint)
+    merger.clear()
     with caplog.at_level(logging.WARNING, logger="diffusers"):
-        pipeline.load_lora_weights(str(path))
+        diffusers_pipeline(checkpoint).load_lora_weights(str(path))
     assert not [text for text in caplog.messages if "unexpected" in text.lower()]
     torch.testing.assert_close(unet_output(checkpoint), ours, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(text_output(checkpoint), our_text, rtol=1e-4, atol=1e-4)

@@ -8,12 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from lib_rimo.errors import UserError
 from lib_rimo.inference import ldm_layout
-from lib_rimo.inference.checkpoint import (
-    ldm_tensors,
-    load_checkpoint,
-    save_checkpoint,
-    unet_arguments,
-)
+from lib_rimo.inference.architecture import unet_arguments
+from lib_rimo.inference.checkpoint import ldm_tensors, load_checkpoint, save_checkpoint
 from lib_rimo.inference.tokenizer import clip_tokenizer, pad_with_zero
 from tests.inference.narrow import narrow_checkpoint, write_narrow_checkpoint
 

@@ -16,17 +16,12 @@ from lib_rimo import demo
 from lib_rimo.commands import augment as command
 from lib_rimo.errors import UserError
 from lib_rimo.training import augmentation, focus
-from lib_rimo.training.augmentation import (
-    augment,
-    discard,
-    draw_variant,
-    plan_augmentation,
-    read_augmentation,
-)
+from lib_rimo.training.augmentation import augment, discard, read_augmentation
 from lib_rimo.training.focus import find_focus
 from lib_rimo.training.folders import find_folders
 from lib_rimo.training.framing import CLOSE_UP, UPPER_BODY, WHOLE
 from lib_rimo.training.pictures import Picture, find_pictures, read_picture, read_pictures
+from lib_rimo.training.variants import draw_variant, plan_augmentation
 
 SIZE = (112, 176)
 RIMOCHAN = Path(demo.__file__).with_name("rimochan")

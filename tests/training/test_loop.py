@@ -45,29 +45,29 @@ def test_the_other_families_train(quick, family, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "optimizer",
+    ("optimizer", "arguments"),
     [
-        "Lion",
-        "AdamW",
-        "AdaFactor",
-        "Prodigy",
-        "DAdaptation",
-        "DAdaptLion",
-        "SGDNesterov",
-        "AdamWScheduleFree",
-        "Lion8bit",
+        ("Lion", ["betas=0.9,0.95", "weight_decay=0.1"]),
+        ("AdamW", []),
+        ("AdaFactor", ["scale_parameter=False", "relative_step=False", "warmup_init=False"]),
+        ("Prodigy", ["decouple=True", "use_bias_correction=True", "safeguard_warmup=True"]),
+        ("DAdaptation", ["decouple=True"]),
+        ("DAdaptLion", []),
+        ("DAdaptAdanIP", []),
+        ("SGDNesterov", []),
+        ("AdamWScheduleFree", []),
+        ("Lion8bit", []),
+        ("PagedAdamW32bit", []),
     ],
 )
-def test_optimizers_by_kohyas_names(quick, optimizer):
-    quick.optimizer_type = optimizer
-    if optimizer == "SGDNesterov":
-        quick.optimizer_args = ["momentum=0.9", "nesterov=True"]
+def test_optimizers_by_kohyas_names(quick, optimizer, arguments):
+    quick.optimizer_type, quick.optimizer_args = optimizer, arguments
     told = []
     assert learned(run_job(quick, [told.append])) > 0
     texts = [event["text"] for event in told if event["kind"] == "warning"]
     if optimizer == "Lion8bit":
         assert texts == ["bitsandbytes is not installed: Lion8bit runs as plain lion."]
-    if optimizer in ("Prodigy", "DAdaptation", "DAdaptLion"):
+    if optimizer.startswith(("Prodigy", "DAdapt")):
         assert "finds the learning rate itself" in texts[0]
 
 
@@ -183,6 +183,27 @@ def test_files_on_the_way_and_commands(quick):
         if event["kind"] == "saved"
     ]
     assert saved == [2, 3, 4, 5]
+
+
+def test_a_stop_need_not_wait_until_all_pictures_are_encoded(quick):
+    told = []
+
+    def stop(event):
+        told.append(event)
+        if event["kind"] == "phase":
+            CommandFolder(job_folder(quick) / "commands").give("stop")
+
+    assert run_job(quick, [stop]) is None
+    assert [event["done"] for event in told if event["kind"] == "encoding"] == [1]
+    assert told[-1]["kind"] == "stopped"
+
+
+def test_half_precision_without_a_gpu_is_said(quick):
+    quick.mixed_precision = "fp16"
+    told = []
+    assert learned(run_job(quick, [told.append])) > 0
+    texts = [event["text"] for event in told if event["kind"] == "warning"]
+    assert texts == ["mixed_precision fp16 needs a GPU: fp32 is used."]
 
 
 def test_samples_are_drawn_with_the_lora_of_the_moment(quick):

@@ -27,6 +27,9 @@ output_name = "rimochan"
 train_batch_size = 2
 max_train_steps = 1000
 xformers = true
+loss_type = "l2"
+caption_separator = ","
+logging_dir = "logs"
 network_module = "networks.lora"
 network_dim = 10
 network_alpha = 2
@@ -61,9 +64,10 @@ def test_a_kohya_file_is_taken_as_it_is(tmp_path):
     assert options.resolution == "448,704"
     assert (options.conv_dim, options.conv_alpha) == (4, 1.0)
     # Needless ones are silent, unsupported ones are named.
-    assert len(warnings) == 2
+    assert len(warnings) == 3
     assert "rank_dropout" in warnings[0]
     assert "color_aug" in warnings[1]
+    assert "logging_dir" in warnings[2]
 
 
 def test_a_job_file_is_read_back(tmp_path):

@@ -31,7 +31,7 @@ def test_two_processes_equal_one(options, tmp_path):
         env={**os.environ, "RIMO_ENVIRONMENT": "current"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert completed.returncode == 0, completed.stderr
     together = tmp_path / "small.safetensors"

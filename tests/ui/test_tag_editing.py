@@ -66,7 +66,7 @@ def test_the_page_and_python_agree():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=600,
     )
     compared = 0
     for example, seen in zip(asked, json.loads(run.stdout), strict=True):

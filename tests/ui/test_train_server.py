@@ -150,13 +150,85 @@ def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, n
     for change in (
         {"train_data_dir": str(pictures)},
         {"reg_data_dir": str(home / "pictures" / "link")},
-        {"network_weights": "/etc/passwd"},
+        {"network_weights": str(tmp_path / "one.safetensors")},
         {"sample_prompts": str(tmp_path / "secret.txt")},
-        {"dataset_config": str(home / "config.toml")},
+        {"sample_prompts": str(tmp_path / "secret.txt") + "/"},
+        {"train_data_dir": str(narrow_sd1.parent)},  # for models, not for pictures
     ):
         reply = ask(server, "train", options={**given, **change})
-        assert "error" in reply, change
+        assert "outside of the folders" in reply["error"], change
     assert ask(server, "jobs")["jobs"] == []
+
+
+def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
+    secret = tmp_path / "secret.toml"
+    secret.write_text("password = swordfish\n")  # not valid TOML: an error would quote it
+    asked = {"dataset_config": str(secret)}
+    for what, request in (
+        ("train", {"options": asked}),
+        ("train", {"options": {"section": asked}}),
+        ("estimate", {"options": asked}),
+        ("save_recipe", {"name": "theirs", "options": asked}),
+        ("load_file", {"name": "x.json", "content": json.dumps(asked)}),
+    ):
+        assert "dataset_config can name any folder" in ask(shared_server, what, **request)["error"]
+
+
+@pytest.mark.parametrize("option", ["pretrained_model_name_or_path", "network_weights"])
+def test_only_safetensors_are_loaded(server, narrow_sd1, pictures, tmp_path, option):  # noqa: F811
+    pickled = tmp_path / "theirs.ckpt"
+    pickled.write_bytes(b"anything")
+    given = {
+        "pretrained_model_name_or_path": str(narrow_sd1),
+        "train_data_dir": str(pictures),
+        "output_name": "x",
+        option: str(pickled),
+    }
+    assert "not a .safetensors model" in ask(server, "train", options=given)["error"]
+
+
+def test_the_embedded_model_brings_what_its_size_asks_for(server):
+    bases = {base["title"]: base["options"] for base in ask(server, "open")["bases"]}
+    if "rimo-base" not in bases:
+        pytest.skip("needs the embedded model")
+    assert bases["rimo-base"]["resolution"] == "128,192"
+    assert bases["rimo-base"]["unet_lr"] > TrainingOptions().unet_learning_rate
+
+
+def test_a_jobs_made_pictures_stay_as_they_are(
+    server,
+    options,  # noqa: F811
+    pictures,  # noqa: F811
+    monkeypatch,
+):
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    asked = {"set": str(pictures), "count": 6, "seed": 1, "name": "x", "resolution": "64"}
+    made = ask(server, "augment", **asked)
+    assert ask(server, "augment", **asked)["set"] == made["set"]  # no job needs the first ones
+    options.train_data_dir = made["set"]
+    server.queue.add(options)
+    thrown_out = made["pictures"][0]["name"]
+    left = ask(server, "discard", set=made["set"], name=thrown_out)
+    assert len(left["pictures"]) == 5
+    assert len(ask(server, "pictures", set=made["set"])["pictures"]) == 6
+    assert ask(server, "augment", **asked)["set"] != made["set"]
+    assert len(ask(server, "pictures", set=made["set"])["pictures"]) == 6
+
+
+def test_only_made_pictures_are_thrown_out(server, pictures):  # noqa: F811
+    reply = ask(server, "discard", set=str(pictures), name="0.png")
+    assert "made here" in reply["error"]
+    assert (pictures / "0.png").exists()
+
+
+def test_a_full_disk_is_said(server, pictures, monkeypatch):  # noqa: F811
+    def full(*_):
+        raise OSError(28, "No space left on device", "1.png")
+
+    monkeypatch.setattr("lib_rimo.ui.train_server.PictureSet.add", full)
+    new = ask(server, "new_set")["set"]
+    reply = ask(server, "add", set=new, files=[{"name": "1.png", "content": ""}])
+    assert reply["error"] == "1.png: No space left on device."
 
 
 def test_nonsense_is_answered(server):

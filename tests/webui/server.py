@@ -97,6 +97,10 @@ class Server:
     def _starts(self) -> int:
         return self.log.read_text(errors="replace").count("Startup time")
 
+    def start_up_record(self) -> dict[str, Any]:
+        """Seconds that the WebUI's start took, in all and by its parts."""
+        return self._json("internal/profile-startup")
+
     def reload_ui(self) -> None:
         """Press "Reload UI": the WebUI runs all its scripts once more."""
         starts = self._starts()

@@ -1,5 +1,7 @@
 """Rimo beside sd-webui-lora-block-weight, and against it."""
 
+import json
+
 import pytest
 
 ELEMENTS = "ATTNDEEPOFF:IN05-OUT05:attn:0"
@@ -7,6 +9,7 @@ PLOT_ARGUMENTS = [0, *["none", ""] * 3, "", "", 10, "black", 20, False]
 ARGUMENTS = [None, True, *PLOT_ARGUMENTS, ELEMENTS, False, False]  # None: its own presets
 ACTIVE = {"alwayson_scripts": {"LoRA Block Weight": {"args": ARGUMENTS}}}
 VECTOR = "0.3,1,0,1,0.5,0.1,1,0.2,1,-0.5,1,0,0.7,0,1.2,0,1.5"
+SEED_TAG = "<lora:one:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 WHOLE = "0.3,1.1,0.2,1,0.5,0.1,1,0.9,1,-0.5,1,0,0.7,0,1.2,0,1.5,1,0.3,0.2,0.8,1,1.1,0.4,0.6,0.7"
 
 
@@ -17,7 +20,7 @@ def alone(start, lbw):
 
 @pytest.fixture(scope="module")
 def both(start, lbw):
-    from tests.webui.conftest import ROOT
+    from tests.webui.folder import ROOT
 
     return start(ROOT, lbw)
 
@@ -28,6 +31,7 @@ TAGS = [
     f"<lora:all:0.9:lbw={VECTOR}>",
     "<lora:one:1:lbw=MIDD><lora:two:0.5:lbw=OUTALL>",
     f"<lora:one:0.8:0.4:lbw={VECTOR}>",
+    "<lora:one:0.9:lbw=X,X-0.5,1,0,X+0.25,1,1,1,1,1,X,1,1,1,1,1,1:x=0.5>",
 ]
 TAGS_OF_A1111 = [  # on Forge, LBW counts steps otherwise
     f"<lora:one:1:lbw={VECTOR}:start=2>",
@@ -50,3 +54,21 @@ def test_rimo_draws_what_lbw_draws(server, alone, both, tag):
 def test_a_placeholder_is_left_to_lbw(both):
     drawn = both.draw("a cat <lora:one:1:lbw=XYZ><lora:two:1:IN07@0.5>", **ACTIVE)
     assert "Rimo notes" not in drawn.parameters
+
+
+@pytest.mark.parametrize("settings", [{}, ACTIVE], ids=["as it comes", "its box ticked"])
+@pytest.mark.parametrize("tag", [SEED_TAG, f"<lora:one:1:{VECTOR}>", "<lora:one:1:MIDD:start=2>"])
+def test_nothing_is_applied_twice(server, both, tag, settings):
+    assert both.draw(f"a cat {tag}", **settings) == server.draw(f"a cat {tag}")
+    assert both.draw("a cat", **settings) == server.draw("a cat")
+
+
+def test_the_panel_says_who_handles_what(server, both):
+    """The page's own question; both panels are there once."""
+    body = {"data": [json.dumps({"prompt": "<lora:one:1>"})]}
+    notes = [
+        json.loads(one._json("run/rimo_panel", body)["data"][0])["notes"] for one in (server, both)
+    ]
+    assert notes[0] == []
+    assert "sd-webui-lora-block-weight is installed too" in notes[1][0]
+    assert [both.elements().count(f"rimo_panel_{tab}") for tab in ("txt2img", "img2img")] == [1, 1]

@@ -1,6 +1,8 @@
 """The page of a real WebUI with Rimo: the panel, what is said under a picture, Reload UI."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -67,13 +69,48 @@ def test_what_is_wrong_is_said_under_the_picture(page):
     assert "<lora:one:1:1,2,3> was left out" in said.inner_text()
 
 
-def test_a_pasted_infotext_brings_the_numbers(page, server):
-    tag = "a cat <lora:one:1:R,R,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1>"
-    infotext = server.draw(tag, seed=12).info["infotexts"][0]
+def paste(page, infotext):
+    """Paste an infotext as a user does; gives the prompt that comes of it."""
     page.fill(PROMPT, infotext)
     page.click("#txt2img_tools #paste")
     page.wait_for_function(f"!document.querySelector('{PROMPT}').value.includes('Steps:')")
-    pasted = page.input_value(PROMPT)
+    return page.input_value(PROMPT)
+
+
+def test_a_pasted_infotext_brings_random_values(page, server):
+    tag = "a cat <lora:one:1:R,R,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1>"
+    pasted = paste(page, server.draw(tag, seed=12).info["infotexts"][0])
     assert "R,R" not in pasted
     assert "Rimo weights" not in server.draw(pasted, seed=13).parameters
     assert server.draw(pasted, seed=12) == server.draw(tag, seed=12)
+
+
+def test_a_pasted_infotext_brings_a_preset_s_numbers(page, server):
+    presets = server.data / "rimo" / "lbwpresets.txt"
+    presets.parent.mkdir(exist_ok=True)
+    presets.write_text("PASTED:1,0,0.5" + ",1" * 14)
+    drawn = server.draw("a cat, <lora:one:0.5:PASTED> house")
+    presets.write_text("PASTED:0" + ",0" * 16)
+    pasted = paste(page, drawn.info["infotexts"][0])
+    assert pasted == f"a cat, <lora:one:0.5:1,0,0.5{',1' * 14}> house"
+    assert server.draw(pasted) == drawn
+
+
+def test_the_panel_speaks_chinese(browser, server):
+    server.call("options", {"localization": "zh_CN"})
+    server.reload_ui()
+    try:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
+        open_page(page, server)
+        page.fill(PROMPT, "<lora:one:1>")
+        page.locator(f"{PANEL} .label-wrap").first.click()
+        page.locator(f"{PANEL} .rimo-slider").first.wait_for()
+        shown = page.locator(PANEL).first.inner_text()
+        assert all(text in shown for text in ("分层权重", "重置"))
+        if shots := os.environ.get("RIMO_SCREENSHOTS"):
+            page.locator(PANEL).first.screenshot(path=Path(shots) / "panel_zh.png")
+        page.close()
+    finally:
+        server.call("options", {"localization": "None"})
+        server.reload_ui()

@@ -79,6 +79,17 @@ def test_a_wrong_tag_leaves_the_good_one_s_picture_and_is_said(server, wrong):
     assert "Rimo notes" in drawn.info["infotexts"][0]
 
 
+def test_a_slip_of_the_pen_is_said(server, one):
+    drawn = server.draw("a cat <lora:one:1:strat=1>")
+    assert drawn == one
+    assert 'did you mean "start="?' in drawn.parameters["Rimo notes"]
+
+
+def test_each_tag_of_one_lora_acts_for_itself(server):
+    twice = server.draw("a cat <lora:one:0.5:IN07@0><lora:one:0.5:IN08@0>")
+    assert twice.distance(server.draw("a cat <lora:one:1:IN07-IN08@0.5>")) <= 1
+
+
 def test_blocks_do_not_stay_in_the_model(server, plain, one):
     server.draw(f"a cat <lora:one:1:{MIXED}>")
     assert server.draw("a cat <lora:one:1>") == one
@@ -118,6 +129,17 @@ def test_random_values_come_from_the_picture_s_seed(server):
     assert alone[0].parameters["Rimo weights"] != alone[1].parameters["Rimo weights"]
     written = f"a cat <{alone[0].parameters['Rimo weights']}>"
     assert server.draw(written) == alone[0]
+
+
+def test_a_preset_s_numbers_are_in_the_infotext(server):
+    presets = server.data / "rimo" / "lbwpresets.txt"
+    presets.parent.mkdir(exist_ok=True)
+    presets.write_text(f"WILD:{MIXED}")
+    drawn = server.draw("a cat <lora:one:0.8:lbw=WILD>")
+    assert drawn.parameters["Rimo weights"] == f"lora:one:0.8:{MIXED}"
+    assert drawn == server.draw(f"a cat <lora:one:0.8:{MIXED}>")
+    presets.write_text(f"WILD:{SEED_VECTOR}")
+    assert server.draw("a cat <lora:one:0.8:lbw=WILD>") != drawn
 
 
 def test_the_second_pass(server):
@@ -216,17 +238,22 @@ def test_axes_of_two_loras_compose(plot, server):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "axis"),
+    ("prompt", "axis", "sentence"),
     [
-        ("a cat", ("LoRA strength", "0, 1")),
-        ("a cat <lora:one:1><lora:two:1>", ("LoRA strength", "0, 1")),
-        ("a cat <lora:one:1>", ("Block weights", "1,2,3")),
-        ("a cat <lora:one:1>", ("LoRA file", "nix")),
+        ("a cat", ("LoRA strength", "0, 1"), "The prompt has no LoRA to vary"),
+        ("a cat <lora:one:1><lora:two:1>", ("LoRA strength", "0, 1"), "The prompt has 2 LoRAs"),
+        ("a cat <lora:one:1>", ("Block weights", "1,2,3"), "3 block values fit no layout"),
+        ("a cat <lora:one:1>", ("LoRA file", "nix"), 'There is no LoRA file "nix"'),
     ],
 )
-def test_wrong_values_are_refused(plot, prompt, axis):
-    with pytest.raises(RefusedError, match="UserError"):
-        plot(prompt, axis)
+def test_wrong_values_are_refused_before_the_first_picture(server, plot, prompt, axis, sentence):
+    before = server.log.read_text()
+    with pytest.raises(RefusedError):
+        plot(prompt, ("Seed", "1-2"), axis)
+    # What the API tells of an error depends on the host's libraries; the page shows this text.
+    said = server.log.read_text()[len(before) :]
+    assert f"UserError: {sentence}" in said
+    assert "X/Y/Z plot will create" not in said
 
 
 def test_reload_ui_leaves_no_double_effect(server):

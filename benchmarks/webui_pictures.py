@@ -1,0 +1,245 @@
+"""Time per picture on a real WebUI: without Rimo, with it, beside sd-webui-lora-block-weight.
+
+    python -m benchmarks.webui_pictures --webui DIR --python PY [--lbw DIR] [--model FILE]
+
+Starts the servers itself, with random LoRAs, and draws in rounds: every case once a round, so that
+what else the machine does falls on all alike. Prints seconds that pass and seconds that the server
+computes (all its threads; other load hardly changes these), median (least - most), and what is
+compared within each round. `--part` runs a part alone.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from lib_rimo.demo.publish import MODEL
+from lib_rimo.hosts.base import detect
+from tests.webui.folder import ROOT, fill
+from tests.webui.server import Server
+from tests.webui.test_lbw import ACTIVE
+
+VECTORS = [f"1,1,1,1,1,{value},1,1,1,1,1,1,1,1,1,1,1" for value in (0.8, 0.3)]  # differ in IN07
+GRID_BLOCKS = "BASE, IN01, IN02, IN04, IN05, IN07, IN08, M00, " + ", ".join(
+    f"OUT{number:02}" for number in range(3, 12)
+)
+GRID_VALUES = "0, 0.25, 0.5, 0.75, 1.25"
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long something took: seconds that passed, and seconds of computing."""
+
+    passed: float
+    computed: float
+
+
+class Case:
+    """Something that a server draws, time after time."""
+
+    def __init__(self, server: Server, draw: Callable[[], object]) -> None:
+        self.process, self.draw = psutil.Process(server.process.pid), draw
+        self.taken: list[Seconds] = []
+
+    def run(self) -> None:
+        """Draw once and keep the time."""
+        begin, computed = time.perf_counter(), self._computed()
+        self.draw()
+        self.taken.append(Seconds(time.perf_counter() - begin, self._computed() - computed))
+
+    def _computed(self) -> float:
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+
+def main() -> None:
+    """Read the command line and run the parts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--webui", type=Path, required=True, help="the WebUI's folder")
+    parser.add_argument("--python", required=True, help="the Python of its environment")
+    parser.add_argument("--lbw", type=Path, help="sd-webui-lora-block-weight's folder")
+    parser.add_argument("--model", type=Path, default=MODEL, help="a checkpoint (the embedded one)")
+    parser.add_argument("--size", default="128x192", help="of the pictures")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--part", choices=PARTS, action="append", help="all, if not given")
+    arguments = parser.parse_args()
+    with Servers(arguments) as servers:
+        for name in arguments.part or PARTS:
+            print(f"## {name}: {PARTS[name].__doc__}", flush=True)
+            PARTS[name](servers, arguments.rounds)
+            print(flush=True)
+
+
+class Servers:
+    """WebUIs with chosen extensions; started when first asked for, stopped at the end."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.started: list[Server] = []
+        self.kept: dict[tuple[object, ...], Server] = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="rimo-benchmark-")
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for server in self.started:
+            server.stop()
+        self.folder.cleanup()
+
+    def get(self, *extensions: Path, number: int = 1) -> Server:
+        """A WebUI with these extensions, the same one for the same number."""
+        if (extensions, number) not in self.kept:
+            self.kept[extensions, number] = self.start(*extensions)
+        return self.kept[extensions, number]
+
+    def start(self, *extensions: Path) -> Server:
+        """A new WebUI with these extensions, in a data folder of its own."""
+        host = detect(self.arguments.webui)
+        assert host is not None, f"{self.arguments.webui} is no WebUI that Rimo knows"
+        data = Path(self.folder.name) / str(len(self.started))
+        fill(data, self.arguments.model, *extensions)
+        self.started.append(Server(self.arguments.webui, self.arguments.python, host, data))
+        return self.started[-1]
+
+    def drawing(self, server: Server, *tags: str, **settings: object) -> Case:
+        """Draws with one tag after the other, a picture a time."""
+        width, height = map(int, self.arguments.size.split("x"))
+        size = {"width": width, "height": height, "steps": self.arguments.steps}
+        drawn = 0
+
+        def draw() -> None:
+            nonlocal drawn
+            tag = tags[drawn % len(tags)]
+            drawn += 1
+            server.draw(f"1girl, standing, outdoors {tag}", **size, **settings)
+
+        return Case(server, draw)
+
+    def plotting(self, server: Server, *axes: tuple[str, str]) -> Case:
+        """Draws an X/Y/Z plot with a LoRA in the prompt."""
+        script = server.plot_script()
+        labels = [argument["label"] for argument in script["args"]]
+        choices = script["args"][0]["choices"]
+        values = [argument["value"] for argument in script["args"]]
+        for number, (label, text) in enumerate([*axes, ("Nothing", "")]):
+            values[3 * number : 3 * number + 3] = [choices.index(label), text, []]
+        values[labels.index("Draw legend")] = False
+        plot = {"script_name": "x/y/z plot", "script_args": values}
+        return self.drawing(server, "<lora:one:1>", **plot)
+
+
+def run_rounds(cases: Mapping[str, Case], rounds: int) -> None:
+    """Run all cases in each round, the order turned round every time, and print their times."""
+    for number in range(rounds):
+        for name in list(cases) if number % 2 else reversed(cases):
+            cases[name].run()
+    for name, case in cases.items():
+        show(name, [seconds.passed for seconds in case.taken], "s")
+        show("", [seconds.computed for seconds in case.taken], "s computed")
+
+
+def warm_up(cases: Mapping[str, Case], times: int) -> None:
+    """Draw without taking the time: the model loads, files are read, all is imported."""
+    for case in [*cases.values()] * times:
+        case.draw()
+
+
+def compare(what: str, case: Case, with_case: Case) -> None:
+    """Print ratio and difference of two cases, taken within each round."""
+    pairs = list(zip(case.taken, with_case.taken, strict=True))
+    show(what, [a.passed / b.passed for a, b in pairs], "times")
+    show("", [a.computed / b.computed for a, b in pairs], "times, computed")
+    show("", [a.passed - b.passed for a, b in pairs], "s more")
+    show("", [a.computed - b.computed for a, b in pairs], "s more, computed")
+
+
+def show(what: str, values: Sequence[float], unit: str) -> None:
+    """Print `what: median (least - most) unit`."""
+    print(f"{what:50}{median(values):9.3f} ({min(values):.3f} - {max(values):.3f}) {unit}")
+
+
+def no_tag(servers: Servers, rounds: int) -> None:
+    """a picture without a LoRA tag."""
+    cases = {
+        "without the extension": servers.drawing(servers.get(), ""),
+        "with Rimo": servers.drawing(servers.get(ROOT), ""),
+    }
+    warm_up(cases, 3)
+    run_rounds(cases, 3 * rounds)
+    compare("with / without", cases["with Rimo"], cases["without the extension"])
+
+
+def changing_blocks(servers: Servers, rounds: int) -> None:
+    """a picture after one with another strength or vector, or after one with the same."""
+    get, drawing = servers.get, servers.drawing  # a server a case: each finds its own LoRA merged
+    vectors = [f"<lora:one:1:{vector}>" for vector in VECTORS]
+    cases = {
+        "the host, the same strength": drawing(get(), "<lora:one:1>"),
+        "the host, two strengths by turns": drawing(
+            get(number=2), "<lora:one:1>", "<lora:one:0.9>"
+        ),
+        "Rimo, the same vector": drawing(get(ROOT), vectors[0]),
+        "Rimo, two vectors by turns": drawing(get(ROOT, number=2), *vectors),
+    }
+    if lbw := servers.arguments.lbw:
+        named = [f"<lora:one:1:lbw={vector}>" for vector in VECTORS]
+        cases["LBW, two vectors by turns"] = drawing(get(lbw), *named, **ACTIVE)
+    warm_up(cases, 2)
+    run_rounds(cases, rounds)
+    for name in list(cases)[1:]:
+        compare(f"{name} / unchanged", cases[name], cases["the host, the same strength"])
+    changed, same = cases["Rimo, two vectors by turns"], cases["Rimo, the same vector"]
+    compare("Rimo, by turns / the same", changed, same)
+
+
+def grid(servers: Servers, rounds: int) -> None:
+    """an X/Y/Z plot of 17 blocks x 5 values, and one of as many pictures that change no LoRA."""
+    rimo = servers.get(ROOT)
+    seeds = ", ".join(str(seed) for seed in range(17))
+    cases = {
+        "85 pictures of other seeds": servers.plotting(rimo, ("Seed", seeds), ("Var. seed", "1-5")),
+        "17 blocks x 5 values": servers.plotting(
+            rimo, ("Block", GRID_BLOCKS), ("Block value", GRID_VALUES)
+        ),
+    }
+    servers.drawing(rimo, f"<lora:one:1:{VECTORS[0]}>").draw()
+    run_rounds(cases, max(1, rounds // 6))
+    compare("blocks / seeds", cases["17 blocks x 5 values"], cases["85 pictures of other seeds"])
+
+
+def start_up(servers: Servers, rounds: int) -> None:
+    """the WebUI's start-up; of it, what the WebUI counts to the extension's scripts."""
+    kinds: dict[str, tuple[Path, ...]] = {"without the extension": (), "with Rimo": (ROOT,)}
+    totals: dict[str, list[float]] = {name: [] for name in kinds}
+    own: list[float] = []
+    for _ in range(max(2, rounds // 3)):
+        for name, extensions in kinds.items():
+            server = servers.start(*extensions)
+            record = server.start_up_record()
+            server.stop()
+            totals[name].append(record["total"])
+            parts = {part: taken for part, taken in record["records"].items() if "rimo" in part}
+            if extensions:
+                print(", ".join(f"{part} {1000 * taken:.0f} ms" for part, taken in parts.items()))
+                own.append(1000 * sum(parts.values()))
+    for name, taken in totals.items():
+        show(name, taken, "s")
+    show("the extension's scripts", own, "ms")
+
+
+PARTS = {
+    "no-tag": no_tag,
+    "changing-blocks": changing_blocks,
+    "grid": grid,
+    "start-up": start_up,
+}
+
+if __name__ == "__main__":
+    main()

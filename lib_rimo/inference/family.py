@@ -1,0 +1,77 @@
+"""Which kind of Stable Diffusion model a file is, told by its keys, shapes and metadata."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from lib_rimo.errors import UserError
+from lib_rimo.inference.ldm_layout import UNET_PREFIX, VAE_PREFIX
+from lib_rimo.inference.model_file import TensorFile
+
+Family = Literal["sd1", "sd2", "sdxl"]
+PredictionType = Literal["epsilon", "v_prediction"]
+
+_FOREIGN = (  # (what a key contains, what such a file is)
+    ("double_blocks.", "a Flux model"),
+    ("joint_blocks.", "a Stable Diffusion 3 model"),
+    ("control_model.", "a ControlNet"),
+    ("zero_convs.", "a ControlNet"),
+    ("lora_", "a LoRA"),
+    ("hada_", "a LoRA (LoHa)"),
+    ("lokr_", "a LoRA (LoKr)"),
+    ("emb_params", "a textual inversion embedding"),
+    ("clip_g", "a textual inversion embedding"),
+    ("down_blocks.", "a part of a diffusers model"),
+    ("layers.0.", "a model of another kind"),
+)
+
+
+def detect_family(file: TensorFile, name: str) -> Family:
+    """The family of an LDM single file, told by its keys and shapes; UserError for others."""
+    shapes = file.shapes
+    if f"{UNET_PREFIX}input_blocks.0.0.weight" not in shapes or any(
+        "double_blocks." in key or "joint_blocks." in key for key in shapes
+    ):
+        raise UserError(
+            f"{name} is {_describe(shapes)}, not a Stable Diffusion checkpoint; "
+            f"choose an SD1.x, SD2.x or SDXL single file."
+        )
+    channels = shapes[f"{UNET_PREFIX}input_blocks.0.0.weight"][1]
+    if channels != 4:
+        kind = {9: "an inpainting", 8: "an instruct-pix2pix"}.get(channels, "a special")
+        raise UserError(f"{name} is {kind} model; choose the plain text-to-image version.")
+    if "conditioner.embedders.1.model.ln_final.weight" in shapes:
+        return "sdxl"
+    if f"{UNET_PREFIX}label_emb.0.0.weight" in shapes:
+        raise UserError(
+            f"{name} is an SDXL refiner or lacks its text encoders; choose an SDXL base model."
+        )
+    if "cond_stage_model.model.ln_final.weight" in shapes:
+        return "sd2"
+    if "cond_stage_model.transformer.text_model.final_layer_norm.weight" in shapes:
+        return "sd1"
+    raise UserError(f"{name} holds no text encoder; choose a full checkpoint.")
+
+
+def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    for part, kind in _FOREIGN:
+        if any(part in key for key in shapes):
+            return kind
+    if any(key.startswith((VAE_PREFIX, "encoder.", "decoder.")) for key in shapes):
+        return "a VAE"
+    return "a file of another kind"
+
+
+def stated_prediction_type(file: TensorFile, config: Mapping[str, Any]) -> PredictionType | None:
+    """The prediction type as the `.yaml`, the metadata or a marker tensor states it."""
+    scaling = json.dumps(config.get("denoiser_config", ""))  # SDXL's configurations
+    if config.get("parameterization") == "v" or "VScaling" in scaling:
+        return "v_prediction"
+    if config.get("parameterization") == "eps" or "EpsScaling" in scaling:
+        return "epsilon"
+    if "v_pred" in file.shapes:
+        return "v_prediction"
+    stated = file.metadata.get("modelspec.prediction_type", "")
+    if stated in ("v", "v_prediction"):
+        return "v_prediction"
+    return "epsilon" if stated else None

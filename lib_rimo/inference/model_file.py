@@ -1,0 +1,146 @@
+"""Model files to read tensors from, `.safetensors` or pickled, and the `.yaml` beside them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from lib_rimo.errors import UserError
+from lib_rimo.inference.ldm_layout import Layout
+
+
+class TensorFile(Protocol):
+    """A file of tensors, read one at a time."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+
+    def get(self, key: str) -> Tensor:
+        """The tensor under this key."""
+
+    def __enter__(self) -> "TensorFile": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _SafetensorsFile:
+    def __init__(self, path: Path) -> None:
+        self._file = cast(Any, safe_open(path, framework="pt"))
+        self.metadata: Mapping[str, str] = self._file.metadata() or {}
+        self._keys = {_modern_key(key): key for key in self._file.keys()}  # noqa: SIM118
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            key: tuple(self._file.get_slice(stored).get_shape())
+            for key, stored in self._keys.items()
+        }
+
+    def get(self, key: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(self._keys[key])
+        return tensor
+
+    def __enter__(self) -> "_SafetensorsFile":
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.__exit__(*error)
+
+
+class _PickledFile:
+    metadata: Mapping[str, str] = {}
+
+    def __init__(self, path: Path) -> None:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = content.get("state_dict", content)
+        self._tensors = {
+            _modern_key(key): tensor
+            for key, tensor in content.items()
+            if isinstance(tensor, Tensor)
+        }
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            key: tuple(tensor.shape) for key, tensor in self._tensors.items()
+        }
+
+    def get(self, key: str) -> Tensor:
+        return self._tensors[key]
+
+    def __enter__(self) -> "_PickledFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tensors.clear()
+
+
+def _modern_key(key: str) -> str:
+    """Today's name of a key: early SD1 merges lack `text_model.`, SD2-Turbo is named as SDXL."""
+    old = "cond_stage_model.transformer."
+    if key.startswith((old + "embeddings.", old + "encoder.", old + "final_layer_norm.")):
+        return f"{old}text_model.{key.removeprefix(old)}"
+    if key.startswith("conditioner.embedders.0.model."):
+        return key.replace("conditioner.embedders.0.", "cond_stage_model.", 1)
+    return key
+
+
+def open_tensors(path: Path) -> TensorFile:
+    """Open a model file to read its tensors. Raises UserError for what cannot be read."""
+    if not path.is_file():
+        raise UserError(f"There is no model file {path}; give the path of a .safetensors file.")
+    if path.suffix == ".safetensors":
+        try:
+            return _SafetensorsFile(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(
+                f"{path.name} is damaged or not a safetensors file ({error}); download it again."
+            ) from error
+    if path.suffix not in (".ckpt", ".pt", ".pth", ".bin"):
+        raise UserError(f"{path.name} is not a model file; give a .safetensors or .ckpt file.")
+    try:
+        return _PickledFile(path)
+    except Exception as error:  # unpickling foreign bytes can raise anything
+        raise UserError(
+            f"{path.name} cannot be read without running the code it may contain, so it was not "
+            f"opened; use the model's .safetensors version."
+        ) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """`model.params` of the `.yaml` beside the file, empty if there is none."""
+    beside = path.with_suffix(".yaml")
+    if not beside.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(beside.read_text("utf-8"))
+        params = content["model"]["params"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{beside.name} is not an LDM configuration (model.params is missing); "
+            f"mend it or move it away."
+        ) from error
+    return dict(params)
+
+
+def fill(
+    model: nn.Module,
+    layout: Layout,
+    file: TensorFile,
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Give a model on the meta device its tensors, copied out of the file one at a time."""
+    tensors: dict[str, Tensor] = {}
+    for key, empty in model.state_dict().items():
+        source = layout[key]
+        if source.key not in file.shapes:
+            raise UserError(f"The model file lacks {source.key}; it is incomplete or altered.")
+        tensor = source.read(file.get, empty.shape)
+        if tensor.shape != empty.shape:
+            raise UserError(
+                f"{source.key} of the model file has shape {tuple(tensor.shape)} where "
+                f"{tuple(empty.shape)} was expected; it is of an unknown architecture."
+            )
+        tensors[key] = tensor.to(device=device, dtype=dtype, copy=True)
+    model.load_state_dict(tensors, assign=True)
+    model.requires_grad_(False).eval()
