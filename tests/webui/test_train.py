@@ -1,14 +1,19 @@
-"""Training from a real WebUI: by its API, with its own environment left alone."""
+"""Training from a real WebUI, by its page and by its API, with its own environment left alone.
+
+With RIMO_SCREENSHOTS=FOLDER the page is also kept as pictures, to be looked at.
+"""
 
 import json
 import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from lib_rimo.environment import ROOT
+from lib_rimo.ui.train_tab import TITLE
 from tests.webui.server import PATIENCE, RefusedError
 
 PICTURES = ROOT / "lib_rimo" / "demo" / "rimochan"
@@ -111,3 +116,83 @@ def test_installing_leaves_the_webuis_environment_alone(server, options):
     before = freeze()
     subprocess.run([os.environ["RIMO_WEBUI_PYTHON"], str(ROOT / "install.py")], check=True)
     assert freeze() == before
+
+
+class Tab:
+    """The Train tab in a WebUI's page."""
+
+    def __init__(self, browser, server):
+        self.page = browser.new_page(viewport={"width": 1500, "height": 1200})
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.errors = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(server.url, wait_until="domcontentloaded")
+        self.page.wait_for_selector(".rimo-train input[name=network_dim]", state="attached")
+        if server.host == "a1111":
+            self.page.locator("#tabs > .tab-nav > button", has_text="Train").click()
+        self.page.get_by_role("tab", name=TITLE).click()
+        self.page.wait_for_selector(".rimo-train input[name=network_dim]")
+
+    def keep(self, name):
+        if shots := os.environ.get("RIMO_SCREENSHOTS"):
+            self.page.screenshot(path=Path(shots) / f"train_{name}.png", full_page=True)
+
+    def wait_for_count(self, selector, count):
+        self.page.wait_for_function(
+            "([selector, count]) => document.querySelectorAll(selector).length === count",
+            arg=[selector, count],
+        )
+
+    def fill(self, name, value):
+        self.page.evaluate(
+            """([name, value]) => {
+                const input = document.querySelector(`.rimo-train [name=${name}]`);
+                input.value = value;
+                input.dispatchEvent(new Event("input"));
+            }""",
+            [name, value],
+        )
+
+    def press(self, text):
+        self.page.click(f".rimo-train .rimo-button:visible:text-is('{text}')")
+
+
+@pytest.fixture
+def tab(browser, server, options):
+    tab = Tab(browser, server)
+    yield tab
+    tab.page.close()
+    assert not [error for error in tab.errors if "rimo" in error.lower()]
+
+
+def test_from_five_pictures_to_a_picture_with_the_lora(tab, server, options):
+    before = server.draw("a cat")
+    files = [str(path) for path in sorted(PICTURES.iterdir())]
+    tab.page.set_input_files(".rimo-train input[type=file][multiple]", files)
+    tab.wait_for_count(".rimo-gallery:not(.rimo-small) .rimo-chips", 5)
+    tab.fill("trigger_word", "rimochan")
+    tab.fill("augment_size", "64,96")
+    tab.press("Make twenty")
+    tab.wait_for_count(".rimo-small .rimo-tile", 20)
+    tab.keep("twenty")
+    own = ("resolution", "min_bucket_reso", "max_train_steps", "unet_lr")
+    for name in own:
+        tab.fill(name, str(options[name]))
+    tab.fill("output_name", "pressed")
+    tab.page.click(".rimo-start:not([disabled])")
+    tab.page.wait_for_selector(".rimo-job[data-state=running]")
+    tab.keep("running")
+    tab.page.wait_for_selector(".rimo-job[data-state=finished]")
+    tab.keep("finished")
+    assert server.draw("a cat") == before
+
+    tab.press("Try it")
+    prompt = tab.page.locator("#txt2img_prompt textarea").first
+    prompt.wait_for()
+    assert "<lora:pressed:1>" in prompt.input_value()
+    tab.page.click("#txt2img_generate")
+    tab.page.locator("#html_info_txt2img", has_text="pressed").first.wait_for()
+    tab.keep("try_it")
+    tab.page.locator("#txt2img_extra_tabs button", has_text="Lora").click()
+    tab.page.locator("#txt2img_lora_cards .card[data-name=pressed]").wait_for()
+    tab.keep("lora_page")
