@@ -11,9 +11,10 @@ from pathlib import Path
 
 import gradio as gr
 import gradio.routes
+from PIL import Image
 
 from lib_rimo.hosts.standalone import Standalone
-from lib_rimo.ui.standalone import head
+from lib_rimo.ui.page_head import head
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.ui.train_tab import TITLE, render_train_tab
 
@@ -21,6 +22,15 @@ SWITCH = """
 const switch_to_txt2img = () => [...document.querySelectorAll("button")]
     .find((button) => button.textContent.trim() === "txt2img").click();
 """
+
+
+class WebUI(Standalone):
+    """A host that draws by itself, as WebUIs do; here every picture is grey."""
+
+    def draw_plot(self, plot, drawn):
+        for _ in plot.prompts:
+            drawn()
+        return Image.new("RGB", plot.size, "grey")
 
 
 def put_into_head(text):
@@ -37,7 +47,7 @@ def put_into_head(text):
 
 
 def main(home, port, python):
-    host = Standalone(Path(home))
+    host = WebUI(Path(home))
     host.python = Path(python)
     server = TrainServer(host)
     with gr.Blocks(analytics_enabled=False) as page, gr.Tabs():

@@ -1,0 +1,42 @@
+"""What our pages carry in their head where no WebUI puts it there: scripts, style sheet, texts."""
+
+import json
+from pathlib import Path
+
+from lib_rimo.environment import ROOT
+
+# What the scripts use of a WebUI, and its texts in the reader's language.
+_WEBUI = """
+const gradioApp = () => document;
+const onUiLoaded = (callback) => {
+    const wait = setInterval(() => {
+        if (!document.querySelector(".rimo-train")) return;
+        clearInterval(wait);
+        callback();
+    }, 100);
+};
+window.localization = /^zh/i.test(navigator.language) ? CHINESE : {};
+"""
+
+# Gradio's page hides what is outside of it in a way that keeps the trainings from staying in sight.
+_STICKY = ".gradio-container { overflow: clip !important; }"
+
+
+def chinese() -> dict[str, str]:
+    """Our texts in Chinese."""
+    path = ROOT / "localizations" / "zh_CN.json"
+    texts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return texts
+
+
+def head() -> str:
+    """Our scripts and style sheet, for the page's head: Gradio rewrites what it gets as `css`."""
+    texts = json.dumps(chinese()).replace("</", "<\\/")
+    scripts = [_WEBUI.replace("CHINESE", texts)]
+    scripts += [_read(path) for path in sorted((ROOT / "javascript").glob("rimo_*.js"))]
+    style = _read(ROOT / "style.css") + _STICKY
+    return "".join(f"<script>{script}</script>" for script in scripts) + f"<style>{style}</style>"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
