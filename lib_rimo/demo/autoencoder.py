@@ -183,14 +183,9 @@ def load_autoencoder(stage: Stage) -> AutoencoderKL | None:
 
 
 def train_encoder(worker: Worker, stage: Stage, on_crops: int, on_whole: int) -> None:
-    """Train both halves for so many steps, or go on; then normalise the latents.
-
-    Starts from the stage's state `start`, if there is one.
-    """
+    """Train both halves for so many steps, or go on; then normalise the latents."""
     torch.manual_seed(SEED)
     model = make_autoencoder()
-    if start := stage.load("start"):
-        model.load_state_dict(start["model"])
     # The first kernel stays a single pixel's, so that it works alike on pixels and their averages.
     model.encoder.conv_in.weight.register_hook(lambda gradient: gradient * _centre(gradient))
     for parameter in _full_resolution(model):

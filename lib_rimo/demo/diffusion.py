@@ -133,14 +133,14 @@ def train_diffusion(
 ) -> None:
     """Train through all phases, or go on where the state stands.
 
-    The UNet starts from the stage's state `start`, if there is one.
+    Both networks start from the stage's state `start`, if there is one.
     """
     torch.manual_seed(SEED)
     networks = Networks()
-    if learned := words.load("final"):
-        networks.text_encoder.load_state_dict(learned["encoder"])
     if begun := stage.load("start"):
-        networks.unet.load_state_dict(begun["unet"])
+        networks.load_state_dict(begun["networks"])
+    elif learned := words.load("final"):
+        networks.text_encoder.load_state_dict(learned["encoder"])
     averaged = copy.deepcopy(networks)
     optimizer = torch.optim.AdamW(
         networks.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True

@@ -4,7 +4,7 @@ Stages that resume, each from its folder of states: the autoencoder's encoder, t
 encoder from captions), the diffusion (UNet and text encoder together) on latents, the decoder, the
 judge. When all are done the model is written and measured.
 
-`train_base unpack encoder words ...` goes on from the carried model instead of from nothing.
+`train_base unpack diffusion write measure` goes on from the carried model instead of from nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL
 
 from lib_rimo.demo.autoencoder import load_autoencoder, train_decoder, train_encoder
 from lib_rimo.demo.curves import write_curves
-from lib_rimo.demo.diffusion import Phase, train_diffusion, trained_checkpoint
+from lib_rimo.demo.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
 from lib_rimo.demo.evaluation import measure
 from lib_rimo.demo.judge_training import train_judge
 from lib_rimo.demo.parallel import Worker, run_workers
@@ -29,12 +29,12 @@ from lib_rimo.inference.checkpoint import load_checkpoint
 
 CAPTIONS = 400  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "judge")
-ENCODER_STEPS = (2400, 250)  # on crops, on whole pictures
+ENCODER_STEPS = (3500, 300)  # on crops, on whole pictures
 WORDS_STEPS = 900
-DECODER_STEPS = (1500, 100)  # on crops, on whole pictures
+DECODER_STEPS = (2000, 150)  # on crops, on whole pictures
 PHASES = [
-    Phase(steps=500, batch=16, shrink=2, chunks=16, chunk_every=100),
-    Phase(steps=1100, batch=8, shrink=1, chunks=20, chunk_every=100, decay=500),
+    Phase(steps=1200, batch=16, shrink=2, chunks=16, chunk_every=100),
+    Phase(steps=2500, batch=8, shrink=1, chunks=28, chunk_every=100, decay=800),
 ]
 
 
@@ -47,15 +47,17 @@ def _autoencoder(work: Path) -> AutoencoderKL:
 
 
 def unpack_model(worker: Worker, work: Path) -> None:
-    """Have the other stages go on from the model that the project carries, not from nothing."""
+    """Have the diffusion go on from the model that the project carries, on its latents."""
     if worker.leads:
         checkpoint = load_checkpoint(MODEL)
-        Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "start")
-        Stage(work, "diffusion").save({"unet": checkpoint.unet.state_dict()}, "start")
+        networks = Networks()
+        networks.unet, networks.text_encoder = checkpoint.unet, checkpoint.text_encoders[0]
+        Stage(work, "diffusion").save({"networks": networks.state_dict()}, "start")
+        Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "final")
 
 
 def make_encoder(worker: Worker, work: Path) -> None:
-    """The encoder, and a decoder for pictures of half the size."""
+    """Both halves of the autoencoder, without the level of full resolution."""
     train_encoder(worker, Stage(work, "encoder"), *ENCODER_STEPS)
 
 
@@ -115,7 +117,10 @@ def main() -> None:
     """Read the command line and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "stages", nargs="*", metavar="STAGE", help=f"of: {', '.join(STAGES)}; default: all"
+        "stages",
+        nargs="*",
+        metavar="STAGE",
+        help=f"of: {', '.join(STAGES)}; default: all but the first",
     )
     parser.add_argument(
         "--work", type=Path, default=Path(".work/base"), help="folder of the states"
@@ -125,7 +130,7 @@ def main() -> None:
     unknown = set(options.stages) - set(STAGES)
     if unknown:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
-    run_workers(make_base, options.processes, options.work, options.stages or list(STAGES))
+    run_workers(make_base, options.processes, options.work, options.stages or list(STAGES)[1:])
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def test_neither_clean_pictures_nor_pure_noise_dominate(monkeypatch):
     torch.manual_seed(0)
     error = torch.randn(1, 4, 8, 8).square().mean().item()
     clean, middle, noise = (loss / error for loss in losses)
-    assert clean < 0.2 < middle < noise
+    assert clean < 0.5 < middle < noise
     assert noise == pytest.approx(diffusion.MOST_WEIGHT)
 
 
