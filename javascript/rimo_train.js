@@ -69,6 +69,7 @@ class RimoTrain {
         this.install.hidden = true;
         this.start = button("Train", "Start the training, or queue it behind the running one",
             () => this.#train(), "rimo-primary rimo-start");
+        this.start.disabled = true; // until there are pictures and a base
         this.empty = make("section", "rimo-card rimo-empty-state", {},
             make("p", "", {textContent: say("Your trainings appear here. They go on when this page is closed, and when the WebUI is restarted.")}));
         this.root.append(make("div", "rimo-columns", {},

@@ -277,6 +277,8 @@ def test_a_restarted_program_finds_its_jobs(tab, site):
     tab.drop_pictures()
     tab.set_up("outlives", 100_000)
     tab.train()
+    tab.page.wait_for_selector(".rimo-job-title:text-is('outlives')")
+    tab.wait_for_state("running")
     tab.wait_for_step(1)
     site.stop()
     tab.page.wait_for_selector(".rimo-offline")
