@@ -54,7 +54,6 @@ def _run(arguments: list[str]) -> int:
     parsed = parser.parse_args(arguments[: len(arguments) - len(passed_on)])
     parsed.passed_on = passed_on
     command = verbs[parsed.verb]
-    environment.share_the_cores()
     if not environment.is_brought_along():
         environment.prepare(getattr(command, "NEEDS", "trainer"))
         if not environment.is_active():

@@ -35,15 +35,6 @@ def is_brought_along() -> bool:
     return os.environ.get("RIMO_ENVIRONMENT") == "current"
 
 
-def share_the_cores() -> None:
-    """Let PyTorch's threads sleep while they wait for each other, before it is imported.
-
-    By default they wait in a loop, which makes small models ten times slower as soon as any other
-    program wants one of the cores.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def check_python() -> None:
     """Raise UserError for a Python that the pinned libraries have no wheels for."""
     version = sys.version_info[:2]
