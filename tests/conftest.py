@@ -7,8 +7,8 @@ import pytest
 from hypothesis import settings
 
 # PyTorch's threads sleep while they wait for each other. By default they wait in a loop, which
-# makes small models ten times slower on a machine that does something else too. On an idle one the loop
-# is twice as fast, so only tests ask for this.
+# makes small models ten times slower on a machine that does something else too. On an idle one the
+# loop is twice as fast, so only tests ask for this.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("rimo", deadline=None)
 settings.load_profile("rimo")
