@@ -14,13 +14,13 @@ from lib_rimo.training.options import TrainingOptions
 
 RESOLUTION = (128, 192)  # width, height: what the base model was trained on
 
-LEARNING_RATE_FACTOR = 4.0
+LEARNING_RATE_FACTOR = 16.0
 """What the recipe's learning rates are multiplied by.
 
 The more inputs a layer sums over, the more the same change of each weight moves its output, and the
-embedded model's layers are a fifth to a tenth as wide as Stable Diffusion's.
-This one is reckoned from the widths; `reproduce` draws identity and accuracy over the factor, and
-what serves best there belongs here.
+embedded model's layers are a fifth to a tenth as wide as Stable Diffusion's. By `demo --rates 4`
+the plain sample has an identity of 0.10 ± 0.07, by 16 one of 0.51 ± 0.29 with pose and place as
+right as before (n = 6); `reproduce` draws both over more factors.
 """
 
 
