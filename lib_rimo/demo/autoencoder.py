@@ -14,7 +14,6 @@ channel loses how bright that channel is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -28,7 +27,7 @@ from torch.nn import functional
 
 from lib_rimo.demo.drawings import make_drawings
 from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage
+from lib_rimo.demo.stage import Stage, cosine_rate
 
 CHANNELS = (64, 64, 128, 128)
 SCALE_FACTOR = 0.18215
@@ -238,18 +237,11 @@ def _train(
         seed = step * worker.count + worker.rank
         rng = np.random.default_rng((SEED, seed))
         torch.manual_seed(seed)
-        rate = LEARNING_RATE * min(1.0, (step + 1) / 100)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = pictures[rng.integers(len(pictures), size=BATCH)]
         if step < on_crops:
             chosen = cropped(chosen, rng)
         loss = loss_of(model, recoloured(chosen, rng))
-        torch.autograd.backward(loss)
-        worker.average_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        worker.descend(optimizer, loss, cosine_rate(LEARNING_RATE, step, steps, warm_up=100))
         running.append(loss.item())
         if worker.leads and (step + 1) % 50 == 0:
             stage.log(step=step + 1, loss=float(np.mean(running)))

@@ -169,7 +169,7 @@ def train_diffusion(
             pictures = functional.avg_pool2d(pictures, phase.shrink)
             tokens[torch.rand(phase.batch) < CAPTION_DROPOUT] = empty
             loss = diffusion_loss(networks, schedule, pictures, tokens)
-            descend(worker, networks, optimizer, loss, learning_rate(phase, step, total))
+            worker.descend(optimizer, loss, learning_rate(phase, step, total))
             update_average(averaged, networks, min(AVERAGING, (total + 1) / (total + 10)))
             losses.append(loss.item())
             position = {"phase": number, "step": step + 1, "total": total}
@@ -194,19 +194,6 @@ def train_diffusion(
                     stage.save(state, "before-decay")
             if worker.leads and total % 200 == 0:
                 preview(stage, averaged, autoencoder, phase.shrink, total)
-
-
-def descend(
-    worker: Worker, networks: Networks, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float
-) -> None:
-    """One step of all processes down the mean of their losses."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    torch.autograd.backward(loss)
-    worker.average_gradients(networks.parameters())
-    torch.nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
 
 
 def update_average(averaged: nn.Module, networks: nn.Module, keep: float) -> None:

@@ -41,6 +41,17 @@ class Worker:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def descend(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
+        """One step of all processes, of the given learning rate, down the mean of their losses."""
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.autograd.backward(loss)
+        self.average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
     def wait(self) -> None:
         """Wait until every process has come here."""
         if self.count > 1:

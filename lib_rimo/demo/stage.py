@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
+
+
+def cosine_rate(peak: float, step: int, steps: int, warm_up: int) -> float:
+    """The learning rate at `step` of `steps`: up to `peak`, then to zero as a cosine falls."""
+    return peak * min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Stage:

@@ -10,7 +10,6 @@ over the 77 states - learn to say each attribute, and the text encoder learns to
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +21,7 @@ from transformers import CLIPTextModel
 from lib_rimo.demo.base_model import TEXT_WIDTH, make_text_encoder
 from lib_rimo.demo.latents import tokenize
 from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage
+from lib_rimo.demo.stage import Stage, cosine_rate
 from lib_rimo.demo.world import (
     EYE_COLOURS,
     FRAMINGS,
@@ -105,24 +104,18 @@ def train_words(worker: Worker, stage: Stage, steps: int) -> None:
         return
     torch.manual_seed(SEED)
     networks = nn.ModuleDict({"encoder": make_text_encoder(), "readers": Readers()})
-    parameters = list(networks.parameters())
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(
+        networks.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     losses: list[float] = []
     for step in stage.steps(0, steps, visible=worker.leads):
         rng = np.random.default_rng((SEED, step, worker.rank))
-        rate = LEARNING_RATE * min(1.0, (step + 1) / 50)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         truths = [sample_attributes(rng) for _ in range(BATCH)]
         tokens = tokenize([caption(truth, rng) for truth in truths]).long()
         loss = reading_loss(
             networks["readers"](networks["encoder"](tokens).last_hidden_state), truths
         )
-        torch.autograd.backward(loss)
-        worker.average_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        worker.descend(optimizer, loss, cosine_rate(LEARNING_RATE, step, steps, warm_up=50))
         losses.append(loss.item())
         if worker.leads and (step + 1) % 20 == 0:
             stage.log(step=step + 1, loss=float(np.mean(losses)))
@@ -135,7 +128,10 @@ def train_words(worker: Worker, stage: Stage, steps: int) -> None:
 
 @torch.no_grad()
 def understood(encoder: CLIPTextModel, readers: nn.Module, count: int = 400) -> dict[str, float]:
-    """Share of full captions from which each attribute is read right (of what they say)."""
+    """Share of full captions from which each attribute is read right.
+
+    What they do not say, such as the colour behind no plain background, is right by chance.
+    """
     rng = np.random.default_rng(SEED)
     truths = [sample_attributes(rng, flaws=0) for _ in range(count)]
     truths = [dataclasses.replace(truth, framing="full body", outfit="dress") for truth in truths]
