@@ -59,6 +59,13 @@ def picture(prompt: str, seed: int = 1, **settings: Any) -> Picture:
     return Picture(**{**defaults, **settings})
 
 
+def weights(strength: float = 0.0, **changed: float) -> dict[str, float]:
+    """A picture's layers: the model's own weight, 100, and on it `strength`, or what is named."""
+    names = {"BASE": BASE, "IN01": IN01, "IN07": IN07, "IN08": IN08, "M00": M00, "OUT03": OUT03}
+    added = {names[block]: value for block, value in changed.items()}
+    return {name: 100.0 + added.get(name, strength) for name in LAYERS}
+
+
 def tags_of(prompts: Sequence[str]) -> list[Params]:
     """The LoRA tags of a batch: those of its first prompt only."""
     return [

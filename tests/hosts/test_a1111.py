@@ -7,7 +7,16 @@ import pytest
 from lib_rimo.hosts.a1111 import A1111
 from lib_rimo.hosts.activation import HIRES_WEIGHTS_KEY, NOTES_KEY, WEIGHTS_KEY
 from tests.hosts.fake_a1111 import FakeA1111, NetworkModule
-from tests.hosts.fake_webui import BASE, IN01, IN07, IN08, LAYERS, M00, OUT03, Params, picture
+from tests.hosts.fake_webui import (
+    BASE,
+    IN01,
+    IN07,
+    LAYERS,
+    OUT03,
+    Params,
+    picture,
+    weights,
+)
 
 SEED_TAG = "<lora:rimochan:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 ONES, ZEROS = ",".join("1" * 17), ",".join("0" * 17)
@@ -30,13 +39,6 @@ def host(fake):
     host.install()
     yield host
     host.uninstall()
-
-
-def weights(**changed):
-    """A picture's layers with what some of them hold on top of the model's own weight."""
-    names = {"BASE": BASE, "IN01": IN01, "IN07": IN07, "IN08": IN08, "M00": M00, "OUT03": OUT03}
-    added = {names[block]: value for block, value in changed.items()}
-    return {name: 100.0 + added.get(name, 0.0) for name in LAYERS}
 
 
 EVERYWHERE = weights(BASE=10, IN01=10, IN07=10, IN08=10, M00=10, OUT03=10)

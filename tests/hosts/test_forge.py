@@ -6,7 +6,7 @@ import pytest
 from lib_rimo.hosts.activation import NOTES_KEY
 from lib_rimo.hosts.forge import Forge
 from tests.hosts.fake_forge import FakeForge, LoraLoader
-from tests.hosts.fake_webui import BASE, IN01, IN07, IN08, LAYERS, M00, OUT03, picture
+from tests.hosts.fake_webui import BASE, IN01, IN07, LAYERS, picture, weights
 
 SEED_TAG = "<lora:rimochan:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 ONES = ",".join("1" * 17)
@@ -29,9 +29,7 @@ def host(fake):
 
 
 def everywhere(strength=10.0, **changed):
-    names = {"BASE": BASE, "IN01": IN01, "IN07": IN07, "IN08": IN08, "M00": M00, "OUT03": OUT03}
-    added = {names[block]: value for block, value in changed.items()}
-    return {name: 100.0 + added.get(name, strength) for name in LAYERS}
+    return weights(strength, **changed)
 
 
 def test_the_seed_s_tag_draws_nothing_without_rimo(fake):
