@@ -254,7 +254,7 @@ def compare(bench: Bench, cases: Sequence[Case], pairs: int) -> None:
         for name in list(trainers) if number % 2 == 0 else reversed(trainers):
             run = trainers[name](case)
             runs.setdefault((case, name), []).append(run)
-            print(f"{case}, {name}: {run}", file=sys.stderr, flush=True)
+            print(f"{case}, {name}: {run}", flush=True)
     columns = [f"{name}, torch {runs[cases[0], name][0].torch}" for name in trainers]
     columns += ["Rimo / kohya"] * (len(trainers) > 1)
     print("\n|  | " + " | ".join(columns) + " |\n|" + " --- |" * (1 + len(columns)))
