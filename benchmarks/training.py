@@ -17,6 +17,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -175,7 +176,9 @@ class Bench:
         command = [str(kohya / "train_network.py"), "--network_module", "networks.lora", "--sdpa"]
         command += ["--cache_latents", "--max_data_loader_n_workers", "0"]
         command += ["--tokenizer_cache_dir", str(self.folder / "tokenizer")]
-        return self._run(case, self.arguments.python, command, kohya, {})
+        # Not resolved: it is a link, and where it lies says whose libraries it uses.
+        python = str(self.arguments.python.absolute())
+        return self._run(case, python, command, kohya, {})
 
     def _run(
         self,
@@ -201,9 +204,10 @@ class Bench:
                 stderr=subprocess.STDOUT,
             )
             samples = watch(process)
-        if process.wait() != 0 or not marks.exists():
-            sys.exit(f"{log.read_text('utf-8')[-4000:]}\n{' '.join(full)} failed, see above.")
-        return Run(started, [json.loads(line) for line in marks.open()], samples)
+        found = [json.loads(line) for line in marks.open()] if marks.exists() else []
+        if process.wait() != 0 or len(found) != 1 + self.arguments.steps:
+            sys.exit(f"{log.read_text('utf-8')[-4000:]}\n{shlex.join(full)} failed, see above.")
+        return Run(started, found, samples)
 
     def _pictures(self, case: Case) -> Path:
         folder = self.folder / f"{case.pictures}-{case.resolution}"
@@ -303,7 +307,7 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path, required=True, help="an SD1.x checkpoint")
     parser.add_argument("--kohya", type=Path, help="sd-scripts' folder; without it ours alone")
-    parser.add_argument("--python", default=sys.executable, help="the Python of its environment")
+    parser.add_argument("--python", type=Path, help="the Python of its environment")
     parser.add_argument("--resolution", nargs="+", default=[Case.resolution], metavar="W,H")
     parser.add_argument(
         "--precision", nargs="+", default=[Case.precision], choices=("no", "bf16", "fp16")
@@ -321,6 +325,8 @@ def main() -> None:
     parser.add_argument("--sweep", choices=SWEEPS, help="change this, in ours alone")
     parser.add_argument("--values", nargs="+", help="what the sweep tries")
     arguments = parser.parse_args()
+    if arguments.kohya and not arguments.python:
+        parser.error("--kohya needs --python")
     print(this_machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="rimo-benchmark-") as folder:
         bench = Bench(arguments, Path(folder))
