@@ -127,20 +127,29 @@ class Run:
         """Those that nothing disturbed."""
         return [step for step in self.steps if self.others_share(*step) < DISTURBED]
 
+    def computed(self, begin: float, end: float) -> tuple[float, float]:
+        """Seconds of computing in a span of time: its own, and all programs'."""
+        first, last = self.sample_at(begin), self.sample_at(end)
+        return last.own - first.own, last.all - first.all
+
+    def sample_at(self, moment: float) -> Sample:
+        """The first look at the process from a moment on."""
+        return next((s for s in self.samples if s.time >= moment), self.samples[-1])
+
     def others_share(self, begin: float, end: float) -> float:
         """How much of what the processor did was for other programs."""
-        within = [sample for sample in self.samples if begin <= sample.time <= end]
-        if len(within) < 2 or within[-1].all == within[0].all:
-            return 0.0
-        return 1 - (within[-1].own - within[0].own) / (within[-1].all - within[0].all)
+        own, everyone = self.computed(begin, end)
+        return 1 - own / everyone if everyone else 0.0
 
     def figures(self) -> dict[str, float]:
         """What the table tells."""
         begun, end = self.marks[0]["time"], self.marks[-1]["time"]
         early = [sample.memory for sample in self.samples if sample.time < begun]
         late = [sample.memory for sample in self.samples if begun <= sample.time <= end]
+        steps = self.calm_steps or self.steps
         figures = {
-            "seconds a step": median(end - begin for begin, end in self.calm_steps or self.steps),
+            "seconds a step": median(end - begin for begin, end in steps),
+            "seconds computed a step": median(self.computed(*step)[0] for step in steps),
             "peak memory while training, GiB": max(late) / GIB,
             "peak memory at start, GiB": max(early) / GIB,
             "start to first step, s": begun - self.started,
