@@ -14,6 +14,7 @@ from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.network import Network, Rank
 from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.lean_unet import make_lean
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.options import TrainingOptions
 
@@ -119,6 +120,7 @@ def block_values(text: str, option: str) -> dict[str, float]:
 
 def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     """Prepare the frozen models for a backward pass."""
+    make_lean(checkpoint.unet)
     checkpoint.unet.train()
     for encoder in checkpoint.text_encoders:
         encoder.train()
