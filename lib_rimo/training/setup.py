@@ -40,13 +40,8 @@ def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> A
     return accelerator
 
 
-def encode_pictures(
-    checkpoint: Checkpoint,
-    data: TrainingSet,
-    options: TrainingOptions,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Fill the training set's latents; every crop and flip is encoded once."""
+def encode_with_vae(checkpoint: Checkpoint, data: TrainingSet, options: TrainingOptions) -> None:
+    """Have the training set encode its pictures with the checkpoint's autoencoder."""
     vae = checkpoint.vae
     if options.no_half_vae:
         vae.to(torch.float32)
@@ -56,9 +51,7 @@ def encode_pictures(
         posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
         return posterior.mean, posterior.std
 
-    data.cache_latents(encode, vae_identity(vae), progress)
-    if not options.sample_every_n_steps:
-        vae.to("cpu")
+    data.encode_with(encode, vae_identity(vae) if options.cache_latents_to_disk else "")
 
 
 def vae_identity(vae: nn.Module) -> str:
