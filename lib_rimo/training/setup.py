@@ -14,7 +14,7 @@ from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.network import Network, Rank
 from lib_rimo.training.dataset import TrainingSet
-from lib_rimo.training.lean_unet import make_lean
+from lib_rimo.training.lean_unet import make_lean, recompute_large_activations
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.options import TrainingOptions
 
@@ -118,10 +118,7 @@ def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     for encoder in checkpoint.text_encoders:
         encoder.train()
     if options.gradient_checkpointing:
-        checkpoint.unet.enable_gradient_checkpointing()
-        if options.text_encoder_learning_rate:
-            for encoder in checkpoint.text_encoders:
-                encoder.gradient_checkpointing_enable()
+        recompute_large_activations(checkpoint.unet, checkpoint.family)
 
 
 def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objective:
