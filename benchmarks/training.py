@@ -65,6 +65,11 @@ class Case:
         suffix = ", gradient checkpointing" if self.checkpointing == "yes" else ""
         return f"{self.resolution.replace(',', 'x')} {precision}{suffix}"
 
+    @property
+    def epoch(self) -> int:
+        """Steps that see all pictures once; in the first of them Rimo encodes them."""
+        return -(-self.pictures // self.batch)
+
     def options(self, model: Path, pictures: Path, output: Path, steps: int) -> list[str]:
         """The recipe as options that both trainers know by the same names."""
         options = {
@@ -104,6 +109,7 @@ class Sample:
 class Run:
     """What was seen of one training; `marks` are those of `marked`."""
 
+    case: Case
     started: float
     marks: Sequence[Mapping[str, Any]]
     samples: Sequence[Sample]
@@ -119,8 +125,8 @@ class Run:
 
     @property
     def steps(self) -> list[tuple[float, float]]:
-        """Begin and end of each step after the first."""
-        return list(itertools.pairwise(mark["time"] for mark in self.marks[1:]))
+        """Begin and end of each step after the first epoch."""
+        return list(itertools.pairwise(mark["time"] for mark in self.marks[self.case.epoch :]))
 
     @property
     def calm_steps(self) -> list[tuple[float, float]]:
@@ -199,9 +205,9 @@ class Bench:
     ) -> Run:
         self.count += 1
         marks, log = self.folder / f"{self.count}.marks", self.folder / f"{self.count}.log"
-        options = case.options(
-            self.arguments.model, self._pictures(case), self.folder / "out", self.arguments.steps
-        )
+        steps = case.epoch + self.arguments.steps
+        pictures = self._pictures(case)
+        options = case.options(self.arguments.model, pictures, self.folder / "out", steps)
         full = [python, str(Path(marked.__file__)), str(marks), *command, *options]
         with log.open("w", encoding="utf-8") as output:
             started = time.time()
@@ -214,9 +220,9 @@ class Bench:
             )
             samples = watch(process)
         found = [json.loads(line) for line in marks.open()] if marks.exists() else []
-        if process.wait() != 0 or len(found) != 1 + self.arguments.steps:
+        if process.wait() != 0 or len(found) != 1 + steps:
             sys.exit(f"{log.read_text('utf-8')[-4000:]}\n{shlex.join(full)} failed, see above.")
-        return Run(started, found, samples)
+        return Run(case, started, found, samples)
 
     def _pictures(self, case: Case) -> Path:
         folder = self.folder / f"{case.pictures}-{case.resolution}"
@@ -328,7 +334,8 @@ def main() -> None:
         choices=("no", "yes"),
         help="both: with and without",
     )
-    parser.add_argument("--steps", type=int, default=6, help="of each run; the first is not timed")
+    parser.add_argument("--steps", type=int, default=6, help="that are timed, after an epoch")
+    parser.add_argument("--pictures", type=int, default=Case.pictures)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each trainer and case")
     parser.add_argument("--threads", type=int, help="of each trainer; as PyTorch likes, if not set")
     parser.add_argument("--sweep", choices=SWEEPS, help="change this, in ours alone")
@@ -340,7 +347,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rimo-benchmark-") as folder:
         bench = Bench(arguments, Path(folder))
         choices = (arguments.resolution, arguments.precision, arguments.gradient_checkpointing)
-        cases = [Case(*values) for values in itertools.product(*choices)]
+        cases = [Case(*each, pictures=arguments.pictures) for each in itertools.product(*choices)]
         if arguments.sweep:
             values = arguments.values or SWEEPS[arguments.sweep]
             sweep(bench, cases[0], arguments.sweep, values)

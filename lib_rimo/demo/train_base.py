@@ -33,10 +33,10 @@ ENCODER_STEPS = (3500, 300)  # on crops, on whole pictures
 WORDS_STEPS = 900
 DECODER_STEPS = (2000, 150)  # on crops, on whole pictures
 PHASES = [
-    Phase(steps=1200, batch=16, shrink=2, chunks=16, chunk_every=100),
-    Phase(steps=2500, batch=8, shrink=1, chunks=28, chunk_every=100, decay=800),
+    Phase(steps=1200, batch=16, shrink=2, chunks=16, chunk_every=100, noisiness=3),
+    Phase(steps=2500, batch=8, shrink=1, chunks=28, chunk_every=100, decay=800, noisiness=2),
 ]
-GOING_ON = [
+GOING_ON = [  # from the carried model
     Phase(steps=900, batch=16, shrink=2, chunks=12, chunk_every=150, noisiness=3),
     Phase(steps=1100, batch=8, shrink=1, chunks=18, chunk_every=100, decay=400, noisiness=2),
 ]

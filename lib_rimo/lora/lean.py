@@ -106,9 +106,11 @@ def _geglu(x: Tensor) -> Tensor:
 
 def _geglu_backward(gradient: Tensor, x: Tensor) -> Tensor:
     values, gates = x.chunk(2, dim=-1)
-    of_values = functional.gelu(gates).mul_(gradient)
-    of_gates = aten.gelu_backward(gradient * values, gates)
-    return torch.cat([of_values, of_gates], dim=-1)
+    x_gradient = torch.empty_like(x)
+    of_values, of_gates = x_gradient.chunk(2, dim=-1)
+    torch.mul(functional.gelu(gates), gradient, out=of_values)
+    aten.gelu_backward.grad_input(gradient * values, gates, grad_input=of_gates)
+    return x_gradient
 
 
 class FrozenConv2d(nn.Conv2d):

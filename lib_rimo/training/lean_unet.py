@@ -45,6 +45,27 @@ class LeanFeedForward(FeedForward):  # type: ignore[misc]
         return result
 
 
+class LeanTransformer(Transformer2DModel):  # type: ignore[misc]
+    """Transformer blocks whose result is not copied from one memory format to the other."""
+
+    def _get_output_for_continuous_inputs(
+        self,
+        hidden_states: Tensor,
+        residual: Tensor,
+        batch_size: int,
+        height: int,
+        width: int,
+        inner_dim: int,
+    ) -> Tensor:
+        """(B, h * w, C) and what came in, (B, C, h, w) -> (B, C, h, w)."""
+        if self.use_linear_projection:
+            hidden_states = self.proj_out(hidden_states)
+        hidden_states = hidden_states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        if not self.use_linear_projection:
+            hidden_states = self.proj_out(hidden_states)
+        return hidden_states + residual
+
+
 def make_lean(unet: UNet2DConditionModel) -> None:
     """Give the parts of a frozen UNet their lean classes."""
     for module in unet.modules():
@@ -52,6 +73,8 @@ def make_lean(unet: UNet2DConditionModel) -> None:
             module.__class__ = FrozenConv2d
         elif type(module) is ResnetBlock2D and _is_plain(module):
             module.__class__ = LeanResnet
+        elif type(module) is Transformer2DModel:
+            module.__class__ = LeanTransformer
         elif type(module) is FeedForward and isinstance(module.net[0], GEGLU):
             module.__class__ = LeanFeedForward
     if unet.device.type == "cpu":
