@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,6 +21,16 @@ def read_curve(stage: Stage) -> Curve:
     with path.open(newline="") as file:
         losses = {int(float(row["step"])): float(row["loss"]) for row in csv.DictReader(file)}
     return sorted(losses.items())
+
+
+def unpack_curves(stages: list[Stage], folder: Path) -> None:
+    """Give stages back the curves that were written, for those that go on from there."""
+    with (folder / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for stage in stages:
+        for row in rows:
+            if row["stage"] == stage.name:
+                stage.log(step=float(row["step"]), loss=float(row["loss"]), rate=math.nan)
 
 
 def write_curves(stages: list[Stage], folder: Path) -> None:

@@ -142,15 +142,17 @@ def train_diffusion(
     """
     torch.manual_seed(SEED)
     networks = Networks()
+    before = 0  # steps that the networks have had
     if begun := stage.load("start"):
         networks.load_state_dict(begun["networks"])
+        before = begun["steps"]
     elif learned := words.load("final"):
         networks.text_encoder.load_state_dict(learned["encoder"])
     averaged = copy.deepcopy(networks)
     optimizer = torch.optim.AdamW(
         networks.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    position = {"phase": 0, "step": 0, "total": 0}
+    position = {"phase": 0, "step": 0, "total": before}
     if state := _last_state(stage, phases):
         networks.load_state_dict(state["networks"])
         averaged.load_state_dict(state["averaged"])
@@ -174,8 +176,8 @@ def train_diffusion(
             pictures = functional.avg_pool2d(pictures, phase.shrink)
             tokens[torch.rand(phase.batch) < CAPTION_DROPOUT] = empty
             loss = diffusion_loss(networks, schedule, pictures, tokens, phase.noisiness)
-            worker.descend(optimizer, loss, learning_rate(phase, step, total))
-            update_average(averaged, networks, min(AVERAGING, (total + 1) / (total + 10)))
+            worker.descend(optimizer, loss, learning_rate(phase, step, total - before))
+            update_average(averaged, networks, total - before)
             losses.append(loss.item())
             position = {"phase": number, "step": step + 1, "total": total}
             if (step + 1) % phase.chunk_every == 0:
@@ -201,8 +203,9 @@ def train_diffusion(
                 preview(stage, averaged, autoencoder, phase.shrink, total)
 
 
-def update_average(averaged: nn.Module, networks: nn.Module, keep: float) -> None:
-    """Move the averaged weights towards the present ones."""
+def update_average(averaged: nn.Module, networks: nn.Module, steps: int) -> None:
+    """Move the averaged weights towards the present ones, after so many steps."""
+    keep = min(AVERAGING, (steps + 1) / (steps + 10))
     with torch.no_grad():
         for mean, present in zip(averaged.parameters(), networks.parameters(), strict=True):
             mean.lerp_(present, 1 - keep)

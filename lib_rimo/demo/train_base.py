@@ -17,7 +17,7 @@ from pathlib import Path
 from diffusers import AutoencoderKL
 
 from lib_rimo.demo.autoencoder import load_autoencoder, train_decoder, train_encoder
-from lib_rimo.demo.curves import write_curves
+from lib_rimo.demo.curves import read_curve, unpack_curves, write_curves
 from lib_rimo.demo.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
 from lib_rimo.demo.evaluation import measure
 from lib_rimo.demo.judge_training import train_judge
@@ -56,7 +56,10 @@ def unpack_model(worker: Worker, work: Path) -> None:
         checkpoint = load_checkpoint(MODEL)
         networks = Networks()
         networks.unet, networks.text_encoder = checkpoint.unet, checkpoint.text_encoders[0]
-        Stage(work, "diffusion").save({"networks": networks.state_dict()}, "start")
+        unpack_curves([Stage(work, name) for name in CURVES], MODEL.parent)
+        diffusion = Stage(work, "diffusion")
+        ((steps, _), *_) = reversed(read_curve(diffusion))
+        diffusion.save({"networks": networks.state_dict(), "steps": steps}, "start")
         Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "final")
 
 

@@ -60,7 +60,8 @@ class LeanTransformer(Transformer2DModel):  # type: ignore[misc]
         """(B, h * w, C) and what came in, (B, C, h, w) -> (B, C, h, w)."""
         if self.use_linear_projection:
             hidden_states = self.proj_out(hidden_states)
-        hidden_states = hidden_states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        grid = hidden_states.reshape(batch_size, height, width, -1)
+        hidden_states = grid.permute(0, 3, 1, 2)
         if not self.use_linear_projection:
             hidden_states = self.proj_out(hidden_states)
         return hidden_states + residual
