@@ -88,7 +88,7 @@ def test_neither_clean_pictures_nor_pure_noise_dominate(monkeypatch):
     torch.nn.init.zeros_(nothing.number)
     losses = []
     for step in (50, 500, 999):
-        monkeypatch.setattr(torch, "randint", lambda *_, step=step: torch.tensor([step]))
+        monkeypatch.setattr(torch, "randint", lambda *_, step=step: torch.tensor([[step]]))
         torch.manual_seed(0)
         pictures, tokens = torch.zeros(1, 4, 8, 8), torch.zeros(1, 77)
         losses.append(
@@ -99,6 +99,21 @@ def test_neither_clean_pictures_nor_pure_noise_dominate(monkeypatch):
     clean, middle, noise = (loss / error for loss in losses)
     assert clean < 0.5 < middle < noise
     assert noise == pytest.approx(diffusion.MOST_WEIGHT)
+
+
+def test_noisier_training_sees_later_timesteps():
+    seen = []
+
+    def note(pictures, timesteps, tokens):
+        seen.append(timesteps)
+        return torch.zeros_like(pictures)
+
+    for noisiness in (1, 3):
+        torch.manual_seed(0)
+        pictures, tokens = torch.zeros(4000, 4, 1, 1), torch.zeros(4000, 77)
+        diffusion.diffusion_loss(note, diffusion.NoiseSchedule(), pictures, tokens, noisiness)
+    means = [timesteps.float().mean().item() for timesteps in seen]
+    assert means == pytest.approx([500, 750], abs=20)  # of n uniform draws the highest: n / (n + 1)
 
 
 def test_learning_rate_warms_up_stays_and_falls():
