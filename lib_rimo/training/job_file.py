@@ -52,6 +52,16 @@ ALWAYS_SO: dict[str, tuple[Any, ...]] = {
     "token_warmup_min": (1,),
 }
 
+# What kohya's trainer takes where its file says nothing; here the recipe holds.
+KOHYA_DEFAULTS = {
+    "network_dim": 4,
+    "network_alpha": 1,
+    "train_batch_size": 1,
+    "max_train_steps": 1600,
+    "optimizer_type": "AdamW",
+    "lr_scheduler": "constant",
+}
+
 _ALGORITHMS = {"locon": "lora", "lora": "lora", "loha": "loha", "lokr": "lokr"}
 
 
@@ -102,7 +112,26 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
             *ALWAYS_SO.get(name, ()),
         ):
             warnings.append(f"{name} = {value!r} is not supported and was left out.")
-    return TrainingOptions(**values), warnings
+    options = TrainingOptions(**values)
+    is_kohyas = "network_module" in flat  # which every file for kohya's trainer says
+    if is_kohyas and (left_open := _left_open(options, values)):
+        warnings.append(f"What the file does not say is as in the recipe: {left_open}.")
+    return options, warnings
+
+
+def _left_open(options: TrainingOptions, values: Mapping[str, Any]) -> str:
+    names = KOHYA_DEFAULTS.keys() - values.keys()
+    if options.max_train_epochs is not None:
+        names -= {"max_train_steps"}
+    return ", ".join(
+        f"{name} {_short(getattr(options, name))} (kohya's trainer: {theirs})"
+        for name, theirs in KOHYA_DEFAULTS.items()
+        if name in names
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def flatten(content: Mapping[str, Any]) -> dict[str, Any]:

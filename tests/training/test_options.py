@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from lib_rimo.__main__ import main
 from lib_rimo.errors import UserError
-from lib_rimo.training.job_file import _TRANSLATIONS, from_mapping, read_job, write_job
+from lib_rimo.training.job_file import (
+    _TRANSLATIONS,
+    KOHYA_DEFAULTS,
+    from_mapping,
+    read_job,
+    write_job,
+)
 from lib_rimo.training.options import GROUPS, TrainingOptions
 
 KOHYA_TOML = """
@@ -95,9 +101,20 @@ def test_learning_rate_stands_for_both_in_kohyas_files():
     ],
 )
 def test_lycoris_algorithms_are_network_types(arguments, expected):
-    options, warnings = from_mapping({"network_module": "lycoris.kohya", "network_args": arguments})
+    given = {"network_module": "lycoris.kohya", "network_args": arguments, **KOHYA_DEFAULTS}
+    options, warnings = from_mapping(given)
     assert options.network_type == expected
     assert warnings == []
+
+
+def test_what_a_kohya_file_leaves_open_is_said():
+    given = {"network_module": "networks.lora", **KOHYA_DEFAULTS}
+    del given["network_alpha"]
+    options, warnings = from_mapping(given)
+    assert options.network_alpha == 2
+    assert warnings == [
+        "What the file does not say is as in the recipe: network_alpha 2 (kohya's trainer: 1)."
+    ]
 
 
 def test_kohyas_block_rates_become_one_vector():

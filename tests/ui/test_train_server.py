@@ -104,7 +104,9 @@ def test_kohyas_files_are_read(server):
     content = '[network]\nnetwork_module = "networks.lora"\nnetwork_dim = 8\nunknown_one = 3\n'
     reply = ask(server, "load_file", name="kohya.toml", content=content)
     assert reply["options"]["network_dim"] == 8
-    assert reply["warnings"] == ["unknown_one = 3 is not supported and was left out."]
+    unsupported, left_open = reply["warnings"]
+    assert unsupported == "unknown_one = 3 is not supported and was left out."
+    assert "network_alpha 2 (kohya's trainer: 1)" in left_open
     assert "not valid" in ask(server, "load_file", name="x.json", content="{")["error"]
 
 
