@@ -161,7 +161,7 @@ class Server:
         """Kill what trains or queues here: by itself it outlives the WebUI."""
         jobs = str(self.data / "rimo" / "jobs")
         for process in psutil.process_iter(["cmdline"]):
-            if any(word.startswith(jobs) for word in process.info["cmdline"] or []):
+            if any(jobs in word for word in process.info["cmdline"] or []):
                 process.kill()
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
