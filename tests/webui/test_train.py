@@ -139,7 +139,7 @@ class Tab:
         self.page.wait_for_selector(".rimo-train input[name=network_dim]", state="attached")
         if self.server.host == "a1111":
             self.page.locator("#tabs > .tab-nav > button", has_text="Train").click()
-        self.page.get_by_role("tab", name=TITLE).click()
+        self.page.click(f"button:visible:text-is('{TITLE}')")  # of any Gradio's tabs
         self.page.wait_for_selector(".rimo-train input[name=network_dim]")
 
     def keep(self, name):
@@ -275,16 +275,20 @@ def deepbooru(server):
     with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
         patch.setitem(sys.modules, "modules", SimpleNamespace(devices=None))
         spec.loader.exec_module(module)
-        shapes = {
-            key: tensor.shape for key, tensor in module.DeepDanbooruModel().state_dict().items()
-        }
-    tensors = {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}
-    *_, last = tensors  # the bias of what says how likely each tag is
-    tensors[last] = torch.full(shapes[last], -9.0)
-    tensors[last][: len(TAGS)] = 9.0
+        model = module.DeepDanbooruModel().state_dict()
+    tensors = {key: torch.zeros(1).expand(tensor.shape) for key, tensor in model.items()}
+    *_, inside, last = tensors
+    tensors[inside] = torch.ones(1).expand(model[inside].shape)
+    likely = torch.full((len(model[last]), 1, 1, 1), -9.0)
+    likely[: len(TAGS)] = 9.0
+    tensors[last] = likely.expand(model[last].shape)
     folder = server.data / "models" / "torch_deepdanbooru"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({**tensors, "tags": list(TAGS)}, folder / "model-resnet_custom_v3.pt")
+    torch.save(
+        {**tensors, "tags": [*TAGS, "unlikely"]},
+        folder / "model-resnet_custom_v3.pt",
+        _use_new_zipfile_serialization=False,  # AUTOMATIC1111 fears what is newer than itself
+    )
 
 
 def test_the_webui_proposes_captions(tab, server, deepbooru):
