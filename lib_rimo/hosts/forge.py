@@ -70,6 +70,8 @@ class Forge(WebUI):
         self._timed = []
         notes: list[str] = []
         for read in tags:
+            if read.tag.dyn is not None:
+                notes.append(f"{read.tag.name}: Forge has no dyn=, so all of the LoRA's ranks act.")
             if read.tag.blocks is None:
                 continue
             if read.tag.blocks.has_steps:

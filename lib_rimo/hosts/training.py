@@ -73,7 +73,9 @@ class TrainingHost(Protocol):
         """The checkpoints that there are, the loaded one first."""
 
     def open_folders(self) -> Sequence[Path] | None:
-        """The folders whose models visitors of the page may use; None: they may use any file.
+        """Where the models lie that visitors of the page may use, folders or single files.
+
+        None: they may use any file.
 
         None only where nobody but the machine's own user can reach the page.
         """

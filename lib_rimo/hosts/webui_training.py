@@ -61,7 +61,8 @@ class WebUITraining:
         """Any file, unless others can reach the WebUI and it was not told to trust them."""
         if not self.shared.cmd_opts.disable_extension_access:
             return None
-        return list({model.path.parent for model in self.base_models()})
+        models = [model.path for model in self.base_models()]
+        return [*{path.parent for path in models}, *models]  # a model may be a link to elsewhere
 
     def interrogators(self) -> dict[str, Interrogate]:
         """The host's own; their models are fetched by the host when first used."""
@@ -92,9 +93,12 @@ class WebUITraining:
         return interrogate
 
     def refresh(self, name: str) -> None:
-        """Let the Lora page find a new file; one that was replaced is noticed when it is used."""
+        """Let the host find a new file; one that was replaced is noticed when it is used.
+
+        Listing all files would leave none for a moment, in which the API says so.
+        """
         with self.lock:
-            importlib.import_module("networks").list_available_networks()
+            importlib.import_module("networks").update_available_networks_by_names([name])
 
     def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
         """Draw a plot with the loaded checkpoint, through the WebUI's own pipeline."""

@@ -117,6 +117,12 @@ def test_a_wrong_tag_costs_itself_only(fake, host, wrong):
     assert torn.exists()
 
 
+@pytest.mark.parametrize("tag", ["<lora:rimochan:1:1:4>", "<lora:rimochan:1:IN07@0.5:dyn=4>"])
+def test_what_forge_does_not_have_is_said(fake, host, tag):
+    _, p = fake.draw(tag)
+    assert p.comments == ["rimochan: Forge has no dyn=, so all of the LoRA's ranks act."]
+
+
 def test_lyco_tags_are_lora_tags(fake, host):
     fake.run("before_ui")
     assert fake.aliases == {"lyco": "the Lora extension"}

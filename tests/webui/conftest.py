@@ -3,13 +3,14 @@
     RIMO_WEBUI_DIR=... RIMO_WEBUI_PYTHON=... python -m lib_rimo test tests/webui
 
 RIMO_WEBUI_PYTHON is the Python of the WebUI's environment. RIMO_WEBUI_MODEL may name another
-checkpoint than the embedded one (Forge needs one of full size), RIMO_LBW_DIR a copy of
+checkpoint than the embedded one (Forge takes only those of SD1.5's widths), RIMO_LBW_DIR a copy of
 sd-webui-lora-block-weight to compare with, RIMO_WEBUI_ARGUMENTS what stands in for the arguments
 that make the WebUI run on the CPU.
 """
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def webui() -> Path:
 
 @pytest.fixture(scope="session")
 def start(webui, tmp_path_factory):
-    """Starts WebUIs with chosen extensions; all of them are stopped at the end."""
+    """Starts WebUIs with chosen extensions and arguments; all of them are stopped at the end."""
     servers = []
     model = Path(os.environ.get("RIMO_WEBUI_MODEL", MODEL))
     if not model.exists():
@@ -38,15 +39,16 @@ def start(webui, tmp_path_factory):
     host = detect(webui)
     assert host is not None, f"{webui} is no WebUI that Rimo knows"
 
-    def start(*extensions: Path) -> Server:
+    def start(*extensions: Path, arguments: Sequence[str] = ()) -> Server:
         data = fill(tmp_path_factory.mktemp("webui"), model, *extensions)
         python = os.environ.get("RIMO_WEBUI_PYTHON", sys.executable)
-        servers.append(Server(webui, python, host, data))
+        servers.append(Server(webui, python, host, data, arguments))
         return servers[-1]
 
     yield start
     for server in servers:
         server.stop()
+        server.end_trainings()
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,13 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 ARGUMENTS = [
@@ -61,23 +63,36 @@ class RefusedError(Exception):
 class Server:
     """A WebUI, running until `stop`."""
 
-    def __init__(self, webui: Path, python: str, host: str, data: Path) -> None:
-        self.host, self.data, self.log = host, data, data / "log.txt"
+    def __init__(
+        self, webui: Path, python: str, host: str, data: Path, arguments: Sequence[str] = ()
+    ) -> None:
+        self.webui, self.host, self.data, self.log = webui, host, data, data / "log.txt"
+        (self.model,) = (data / "models/Stable-diffusion").glob("*.safetensors")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         more = os.environ.get("RIMO_WEBUI_ARGUMENTS")
         device = ON_CPU[host] if more is None else more.split()
-        command = [python, "launch.py", *ARGUMENTS, *device]
-        command += ["--data-dir", str(data), "--port", str(self.port)]
+        self.command = [python, "launch.py", *ARGUMENTS, *device, *arguments]
+        self.command += ["--data-dir", str(data), "--port", str(self.port)]
         # With a data folder elsewhere, Forge's page may not have the WebUI's own scripts otherwise.
-        command += ["--gradio-allowed-path", str(webui)]
+        self.command += ["--gradio-allowed-path", str(webui)]
+        self.log.touch()
+        self.start()
+
+    def start(self) -> None:
+        """Start, for the first time or again on the same data."""
+        starts = self._starts()
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-        with self.log.open("w") as log:
+        with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, cwd=webui, stdout=log, stderr=log, env={**os.environ, **offline}
+                self.command,
+                cwd=self.webui,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **offline},
             )
-        self._wait(starts=1)
+        self._wait(starts + 1)
 
     @property
     def url(self) -> str:
@@ -96,6 +111,17 @@ class Server:
 
     def _starts(self) -> int:
         return self.log.read_text(errors="replace").count("Startup time")
+
+    def wait_for_log(self, text: str, start: int) -> str:
+        """Wait until the log has a text after its character `start`; gives what it has there.
+
+        A server answers before it logs why.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while text not in (said := self.log.read_text(errors="replace")[start:]):
+            assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{said}"
+            time.sleep(0.1)
+        return said
 
     def start_up_record(self) -> dict[str, Any]:
         """Seconds that the WebUI's start took, in all and by its parts."""
@@ -130,6 +156,13 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def end_trainings(self) -> None:
+        """Kill what trains or queues here: by itself it outlives the WebUI."""
+        jobs = str(self.data / "rimo" / "jobs")
+        for process in psutil.process_iter(["cmdline"]):
+            if any(jobs in word for word in process.info["cmdline"] or []):
+                process.kill()
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the API; a body is posted."""

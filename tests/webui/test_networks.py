@@ -112,10 +112,9 @@ def write_network(model, path, make, chosen, left_out=()):
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_block_at_zero_draws_what_a_file_without_it_draws(server, kind):
-    (model,) = (server.data / "models/Stable-diffusion").glob("*.safetensors")
     folder = server.data / "models/Lora"
-    write_network(model, folder / "whole.safetensors", *TYPES[kind])
-    write_network(model, folder / "part.safetensors", *TYPES[kind], left_out=(CUT,))
+    write_network(server.model, folder / "whole.safetensors", *TYPES[kind])
+    write_network(server.model, folder / "part.safetensors", *TYPES[kind], left_out=(CUT,))
     server.call("refresh-loras", {})
     plain, whole = server.draw("a cat"), server.draw("a cat <lora:whole:0.7>")
     if whole == plain and server.host != "a1111":

@@ -9,13 +9,13 @@ from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import parse_infotext
 
 LONG = "a cat, " * 40 + "dog BREAK house"
+FEWER_RANKS = "a cat <lora:one:1:1:2>"
 KARRAS = {"sampler_name": "DPM++ 2M", "scheduler": "Karras"}
 
 
 @pytest.fixture(scope="module")
 def generator(server):
-    (model,) = (server.data / "models/Stable-diffusion").glob("*.safetensors")
-    return Generator(load_checkpoint(model), LoraFolder(server.data / "models/Lora"))
+    return Generator(load_checkpoint(server.model), LoraFolder(server.data / "models/Lora"))
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,18 @@ def generator(server):
         ("a cat <lora:one:1:R,R,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1>", KARRAS),
         ("a cat <lora:one:1:step=1-2>", KARRAS),
         ("a cat <lora:all:1:ALL:lbwe=IN05-OUT05/attn@0>", KARRAS),
-        ("a cat <lora:one:1:1:2>", KARRAS),
+        (FEWER_RANKS, KARRAS),
     ],
 )
 def test_the_command_line_draws_what_the_webui_draws(server, generator, prompt, settings):
-    if server.host != "a1111":
-        pytest.skip("the command line follows AUTOMATIC1111's noise and schedules")
     drawn = server.draw(prompt, cfg_scale=6, **settings)
+    if server.host == "forge" and prompt == FEWER_RANKS:
+        assert "Forge has no dyn=" in drawn.parameters["Rimo notes"]
+        return
     read, _ = parse_infotext(drawn.info["infotexts"][0])
     (picture,) = generator.draw(read)
     difference = np.abs(np.asarray(picture.image).astype(int) - drawn.pixels[0].astype(int))
-    # Both cut off decimals, so the last bits of their floats show in single values.
+    # Both cut off decimals, so the last bits of their floats show in single values; in more of them
+    # on Forge, whose attention sums up in another order.
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 0.01
+    assert (difference > 0).mean() < (0.1 if server.host == "forge" else 0.01)

@@ -3,14 +3,18 @@
 With RIMO_SCREENSHOTS=FOLDER the page is also kept as pictures, to be looked at.
 """
 
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lib_rimo.environment import ROOT
 from lib_rimo.ui.train_tab import TITLE
@@ -78,10 +82,12 @@ def test_the_tab_is_there(server):
 
 
 def test_the_lora_can_be_used_at_once(server, trained):
-    names = {lora["name"] for lora in server.call("loras")}
-    assert "trained" in names
     plain = server.draw("a cat")
     assert server.draw("a cat <lora:trained:1>") != plain
+    deadline = time.monotonic() + PATIENCE
+    while "trained" not in {lora["name"] for lora in server.call("loras")}:
+        assert time.monotonic() < deadline, "the WebUI does not list the new LoRA"
+        time.sleep(1)
 
 
 def test_a_lora_trained_again_replaces_the_old_one(server, options, trained):
@@ -122,15 +128,18 @@ class Tab:
     """The Train tab in a WebUI's page."""
 
     def __init__(self, browser, server):
+        self.server, self.errors = server, []
         self.page = browser.new_page(viewport={"width": 1500, "height": 1200})
         self.page.set_default_timeout(1000 * PATIENCE)
-        self.errors = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(server.url, wait_until="domcontentloaded")
+        self.open()
+
+    def open(self):
+        self.page.goto(self.server.url, wait_until="domcontentloaded")
         self.page.wait_for_selector(".rimo-train input[name=network_dim]", state="attached")
-        if server.host == "a1111":
+        if self.server.host == "a1111":
             self.page.locator("#tabs > .tab-nav > button", has_text="Train").click()
-        self.page.get_by_role("tab", name=TITLE).click()
+        self.page.click(f"button:visible:text-is('{TITLE}')")  # of any Gradio's tabs
         self.page.wait_for_selector(".rimo-train input[name=network_dim]")
 
     def keep(self, name):
@@ -150,11 +159,37 @@ class Tab:
                 input.value = value;
                 input.dispatchEvent(new Event("input"));
             }""",
-            [name, value],
+            [name, str(value)],
         )
 
-    def press(self, text):
-        self.page.click(f".rimo-train .rimo-button:visible:text-is('{text}')")
+    def press(self, text, inside=".rimo-train"):
+        self.page.click(f"{inside} .rimo-button:visible:text-is('{text}')")
+
+    def drop(self, *suffixes):
+        files = [str(path) for path in sorted(PICTURES.iterdir()) if path.suffix in suffixes]
+        self.page.set_input_files(".rimo-train input[type=file][multiple]", files)
+        self.wait_for_count(".rimo-gallery:not(.rimo-small) .rimo-chips", 5)
+        self.page.wait_for_selector(".rimo-busy", state="detached")
+
+    def train(self, name, options, **others):
+        """Press the button, for a training of that name."""
+        own = ("resolution", "min_bucket_reso", "unet_lr")
+        values = {option: options[option] for option in own}
+        for option, value in {**values, "output_name": name, **others}.items():
+            self.fill(option, value)
+        self.page.click(".rimo-start:not([disabled])")
+        self.page.wait_for_selector(f".rimo-job-title:text-is('{name}')")
+
+    def wait_for_state(self, state):
+        self.page.wait_for_selector(f".rimo-job[data-state={state}]")
+
+    def wait_for_step(self, step):
+        place = "document.querySelector('.rimo-place').textContent"
+        self.page.wait_for_function(f"+({place}.match(/^step (\\d+)/)?.[1] || 0) >= {step}")
+
+    @property
+    def step(self):
+        return int(self.page.text_content(".rimo-place").split()[1])
 
 
 @pytest.fixture
@@ -167,32 +202,100 @@ def tab(browser, server, options):
 
 def test_from_five_pictures_to_a_picture_with_the_lora(tab, server, options):
     before = server.draw("a cat")
-    files = [str(path) for path in sorted(PICTURES.iterdir())]
-    tab.page.set_input_files(".rimo-train input[type=file][multiple]", files)
-    tab.wait_for_count(".rimo-gallery:not(.rimo-small) .rimo-chips", 5)
+    tab.drop(".png", ".txt")
     tab.fill("trigger_word", "rimochan")
-    tab.fill("augment_size", "64,96")
     tab.press("Make twenty")
     tab.wait_for_count(".rimo-small .rimo-tile", 20)
     tab.keep("twenty")
-    own = ("resolution", "min_bucket_reso", "max_train_steps", "unet_lr")
-    for name in own:
-        tab.fill(name, str(options[name]))
-    tab.fill("output_name", "pressed")
-    tab.page.click(".rimo-start:not([disabled])")
-    tab.page.wait_for_selector(".rimo-job[data-state=running]")
+    tab.train("pressed", options, max_train_steps=60, sample_every_n_steps=40)
+    tab.wait_for_state("running")
+    tab.wait_for_step(1)
     tab.keep("running")
-    tab.page.wait_for_selector(".rimo-job[data-state=finished]")
+    tab.open()  # as when the page was closed and opened again
+    tab.wait_for_count(".rimo-small .rimo-tile", 20)
+    tab.wait_for_state("finished")
+    assert tab.step == 60
+    tab.page.wait_for_selector(".rimo-samples img[src^='data:image/jpeg']")
     tab.keep("finished")
     assert server.draw("a cat") == before
 
     tab.press("Try it")
     prompt = tab.page.locator("#txt2img_prompt textarea").first
     prompt.wait_for()
-    assert "<lora:pressed:1>" in prompt.input_value()
+    assert prompt.input_value() == "rimochan, <lora:pressed:1>"
     tab.page.click("#txt2img_generate")
     tab.page.locator("#html_info_txt2img", has_text="pressed").first.wait_for()
     tab.keep("try_it")
     tab.page.locator("#txt2img_extra_tabs button", has_text="Lora").click()
     tab.page.locator("#txt2img_lora_cards .card[data-name=pressed]").wait_for()
     tab.keep("lora_page")
+    assert server.draw("rimochan, <lora:pressed:1>") != server.draw("rimochan")
+
+
+def test_a_training_is_stopped_resumed_and_outlives_the_webui(tab, server, options):
+    before = server.draw("a cat")
+    tab.drop(".png", ".txt")
+    tab.train("long", options, max_train_steps=100_000, sample_every_n_steps=0)
+    tab.wait_for_state("running")
+    tab.wait_for_step(2)
+    assert server.draw("a cat") == before
+    tab.press("Stop", ".rimo-job")
+    tab.wait_for_state("stopped")
+    assert (server.data / "models/Lora/long.safetensors").exists()
+    tab.keep("stopped")
+    stopped_at = tab.step
+    tab.press("Resume", ".rimo-job")
+    tab.wait_for_state("running")
+    tab.wait_for_step(stopped_at + 1)
+
+    server.stop()
+    tab.page.wait_for_selector(".rimo-offline")
+    tab.keep("webui_away")
+    server.start()
+    tab.open()
+    tab.wait_for_state("running")
+    before_restart = tab.step
+    tab.wait_for_step(before_restart + 1)
+    tab.keep("webui_back")
+    assert server.draw("a cat") == before
+    tab.press("Stop", ".rimo-job")
+    tab.wait_for_state("stopped")
+    assert server.draw("a cat <lora:long:1>") != before
+
+
+TAGS = ("1girl", "smile", "solo")
+
+
+@pytest.fixture
+def deepbooru(server):
+    """A DeepBooru model in the WebUI that sees the same in every picture."""
+    code = server.webui / "modules" / "deepbooru_model.py"
+    spec = importlib.util.spec_from_file_location("deepbooru_model", code)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
+        patch.setitem(sys.modules, "modules", SimpleNamespace(devices=None))
+        spec.loader.exec_module(module)
+        model = module.DeepDanbooruModel().state_dict()
+    tensors = {key: torch.zeros(1).expand(tensor.shape) for key, tensor in model.items()}
+    *_, inside, last = tensors
+    tensors[inside] = torch.ones(1).expand(model[inside].shape)
+    likely = torch.full((len(model[last]), 1, 1, 1), -9.0)
+    likely[: len(TAGS)] = 9.0
+    tensors[last] = likely.expand(model[last].shape)
+    folder = server.data / "models" / "torch_deepdanbooru"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {**tensors, "tags": [*TAGS, "unlikely"]},
+        folder / "model-resnet_custom_v3.pt",
+        _use_new_zipfile_serialization=False,  # AUTOMATIC1111 fears what is newer than itself
+    )
+
+
+def test_the_webui_proposes_captions(tab, server, deepbooru):
+    tab.drop(".png")
+    tab.press("DeepBooru")
+    tab.wait_for_count(".rimo-gallery:not(.rimo-small) .rimo-chip", 5 * len(TAGS))
+    tab.keep("proposed")
+    newest = max((server.data / "rimo/pictures").iterdir(), key=lambda path: path.stat().st_mtime)
+    captions = {path.read_text().strip() for path in newest.glob("*.txt")}
+    assert captions == {", ".join(TAGS)}

@@ -1,0 +1,129 @@
+"""What the Train tab and its API allow on a real WebUI that others can reach."""
+
+import base64
+import json
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from tests.webui.folder import ROOT
+from tests.webui.server import PATIENCE, RefusedError
+from tests.webui.test_train import PICTURES, ask
+
+OUTSIDE = "outside of the folders that may be used"
+LOGIN = ("page", "secret-of-the-page")
+API_LOGIN = ("api", "secret-of-the-api")
+
+
+@pytest.fixture(scope="module")
+def listening(start):
+    """A WebUI that other machines can reach."""
+    return start(ROOT, arguments=["--listen"])
+
+
+def test_own_pictures_can_be_used(listening):
+    folder = ask(listening, "new_set")["set"]
+    content = base64.b64encode((PICTURES / "1.png").read_bytes()).decode()
+    added = ask(listening, "add", set=folder, files=[{"name": "1.png", "content": content}])
+    assert [picture["name"] for picture in added["pictures"]] == ["1.png"]
+    base = ask(listening, "open")["bases"][0]["path"]
+    options = {"pretrained_model_name_or_path": base, "train_data_dir": folder}
+    assert "error" not in ask(listening, "estimate", options=options)
+
+
+def test_other_folders_cannot_be_read(listening):
+    assert OUTSIDE in ask(listening, "pictures", set=str(PICTURES))["error"]
+    link = listening.data / "rimo" / "pictures" / "link"
+    link.symlink_to(PICTURES)
+    assert OUTSIDE in ask(listening, "pictures", set=str(link))["error"]
+    caption = (PICTURES / "1.txt").read_text()
+    told = ask(listening, "caption", set=str(link), name="1.png", caption="changed")
+    assert OUTSIDE in told["error"]
+    assert (PICTURES / "1.txt").read_text() == caption
+    link.unlink()
+
+
+def test_nothing_outside_is_trained_on_or_written(listening, tmp_path):
+    folder = ask(listening, "new_set")["set"]
+    base = ask(listening, "open")["bases"][0]["path"]
+    foreign = tmp_path / "model.safetensors"
+    foreign.write_bytes(b"")
+    good = {
+        "pretrained_model_name_or_path": base,
+        "train_data_dir": folder,
+        "output_name": "allowed",
+    }
+    for changed, sentence in [
+        ({"train_data_dir": str(PICTURES)}, OUTSIDE),
+        ({"reg_data_dir": str(PICTURES)}, OUTSIDE),
+        ({"pretrained_model_name_or_path": str(foreign)}, OUTSIDE),
+        ({"network_weights": str(foreign)}, OUTSIDE),
+        ({"sample_prompts": str(PICTURES / "1.txt")}, OUTSIDE),
+        ({"dataset_config": str(PICTURES / "1.toml")}, "dataset_config can name any folder"),
+        ({"output_name": "../escaped"}, "output_name"),
+    ]:
+        with pytest.raises(RefusedError, match=sentence):
+            listening._json("rimo/v1/jobs", {"options": {**good, **changed}})
+    assert listening._json("rimo/v1/jobs") == []
+
+
+@pytest.fixture(scope="module")
+def guarded(start):
+    """A WebUI whose page and API ask for a login."""
+    logins = ["--gradio-auth", ":".join(LOGIN), "--api-auth", ":".join(API_LOGIN)]
+    return start(ROOT, arguments=logins)
+
+
+def status(server, path, method="GET", body=None, login=None, cookie=None):
+    """How the server answers."""
+    headers = {"Content-Type": "application/json"}
+    if login is not None:
+        headers["Authorization"] = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
+    if cookie is not None:
+        headers["Cookie"] = cookie
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{server.url}/{path}", data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def log_in(server):
+    """The cookie that the page's login gives."""
+    form = urllib.parse.urlencode({"username": LOGIN[0], "password": LOGIN[1]}).encode()
+    with urllib.request.urlopen(f"{server.url}/login", form, timeout=PATIENCE) as answer:
+        cookies = answer.headers.get_all("Set-Cookie")
+    return "; ".join(cookie.partition(";")[0] for cookie in cookies)
+
+
+def test_without_a_login_everything_is_refused(guarded):
+    described = guarded._json("openapi.json")["paths"]
+    ours = {path: methods for path, methods in described.items() if path.startswith("/rimo/")}
+    assert len(ours) >= 6
+    for path, methods in ours.items():
+        address = re.sub(r"\{\w+\}", "x", path).lstrip("/")
+        for method in methods:
+            body = {"options": {}} if method == "post" else None
+            for login in (None, ("api", "wrong"), (LOGIN[0], API_LOGIN[1]), ("", "")):
+                assert status(guarded, address, method.upper(), body, login) == 401
+    page = {"data": [json.dumps({"do": "open"})]}
+    assert status(guarded, "run/rimo_train", "POST", page) == 401
+    assert status(guarded, "sdapi/v1/options") == 401
+
+
+@pytest.mark.parametrize("login", [LOGIN, API_LOGIN])
+def test_with_a_login_the_api_answers(guarded, login):
+    assert status(guarded, "rimo/v1/jobs", login=login) == 200
+    assert status(guarded, "rimo/v1/jobs/none", login=login) == 404
+
+
+def test_whoever_has_logged_in_to_the_page_can_use_both(guarded):
+    cookie = log_in(guarded)
+    assert status(guarded, "rimo/v1/jobs", cookie=cookie) == 200
+    page = {"data": [json.dumps({"do": "open"})]}
+    assert status(guarded, "run/rimo_train", "POST", page, cookie=cookie) == 200
