@@ -10,6 +10,7 @@ that make the WebUI run on the CPU.
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def webui() -> Path:
 
 @pytest.fixture(scope="session")
 def start(webui, tmp_path_factory):
-    """Starts WebUIs with chosen extensions; all of them are stopped at the end."""
+    """Starts WebUIs with chosen extensions and flags; all of them are stopped at the end."""
     servers = []
     model = Path(os.environ.get("RIMO_WEBUI_MODEL", MODEL))
     if not model.exists():
@@ -38,10 +39,10 @@ def start(webui, tmp_path_factory):
     host = detect(webui)
     assert host is not None, f"{webui} is no WebUI that Rimo knows"
 
-    def start(*extensions: Path) -> Server:
+    def start(*extensions: Path, flags: Sequence[str] = ()) -> Server:
         data = fill(tmp_path_factory.mktemp("webui"), model, *extensions)
         python = os.environ.get("RIMO_WEBUI_PYTHON", sys.executable)
-        servers.append(Server(webui, python, host, data))
+        servers.append(Server(webui, python, host, data, flags))
         return servers[-1]
 
     yield start

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,16 @@ class RefusedError(Exception):
 class Server:
     """A WebUI, running until `stop`."""
 
-    def __init__(self, webui: Path, python: str, host: str, data: Path) -> None:
+    def __init__(
+        self, webui: Path, python: str, host: str, data: Path, flags: Sequence[str] = ()
+    ) -> None:
         self.host, self.data, self.log = host, data, data / "log.txt"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         more = os.environ.get("RIMO_WEBUI_ARGUMENTS")
         device = ON_CPU[host] if more is None else more.split()
-        command = [python, "launch.py", *ARGUMENTS, *device]
+        command = [python, "launch.py", *ARGUMENTS, *device, *flags]
         command += ["--data-dir", str(data), "--port", str(self.port)]
         # With a data folder elsewhere, Forge's page may not have the WebUI's own scripts otherwise.
         command += ["--gradio-allowed-path", str(webui)]
