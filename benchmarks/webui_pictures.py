@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import psutil
 
+from benchmarks.figures import spread, this_machine
 from lib_rimo.demo.publish import MODEL
 from lib_rimo.hosts.base import detect
 from tests.webui.folder import ROOT, fill
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--part", choices=PARTS, action="append", help="all, if not given")
     arguments = parser.parse_args()
+    print(this_machine(), flush=True)
     with Servers(arguments) as servers:
         for name in arguments.part or PARTS:
             print(f"## {name}: {PARTS[name].__doc__}", flush=True)
@@ -167,7 +168,7 @@ def compare(what: str, case: Case, with_case: Case) -> None:
 
 def show(what: str, values: Sequence[float], unit: str) -> None:
     """Print `what: median (least - most) unit`."""
-    print(f"{what:50}{median(values):9.3f} ({min(values):.3f} - {max(values):.3f}) {unit}")
+    print(f"{what:50} {spread(values)} {unit}")
 
 
 def no_tag(servers: Servers, rounds: int) -> None:

@@ -79,9 +79,8 @@ class RimoTrainJob {
         this.badge.textContent = say(job.state);
         const share = job.steps ? job.step / job.steps : 0;
         this.bar.style.width = `${100 * share}%`;
-        const encoding = job.state === "running" && !job.step && job.total;
         this.place.textContent = job.state === "running" && !job.step
-            ? say(job.phase || "starting") + (encoding ? ` ${job.done} / ${job.total}` : "")
+            ? say(job.phase || "starting")
             : say("step {step} of {steps}", job);
         this.left.textContent = job.state === "running" && job.seconds_left !== null
             ? say("{time} left", {time: duration(job.seconds_left)}) : "";

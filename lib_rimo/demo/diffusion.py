@@ -52,6 +52,7 @@ class Phase:
     chunk_every: int  # steps after which another chunk joins
     decay: int = 0  # last steps, in which the learning rate falls to zero
     learning_rate: float = LEARNING_RATE
+    noisiness: int = 1  # timesteps are the highest of so many: where noise rules, the words count
 
 
 class Networks(nn.Module):
@@ -109,11 +110,15 @@ def learning_rate(phase: Phase, step: int, since_start: int) -> float:
 
 
 def diffusion_loss(
-    networks: Networks, schedule: NoiseSchedule, latents: Tensor, tokens: Tensor
+    networks: Networks,
+    schedule: NoiseSchedule,
+    latents: Tensor,
+    tokens: Tensor,
+    noisiness: int = 1,
 ) -> Tensor:
     """Noise prediction error; neither nearly clean pictures nor nearly pure noise dominate."""
     noise = torch.randn_like(latents)
-    timesteps = torch.randint(1000, (len(latents),))
+    timesteps = torch.randint(1000, (noisiness, len(latents))).amax(dim=0)
     alphas = schedule.alphas_cumprod[timesteps][:, None, None, None]
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
     error = (networks(noisy, timesteps, tokens) - noise).square().mean(dim=(1, 2, 3))
@@ -168,7 +173,7 @@ def train_diffusion(
             pictures, tokens = pool.batch(rng, phase.batch)
             pictures = functional.avg_pool2d(pictures, phase.shrink)
             tokens[torch.rand(phase.batch) < CAPTION_DROPOUT] = empty
-            loss = diffusion_loss(networks, schedule, pictures, tokens)
+            loss = diffusion_loss(networks, schedule, pictures, tokens, phase.noisiness)
             worker.descend(optimizer, loss, learning_rate(phase, step, total))
             update_average(averaged, networks, min(AVERAGING, (total + 1) / (total + 10)))
             losses.append(loss.item())

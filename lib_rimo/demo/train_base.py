@@ -33,8 +33,12 @@ ENCODER_STEPS = (3500, 300)  # on crops, on whole pictures
 WORDS_STEPS = 900
 DECODER_STEPS = (2000, 150)  # on crops, on whole pictures
 PHASES = [
-    Phase(steps=1200, batch=16, shrink=2, chunks=16, chunk_every=100),
-    Phase(steps=2500, batch=8, shrink=1, chunks=28, chunk_every=100, decay=800),
+    Phase(steps=1200, batch=16, shrink=2, chunks=16, chunk_every=100, noisiness=3),
+    Phase(steps=2500, batch=8, shrink=1, chunks=28, chunk_every=100, decay=800, noisiness=2),
+]
+GOING_ON = [  # from the carried model
+    Phase(steps=900, batch=16, shrink=2, chunks=12, chunk_every=150, noisiness=3),
+    Phase(steps=1100, batch=8, shrink=1, chunks=18, chunk_every=100, decay=400, noisiness=2),
 ]
 
 
@@ -69,7 +73,8 @@ def make_words(worker: Worker, work: Path) -> None:
 def make_diffusion(worker: Worker, work: Path) -> None:
     """UNet and text encoder."""
     diffusion, words, latents = (Stage(work, name) for name in ("diffusion", "words", "latents"))
-    train_diffusion(worker, diffusion, words, latents, _autoencoder(work), PHASES)
+    phases = GOING_ON if diffusion.load("start") else PHASES
+    train_diffusion(worker, diffusion, words, latents, _autoencoder(work), phases)
 
 
 def make_decoder(worker: Worker, work: Path) -> None:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from lib_rimo.errors import UserError
 from lib_rimo.inference.ldm_layout import Layout
 
+MAPPED = 2**28
+"""Bytes of a file that stay mapped into memory while it is read."""
+
 
 class TensorFile(Protocol):
     """A file of tensors, read one at a time."""
@@ -29,7 +32,8 @@ class TensorFile(Protocol):
 
 class _SafetensorsFile:
     def __init__(self, path: Path) -> None:
-        self._file = cast(Any, safe_open(path, framework="pt"))
+        self._path = path
+        self._open()
         self.metadata: Mapping[str, str] = self._file.metadata() or {}
         self._keys = {_modern_key(key): key for key in self._file.keys()}  # noqa: SIM118
         self.shapes: Mapping[str, tuple[int, ...]] = {
@@ -37,16 +41,23 @@ class _SafetensorsFile:
             for key, stored in self._keys.items()
         }
 
+    def _open(self) -> None:
+        self._file = cast(Any, safe_open(self._path, framework="pt"))
+        self._read = 0
+
     def get(self, key: str) -> Tensor:
+        # What was read stays mapped into memory until the file is closed.
+        if self._read > MAPPED:
+            self._open()
         tensor: Tensor = self._file.get_tensor(self._keys[key])
+        self._read += tensor.nbytes
         return tensor
 
     def __enter__(self) -> "_SafetensorsFile":
-        self._file.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._file.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        del self._file
 
 
 class _PickledFile:

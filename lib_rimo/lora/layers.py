@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_rimo.lora.lean import geglu, low_rank
+
 
 class LoRA(nn.Module):
     """Low-rank change of a linear layer or a convolution: up(down(x)) * alpha / dim.
@@ -60,10 +62,22 @@ class LoRALayer(nn.Module):
         self.frozen = frozen
         self.adapter = adapter
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Both layers' outputs, added."""
-        output: Tensor = self.frozen(x) + self.adapter(x)
-        return output
+    def forward(self, x: Tensor, *, gated: bool = False) -> Tensor:
+        """Both layers' outputs, added; if `gated` for the `geglu` of x."""
+        adapter, frozen = self.adapter, self.frozen
+        pointwise = isinstance(frozen, nn.Linear) or set(frozen.kernel_size + frozen.stride) == {1}
+        if pointwise and isinstance(adapter.dropout, nn.Identity):
+            down, up = adapter.lora_down.weight.flatten(1), adapter.lora_up.weight.flatten(1)
+            weight, bias = frozen.weight.flatten(1), frozen.bias
+            if isinstance(frozen, nn.Linear):
+                return low_rank(x, weight, bias, down, up, adapter.scale, gated=gated)
+            channels_last = x.permute(0, 2, 3, 1)
+            output = low_rank(channels_last, weight, bias, down, up, adapter.scale)
+            return output.permute(0, 3, 1, 2)
+        if gated:
+            x = geglu(x)
+        sum_of_both: Tensor = frozen(x) + adapter(x)
+        return sum_of_both
 
 
 class LyCORISLayer(nn.Module):

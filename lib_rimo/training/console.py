@@ -10,7 +10,7 @@ from lib_rimo.training.events import Event, Sink
 
 
 def console_sink() -> Sink:
-    """A sink that draws a bar for encoding and one for training, and prints the rest."""
+    """A sink that draws a bar for the training, and prints the rest."""
     return _Console()
 
 
@@ -35,11 +35,6 @@ class _Console:
     def show_data(self, event: Event) -> None:
         for line in event["summary"]:
             tqdm.write(f"  {line}")
-
-    def show_encoding(self, event: Event) -> None:
-        if self.bar is None:
-            self.open(event["total"], 0, "picture")
-        self.advance(event["done"])
 
     def show_progress(self, event: Event) -> None:
         if self.bar is None:

@@ -37,9 +37,6 @@ Encode = Callable[[Tensor], Moments]
 """Pictures (B, 3, H, W) in -1..1 to the mean and standard deviation of their latents, each
 (B, C, H/8, W/8), as the autoencoder gives them: without its scaling factor."""
 
-Progress = Callable[[int, int], None]
-"""Told how many of how many are done."""
-
 
 class DatasetOptions(EntryOptions, Protocol):
     """What the training set reads of the options; names and meanings are kohya's.
@@ -133,6 +130,8 @@ class TrainingSet:
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._encode: Encode
+        self._vae_hash = ""
         self._latents: dict[tuple[int, bool], Moments] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
         self._by_bucket: dict[Size, list[int]] = defaultdict(list)
@@ -172,32 +171,33 @@ class TrainingSet:
         size = self.batch_size * num_processes
         return sum(-(-len(indices) // size) for indices in self._by_bucket.values())
 
-    def cache_latents(
-        self, encode: Encode, vae_hash: str = "", progress: Progress | None = None
-    ) -> None:
-        """Encode every picture once (twice with `flip_aug`) and keep the posteriors.
+    def encode_with(self, encode: Encode, vae_hash: str = "") -> None:
+        """Encode pictures with this, each picture and each flip when it is first needed.
 
-        `vae_hash` names the autoencoder in caches on disk, so that those of another are not used.
+        So the first step need not wait for all. `vae_hash` names the autoencoder in caches on
+        disk, so that those of another are not used.
         """
-        turns = (False, True) if self.flip_aug else (False,)
-        for index, entry in enumerate(self.entries):
-            picture = _read_again(entry) if self.use_masks and entry.has_alpha else None
-            for flipped in turns:
-                if self.use_masks:
-                    self._masks[index, flipped] = mask_tensor(picture, entry.fit, flipped)
-                moments = None
-                if self.cache_to_disk:
-                    moments = read_moments(entry.path, entry.digest, entry.fit, flipped, vae_hash)
-                if moments is None:
-                    picture = picture or _read_again(entry)
-                    moments = _encode_one(encode, picture_tensor(picture, entry.fit, flipped))
-                    if self.cache_to_disk:
-                        write_moments(
-                            moments, entry.path, entry.digest, entry.fit, flipped, vae_hash
-                        )
-                self._latents[index, flipped] = moments
-            if progress is not None:
-                progress(index + 1, len(self.entries))
+        self._encode, self._vae_hash = encode, vae_hash
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether every picture is encoded, so that the autoencoder is not needed any more."""
+        return len(self._latents) == len(self.entries) * (1 + self.flip_aug)
+
+    def _load(self, index: int, flipped: bool) -> None:
+        """Take down the posterior of a picture, and its mask."""
+        entry = self.entries[index]
+        picture = _read_again(entry) if self.use_masks and entry.has_alpha else None
+        if self.use_masks:
+            self._masks[index, flipped] = mask_tensor(picture, entry.fit, flipped)
+        key = (entry.path, entry.digest, entry.fit, flipped, self._vae_hash)
+        moments = read_moments(*key) if self.cache_to_disk else None
+        if moments is None:
+            picture = picture or _read_again(entry)
+            moments = _encode_one(self._encode, picture_tensor(picture, entry.fit, flipped))
+            if self.cache_to_disk:
+                write_moments(moments, *key)
+        self._latents[index, flipped] = moments
 
     def batch(self, step: int, process_index: int = 0, num_processes: int = 1) -> Batch:
         """Return what this process trains on at the step, counted in batches from 0."""
@@ -212,6 +212,8 @@ class TrainingSet:
             draw = random.Random(f"{self.seed} step {step} slot {slot}")
             noise_seed = draw.getrandbits(63)
             flipped = self.flip_aug and draw.random() < 0.5
+            if (index, flipped) not in self._latents:
+                self._load(index, flipped)
             mean, std = self._latents[index, flipped]
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(noise_seed))
             latents.append(mean + std * noise)

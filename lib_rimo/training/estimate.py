@@ -23,13 +23,17 @@ from lib_rimo.training.options import TrainingOptions
 from lib_rimo.training.pictures import find_pictures
 
 TOKENS = 77
-# Values that a backward pass keeps for each value that a layer gives out: norms keep their input,
-# attention its queries, keys and values, activations what they act on. Counted with saved tensor
-# hooks on narrow UNets with a LoRA: 2.02 in SD1's topology, 1.92 in SDXL's.
-KEPT_PER_OUTPUT = 2.0
-# With gradient checkpointing the inputs of resnets and transformers (counted: 0.32 and 0.24), and
-# the inside of one of them at a time, in SD1 about a tenth of all.
-KEPT_WITH_CHECKPOINTING = 0.5
+# Values that a backward pass keeps for each value that a layer gives out: queries, keys, values,
+# what goes into a norm, a gate or a LoRA. Counted with saved tensor hooks: 1.36 in SD1.5, 1.33 in
+# SDXL's topology.
+KEPT_PER_OUTPUT = 1.36
+# The same with gradient checkpointing, with the inside of one block at a time. SD: 0.81 counted,
+# SDXL: 0.24.
+KEPT_WITH_CHECKPOINTING = {False: 0.93, True: 0.4}  # by whether it is an SDXL model
+# The forward work that gradient checkpointing does again.
+RECOMPUTED = {False: 0.25, True: 1.0}
+# Pieces of many sizes leave gaps in the C library's heap: measured 1.6 to 1.8 at 448x704.
+HEAP_GAPS = 1.6
 # Seconds of a step that no faster device spares: thousands of small operations are started.
 STEP_OVERHEAD = 0.15
 GPU_OVERHEAD = 0.7e9  # bytes that CUDA's context and libraries take
@@ -54,6 +58,7 @@ class Model:
     """Sum of inputs and outputs of all layers that get a LoRA: parameters per rank."""
     native: int
     """Side in pixels of the pictures the model was made for."""
+    is_sdxl: bool
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,10 @@ def steps_of(options: TrainingOptions) -> int:
 
 def work_of_step(model: Model, options: TrainingOptions) -> float:
     """Multiply-adds of one optimizer step: forward, and backward through frozen layers."""
-    passes = 3.0 if options.gradient_checkpointing else 2.0
-    text = model.text_work * (passes if options.text_encoder_learning_rate else 0.0)
+    passes = 2.0
+    if options.gradient_checkpointing:
+        passes += RECOMPUTED[model.is_sdxl]
+    text = model.text_work * (2.0 if options.text_encoder_learning_rate else 0.0)
     pictures = options.train_batch_size * options.gradient_accumulation_steps
     return pictures * (model.unet_work * passes + text)
 
@@ -123,8 +130,12 @@ def memory_of(model: Model, options: TrainingOptions, machine: Machine) -> float
     weights = model.unet_parameters + model.text_parameters
     if machine.kind == "cpu" or options.sample_every_n_steps:
         weights += model.vae_parameters
-    kept = KEPT_WITH_CHECKPOINTING if options.gradient_checkpointing else KEPT_PER_OUTPUT
+    kept = KEPT_PER_OUTPUT
+    if options.gradient_checkpointing:
+        kept = KEPT_WITH_CHECKPOINTING[model.is_sdxl]
     activations = model.unet_outputs * kept * options.train_batch_size * size
+    if machine.kind == "cpu":
+        activations *= HEAP_GAPS
     states = STATES.get(options.optimizer_type.lower().removesuffix("8bit"), 2)
     lora = model.lora_width * options.network_dim * 4 * (2 + states)
     overhead = CPU_OVERHEAD if machine.kind == "cpu" else GPU_OVERHEAD
@@ -239,6 +250,7 @@ def read_model(path: Path, resolution: str = "") -> Model:
         unet_outputs=outputs,
         lora_width=wide,
         native=native,
+        is_sdxl=is_sdxl,
     )
 
 

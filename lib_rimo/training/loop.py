@@ -31,7 +31,7 @@ from lib_rimo.training.optimizers import is_schedule_free, make_optimizer, make_
 from lib_rimo.training.options import TrainingOptions
 from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.setup import (
-    encode_pictures,
+    encode_with_vae,
     learning_rate_of,
     make_accelerator,
     make_network,
@@ -133,7 +133,7 @@ class Trainer:
         )
         options.resolution = options.resolution or str(self.checkpoint.unet.config.sample_size * 8)
 
-        events.emit("phase", phase="encoding the pictures")
+        events.emit("phase", phase="looking at the pictures")
         self.data = TrainingSet.from_options(options)
         summary = self.data.summary(self.accelerator.num_processes)
         events.emit("data", summary=list(summary.lines()))
@@ -142,7 +142,7 @@ class Trainer:
         )
         if options.max_train_epochs is not None:
             options.max_train_steps = options.max_train_epochs * self.steps_per_epoch
-        encode_pictures(self.checkpoint, self.data, options, self.encoded)
+        encode_with_vae(self.checkpoint, self.data, options)
 
         torch.manual_seed(options.seed)  # where the network starts
         self.network = make_network(self.checkpoint, options)
@@ -168,13 +168,6 @@ class Trainer:
             self.accelerator.num_processes,
         )
         set_training_mode(self.checkpoint, options)
-
-    def encoded(self, done: int, total: int) -> None:
-        """Tell how many pictures are encoded; raises StoppedError, for that can take long."""
-        self.events.emit("encoding", done=done, total=total)
-        self.take()
-        if "stop" in self.commands:
-            raise StoppedError
 
     def take(self) -> None:
         """Look for new commands."""
@@ -223,7 +216,10 @@ class Trainer:
         """The loss of one batch."""
         accelerator = self.accelerator
         batch = self.data.batch(batch_index, accelerator.process_index, accelerator.num_processes)
-        scaling_factor = self.checkpoint.vae.config.scaling_factor
+        vae = self.checkpoint.vae
+        if self.data.is_encoded and not self.options.sample_every_n_steps:
+            vae.to("cpu")
+        scaling_factor = vae.config.scaling_factor
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
         noised = self.objective.add_noise(latents, batch_index, batch.slots)
         with accelerator.autocast():

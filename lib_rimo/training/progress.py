@@ -22,9 +22,6 @@ class Progress:
     steps: int = 0
     seconds_left: float | None = None
     seconds_a_step: float | None = None
-    done: int = 0
-    """Pictures encoded, of `total`, before the first step."""
-    total: int = 0
     curve: list[Point] = field(default_factory=list)
     samples: list[tuple[int, str]] = field(default_factory=list)
     """Step and file of each sample picture."""
@@ -72,9 +69,6 @@ class Progress:
 
     def _data(self, event: Event) -> None:
         self.lines += event["summary"]
-
-    def _encoding(self, event: Event) -> None:
-        self.done, self.total = event["done"], event["total"]
 
     def _progress(self, event: Event) -> None:
         self.step, self.steps = event["step"], event["steps"]
@@ -133,8 +127,6 @@ class Progress:
             "step": self.step,
             "steps": self.steps,
             "seconds_left": self.seconds_left,
-            "done": self.done,
-            "total": self.total,
             "curve": thinned([point for point in self.curve if point[0] > after_step]),
             "samples": self.samples,
             "saved": self.saved,

@@ -14,6 +14,7 @@ from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.network import Network, Rank
 from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.lean_unet import make_lean, recompute_large_activations
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.options import TrainingOptions
 
@@ -39,13 +40,8 @@ def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> A
     return accelerator
 
 
-def encode_pictures(
-    checkpoint: Checkpoint,
-    data: TrainingSet,
-    options: TrainingOptions,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Fill the training set's latents; every crop and flip is encoded once."""
+def encode_with_vae(checkpoint: Checkpoint, data: TrainingSet, options: TrainingOptions) -> None:
+    """Have the training set encode its pictures with the checkpoint's autoencoder."""
     vae = checkpoint.vae
     if options.no_half_vae:
         vae.to(torch.float32)
@@ -55,9 +51,7 @@ def encode_pictures(
         posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
         return posterior.mean, posterior.std
 
-    data.cache_latents(encode, vae_identity(vae), progress)
-    if not options.sample_every_n_steps:
-        vae.to("cpu")
+    data.encode_with(encode, vae_identity(vae) if options.cache_latents_to_disk else "")
 
 
 def vae_identity(vae: nn.Module) -> str:
@@ -119,14 +113,12 @@ def block_values(text: str, option: str) -> dict[str, float]:
 
 def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     """Prepare the frozen models for a backward pass."""
+    make_lean(checkpoint.unet)
     checkpoint.unet.train()
     for encoder in checkpoint.text_encoders:
         encoder.train()
     if options.gradient_checkpointing:
-        checkpoint.unet.enable_gradient_checkpointing()
-        if options.text_encoder_learning_rate:
-            for encoder in checkpoint.text_encoders:
-                encoder.gradient_checkpointing_enable()
+        recompute_large_activations(checkpoint.unet, checkpoint.family)
 
 
 def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objective:

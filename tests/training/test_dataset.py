@@ -17,9 +17,10 @@ from PIL import Image
 from lib_rimo.errors import UserError
 from lib_rimo.training.buckets import Buckets, cover, parse_resolution
 from lib_rimo.training.captions import CaptionVariation
-from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.dataset import TrainingSet, picture_tensor
 from lib_rimo.training.entries import Entry
 from lib_rimo.training.folders import Folder
+from lib_rimo.training.pictures import read_picture
 
 
 @dataclass
@@ -70,7 +71,7 @@ def encode(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def training_set(options: Options) -> TrainingSet:
     found = TrainingSet.from_options(options)
-    found.cache_latents(encode)
+    found.encode_with(encode)
     return found
 
 
@@ -183,17 +184,24 @@ def test_latents_on_disk_are_used_again_but_never_for_something_else(tmp_path: P
         calls.append(len(pictures))
         return encode(pictures)
 
-    first = TrainingSet.from_options(options)
-    first.cache_latents(counting, "vae")
+    def seen_whole(vae: str) -> TrainingSet:
+        found = TrainingSet.from_options(options)
+        found.encode_with(counting, vae)
+        step = 0
+        while not found.is_encoded:
+            found.batch(step)
+            step += 1
+        return found
+
+    first = seen_whole("vae")
     assert len(calls) == 4
-    again = TrainingSet.from_options(options)
-    again.cache_latents(counting, "vae")
+    again = seen_whole("vae")
     assert len(calls) == 4
     assert torch.equal(first.batch(0).latents, again.batch(0).latents)
-    TrainingSet.from_options(options).cache_latents(counting, "another vae")
+    seen_whole("another vae")
     assert len(calls) == 8
     draw_picture(tmp_path / "1.png", (64, 96), seed=5)
-    TrainingSet.from_options(options).cache_latents(counting, "another vae")
+    seen_whole("another vae")
     assert len(calls) == 10
 
 
@@ -278,13 +286,13 @@ def test_masked_loss_without_any_alpha_is_said(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     draw_set(tmp_path, [(64, 96)])
-    found = TrainingSet.from_options(Options(str(tmp_path)))
+    found = training_set(Options(str(tmp_path)))
     draw_picture(tmp_path / "1.png", (64, 96), seed=9)
     with pytest.raises(UserError, match=r"1\.png changed"):
-        found.cache_latents(encode)
+        found.batch(0)
     (tmp_path / "1.png").unlink()
     with pytest.raises(UserError, match=r"1\.png cannot be read"):
-        found.cache_latents(encode)
+        found.batch(0)
 
 
 def test_flips_are_encoded_once_and_seen_about_half_the_time(tmp_path: Path) -> None:
@@ -297,10 +305,17 @@ def test_flips_are_encoded_once_and_seen_about_half_the_time(tmp_path: Path) -> 
         mean, std = encode(pictures)
         return mean, torch.zeros_like(std)
 
-    found.cache_latents(counting)
+    found.encode_with(counting)
+    first = found.batch(0)
+    assert len(encoded) == len(first.pictures)
+    assert not found.is_encoded
+    for step in range(1, 100):
+        found.batch(step)
     assert len(encoded) == 8
-    assert torch.equal(encoded[0].flip(-1), encoded[1])
-    plain = torch.cat([counting(picture)[0] for picture in encoded[::2]])
+    assert found.is_encoded
+    plain = torch.cat(
+        [encode(picture_tensor(read_picture(e.path), e.fit, False)[None])[0] for e in found.entries]
+    )
     hits = [
         any(torch.equal(latent, one) for one in plain)
         for step in range(100)

@@ -26,7 +26,7 @@ def reference_losses(options, steps):
         return posterior.mean, posterior.std
 
     with torch.no_grad():
-        data.cache_latents(encode)
+        data.encode_with(encode)
     torch.manual_seed(options.seed)
     network = make_network(checkpoint, options)
     start = network.tensors()
