@@ -9,6 +9,8 @@ compared within each round. `--part` runs a part alone.
 """
 
 import argparse
+import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -219,22 +221,48 @@ def grid(servers: Servers, rounds: int) -> None:
 
 def start_up(servers: Servers, rounds: int) -> None:
     """the WebUI's start-up; of it, what the WebUI counts to the extension's scripts."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is on a user's machine
     kinds: dict[str, tuple[Path, ...]] = {"without the extension": (), "with Rimo": (ROOT,)}
     totals: dict[str, list[float]] = {name: [] for name in kinds}
+    computed: dict[str, list[float]] = {name: [] for name in kinds}
     own: list[float] = []
-    for _ in range(max(2, rounds // 3)):
-        for name, extensions in kinds.items():
-            server = servers.start(*extensions)
+    for number in range(rounds + 1):
+        for name in list(kinds) if number % 2 else reversed(kinds):
+            server = servers.start(*kinds[name])
             record = server.start_up_record()
+            times = psutil.Process(server.process.pid).cpu_times()
             server.stop()
+            if number == 0:
+                continue  # reads files for the first time, and writes bytecode
             totals[name].append(record["total"])
-            parts = {part: taken for part, taken in record["records"].items() if "rimo" in part}
-            if extensions:
+            computed[name].append(times.user + times.system)
+            parts = {part: taken for part, taken in record["records"].items() if _is_ours(part)}
+            if parts:
                 print(", ".join(f"{part} {1000 * taken:.0f} ms" for part, taken in parts.items()))
                 own.append(1000 * sum(parts.values()))
-    for name, taken in totals.items():
-        show(name, taken, "s")
+    for name in kinds:
+        show(name, totals[name], "s")
+        show("", computed[name], "s computed")
     show("the extension's scripts", own, "ms")
+    installs = [_install(servers.arguments.python) for _ in range(rounds)]
+    if None not in installs:
+        show("install.py, once all is installed", installs, "ms")
+
+
+def _is_ours(part: str) -> bool:
+    """Whether a part of the WebUI's start is Rimo's; its callbacks are counted to a module."""
+    return "rimo" in part or part.endswith("_callback/base.py")
+
+
+def _install(python: str) -> float | None:
+    """Milliseconds of what the WebUI runs of an extension before it starts itself."""
+    is_ready = "from lib_rimo.hosts.environment import *; print(TrainerEnvironment().is_ready())"
+    asked = subprocess.run([python, "-c", is_ready], cwd=ROOT, capture_output=True, check=True)
+    if asked.stdout.strip() != b"True":
+        return None
+    begin = time.perf_counter()
+    subprocess.run([python, "install.py"], cwd=ROOT, check=True)
+    return 1000 * (time.perf_counter() - begin)
 
 
 PARTS = {

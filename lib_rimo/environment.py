@@ -1,15 +1,14 @@
 """Puts up Rimo's own environment, `.venv` beside the package, and runs the command there.
 
-Only the standard library is used here: this is what runs on a bare Python.
+Only the standard library is used here: this is what runs on a bare Python. A WebUI imports it at
+each start, so what only an installation needs is imported there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
-import venv
 from pathlib import Path
 
 from lib_rimo.errors import UserError
@@ -62,6 +61,9 @@ def prepare(needs: str) -> None:
     """
     if is_prepared(needs):
         return
+    import subprocess
+    import venv
+
     print(f"Setting up Rimo's own environment in {VENV} (once; 2 GB or more).", flush=True)
     if not python_of(VENV).exists():
         venv.create(VENV, with_pip=True, clear=VENV.exists())
@@ -83,6 +85,8 @@ def run_inside(arguments: list[str]) -> int:
     if os.name != "nt":  # exec on Windows detaches from the console
         sys.stdout.flush()
         os.execve(command[0], command, environment)
+    import subprocess
+
     return subprocess.call(command, env=environment)
 
 

@@ -19,31 +19,31 @@ server = None if host is None else TrainServer(host)
 attendant = None if host is None else Attendant(server.queue, host)
 
 
-def register():
-    def on_train_tabs(params):  # AUTOMATIC1111's: a tab inside its Train tab
-        with gr.Tab(TITLE, elem_id="rimo_train_tab"):
-            render_train_tab(server)
+def on_train_tabs(params):  # AUTOMATIC1111's: a tab inside its Train tab
+    with gr.Tab(TITLE, elem_id="rimo_train_tab"):
+        render_train_tab(server)
 
-    def on_tabs():  # Forge has no Train tab
-        with gr.Blocks(analytics_enabled=False) as tab:
-            render_train_tab(server)
-        return [(tab, TITLE, "rimo_train_tab")]
 
-    def on_app_started(demo, app):
-        attendant.start()
-        if shared.cmd_opts.api:
-            add_routes(app, server, Guard(host.logins(), partial(has_session, app)))
+def on_tabs():  # Forge has no Train tab
+    with gr.Blocks(analytics_enabled=False) as tab:
+        render_train_tab(server)
+    return [(tab, TITLE, "rimo_train_tab")]
 
-    if host.name == "a1111":
-        script_callbacks.on_ui_train_tabs(on_train_tabs)
-    else:
-        script_callbacks.on_ui_tabs(on_tabs)
-    script_callbacks.on_app_started(on_app_started)
-    script_callbacks.on_script_unloaded(attendant.stop)
+
+def on_app_started(demo, app):
+    attendant.start()
+    if shared.cmd_opts.api:
+        add_routes(app, server, Guard(host.logins(), partial(has_session, app)))
 
 
 if host is not None:
-    base.register(register)
+    tab = {"on_ui_train_tabs": on_train_tabs} if host.name == "a1111" else {"on_ui_tabs": on_tabs}
+    base.register(
+        script_callbacks,
+        **tab,
+        on_app_started=on_app_started,
+        on_script_unloaded=attendant.stop,
+    )
 
 
 class ModelComesBack(scripts.Script):

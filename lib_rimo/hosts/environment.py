@@ -9,16 +9,17 @@ the WebUI does.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import re
 import site
-import subprocess
 import sys
-import venv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_rimo.environment import REQUIREMENTS, ROOT, python_of
 from lib_rimo.errors import UserError
+
+if TYPE_CHECKING:
+    import subprocess
 
 # What the trainer runs with though newer versions are what it is tested with. All other libraries
 # have to be as new as the ones in requirements/trainer.txt.
@@ -50,13 +51,21 @@ class TrainerEnvironment:
         self.folder = ROOT / ".trainer" / name
         self.python = python_of(self.folder)
         self._stamp = self.folder / "rimo.stamp"
+        self._seen = self.folder / "rimo.seen"
         self._apart = self.folder / "rimo.apart"
 
     def is_ready(self) -> bool:
         """Whether everything is installed, for the WebUI's libraries as they are now."""
         if not self.python.exists() or not self._stamp.exists():
             return False
-        return self._stamp.read_text(encoding="utf-8") == self._fingerprint()
+        # Every start of the WebUI asks, and nothing was installed or removed since most others.
+        glance = _glance()
+        if self._seen.exists() and self._seen.read_text(encoding="utf-8") == glance:
+            return True
+        is_ready = self._stamp.read_text(encoding="utf-8") == self._fingerprint()
+        if is_ready:
+            self._seen.write_text(glance, encoding="utf-8")
+        return is_ready
 
     def is_apart(self) -> bool:
         """Whether nothing of the WebUI's can be used: its torch is too old, or it was tried.
@@ -77,6 +86,8 @@ class TrainerEnvironment:
         if self.is_ready():
             return
         if not self.python.exists():
+            import venv
+
             venv.create(self.folder, with_pip=True, clear=self.folder.exists())
         self._see_host()
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
@@ -122,7 +133,16 @@ class TrainerEnvironment:
         return "\n".join(lines)
 
 
+def _glance() -> str:
+    """Changes with whatever is installed, and is read much faster than what that is."""
+    folders = map(Path, site.getsitepackages())
+    times = [str(folder.stat().st_mtime_ns) for folder in folders if folder.exists()]
+    return "\n".join([sys.prefix, sys.version, *requirements(), *times])
+
+
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    import subprocess
+
     return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
@@ -139,6 +159,8 @@ def requirements() -> list[str]:
 
 def _is_met(requirement: str) -> bool:
     """Whether a pinned requirement is met, closely enough, by what runs here."""
+    import importlib.metadata
+
     name, _, pin = requirement.partition(";")[0].partition("==")
     if ";" in requirement and not _applies(requirement.partition(";")[2]):
         return True

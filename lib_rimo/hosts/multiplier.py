@@ -53,6 +53,12 @@ def multiplier_of(strength: float, blocks: BlockWeights | None, family: str) -> 
     """A strength for the host: a plain number where the blocks change nothing."""
     if blocks is None or blocks == _ALL_ONES:
         return strength
+    return _multiplier(strength, blocks, family)
+
+
+@lru_cache(maxsize=256)
+def _multiplier(strength: float, blocks: BlockWeights, family: str) -> BlockMultiplier:
+    # Hosts compare strengths for every layer at every step; of one object that takes no time.
     return BlockMultiplier(strength, blocks, family)
 
 

@@ -51,13 +51,13 @@ class WebUI:
     def install(self) -> None:
         """Take over from the Lora extension, until the scripts are unloaded."""
         self._patches = self.patch()
-        register(self._add_callbacks)
-
-    def _add_callbacks(self) -> None:
-        self.script_callbacks.on_script_unloaded(self.uninstall)
-        self.script_callbacks.on_infotext_pasted(paste_infotext)
-        self.script_callbacks.on_cfg_denoiser(self._before_denoising)
-        self.script_callbacks.on_before_ui(self._before_ui)
+        register(
+            self.script_callbacks,
+            on_script_unloaded=self.uninstall,
+            on_infotext_pasted=paste_infotext,
+            on_cfg_denoiser=self._before_denoising,
+            on_before_ui=self._before_ui,
+        )
 
     def uninstall(self) -> None:
         """Put the host's own functions back."""

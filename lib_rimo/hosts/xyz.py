@@ -1,14 +1,41 @@
 """Rimo's axes in the host's own X/Y/Z plot; what they mean is in `lib_rimo.weights.axes`."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from fastapi import HTTPException
+
+from lib_rimo.errors import UserError
 from lib_rimo.weights.axes import AXES, Axis, AxisValue, apply_values, check_values
 from lib_rimo.weights.presets import Presets
 
 # Where a cell's copy of the picture's settings keeps the values to write into its prompts.
 _VALUES = "rimo_axis_values"
+
+
+class AxisError(UserError, HTTPException):
+    """Values that an axis refuses.
+
+    The page shows the name of an error and its text. The API hands on an HTTP error alone; any
+    other one has to pass libraries that, in some versions, put one without the sentence around it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        """`sentence` says what to do, as in any `UserError`."""
+        HTTPException.__init__(self, 422, sentence)
+
+    def __str__(self) -> str:
+        return str(self.detail)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise AxisError(str(error)) from None
 
 
 def add_axes(
@@ -40,10 +67,12 @@ def _option(
     styled: Callable[[Any], str],
 ) -> Any:
     def prepare(text: str) -> list[AxisValue]:
-        return list(axis.parse(text, presets()))
+        with _refusing():
+            return list(axis.parse(text, presets()))
 
     def confirm(p: Any, values: Collection[AxisValue]) -> None:
-        check_values(values, styled(p), presets(), files())
+        with _refusing():
+            check_values(values, styled(p), presets(), files())
 
     return option(
         axis.name,

@@ -1,5 +1,7 @@
 import inspect
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,15 +35,24 @@ def test_an_unknown_host_has_no_adapter(tmp_path):
     assert connect(tmp_path) is None
 
 
-def test_callbacks_are_registered_away_from_the_scripts_stack():
+def test_callbacks_are_registered_on_a_stack_of_modules():
+    """Those without a name, as scripts have none, make the host search all that there are."""
     stacks = []
-    register(lambda: stacks.append([frame.function for frame in inspect.stack(0)]))
-    assert sys._getframe().f_code.co_name not in stacks[0]
+    host = SimpleNamespace(on_before_ui=lambda _: stacks.append(inspect.stack(0)))
+    register(host, on_before_ui=len)
+    known = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    (stack,) = stacks
+    assert sys._getframe().f_code.co_name not in [frame.function for frame in stack]
+    assert {frame.filename for frame in stack[1:]} <= known
+
+
+def test_callbacks_get_their_names():
+    registered = {}
+    host = SimpleNamespace(on_one=partial(registered.__setitem__, 1))
+    register(host, on_one=len)
+    assert registered == {1: len}
 
 
 def test_what_fails_while_registering_is_not_lost():
-    def fail():
-        raise ValueError("no such callback")
-
-    with pytest.raises(ValueError, match="no such callback"):
-        register(fail)
+    with pytest.raises(AttributeError, match="on_nothing"):
+        register(SimpleNamespace(), on_nothing=len)

@@ -1,10 +1,13 @@
 """Which of a WebUI's libraries the trainer uses, and that only its own folder is touched."""
 
+import os
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
+from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.hosts import environment
 from lib_rimo.hosts.environment import TrainerEnvironment, requirements
@@ -20,12 +23,21 @@ def present(monkeypatch):
             raise PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(environment.importlib.metadata, "version", version)
+    monkeypatch.setattr("importlib.metadata.version", version)
     return versions
 
 
 @pytest.fixture
-def trainer(tmp_path, monkeypatch, present):
+def packages(tmp_path, monkeypatch):
+    """Where the WebUI's libraries are."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.setattr(environment.site, "getsitepackages", lambda: [str(folder)])
+    return folder
+
+
+@pytest.fixture
+def trainer(tmp_path, monkeypatch, present, packages):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     return TrainerEnvironment()
 
@@ -59,7 +71,7 @@ def test_without_a_network_one_sentence_and_no_stamp(trainer, present, monkeypat
         failed = "pip" in command
         return subprocess.CompletedProcess(command, failed, str(trainer.folder), "a\nno network")
 
-    monkeypatch.setattr(environment.venv, "create", lambda folder, **_: folder.mkdir(parents=True))
+    monkeypatch.setattr("venv.create", lambda folder, **_: folder.mkdir(parents=True))
     monkeypatch.setattr(environment, "_run", run)
     with pytest.raises(UserError, match=r"check the network connection .*\(no network\)"):
         trainer.prepare()
@@ -75,7 +87,7 @@ def test_libraries_that_do_not_go_together_are_replaced_as_a_whole(trainer, pres
         broken = any("lib_rimo" in word for word in command)
         return subprocess.CompletedProcess(command, broken, str(trainer.folder), "ImportError: x")
 
-    monkeypatch.setattr(environment.venv, "create", lambda folder, **_: folder.mkdir(parents=True))
+    monkeypatch.setattr("venv.create", lambda folder, **_: folder.mkdir(parents=True))
     monkeypatch.setattr(environment, "_run", run)
     with pytest.raises(UserError, match=r"do not go together .*ImportError: x"):
         trainer.prepare()
@@ -83,7 +95,13 @@ def test_libraries_that_do_not_go_together_are_replaced_as_a_whole(trainer, pres
     assert "torch" in names(trainer.missing())
 
 
-def test_once_done_it_stays_done_until_the_webui_changes(trainer, present, monkeypatch):
+def install(packages, name):
+    """Put a library beside the WebUI's, as pip does."""
+    (packages / name).mkdir()
+    os.utime(packages, ns=(0, packages.stat().st_mtime_ns + 1))  # some clocks tick slowly
+
+
+def test_once_done_it_stays_done_until_the_webui_changes(trainer, present, packages, monkeypatch):
     present["torch"] = "2.6.0"
 
     def create(folder, **_):
@@ -93,15 +111,45 @@ def test_once_done_it_stays_done_until_the_webui_changes(trainer, present, monke
     def run(command):
         return subprocess.CompletedProcess(command, 0, str(trainer.folder), "")
 
-    monkeypatch.setattr(environment.venv, "create", create)
+    monkeypatch.setattr("venv.create", create)
     monkeypatch.setattr(environment, "_run", run)
     trainer.prepare()
     assert trainer.is_ready()
     assert (trainer.folder / "webui.pth").exists()
     monkeypatch.setattr(environment, "_run", None)  # nothing is run again
     trainer.prepare()
+    install(packages, "other-1.0.dist-info")
+    assert trainer.is_ready()
     present["torch"] = "2.1.2"
+    install(packages, "torch-2.1.2.dist-info")
     assert not trainer.is_ready()
+
+
+def test_a_start_looks_up_versions_only_after_something_was_installed(
+    trainer, packages, monkeypatch
+):
+    trainer.python.parent.mkdir(parents=True)
+    trainer.python.touch()
+    trainer._stamp.write_text(trainer._fingerprint())
+    looked_up = []
+    monkeypatch.setattr(environment, "_is_met", lambda line: looked_up.append(line) is None)
+    assert [trainer.is_ready() for _ in "12"] == [False, False]  # by other versions than before
+    trainer._stamp.write_text(trainer._fingerprint())
+    assert trainer.is_ready()
+    looked_up.clear()
+    assert trainer.is_ready()
+    assert not looked_up
+    install(packages, "other-1.0.dist-info")
+    assert trainer.is_ready()
+    assert looked_up
+
+
+def test_a_start_imports_only_what_it_needs():
+    program = "import sys, lib_rimo.hosts.environment; print(*sys.modules)"
+    command = [sys.executable, "-S", "-c", program]
+    loaded = subprocess.check_output(command, cwd=ROOT, text=True).split()
+    assert "lib_rimo.hosts.environment" in loaded
+    assert not {"importlib.metadata", "subprocess", "venv"} & set(loaded)
 
 
 def test_conditions_of_requirements_are_understood(monkeypatch):

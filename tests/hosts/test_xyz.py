@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.a1111 import A1111
@@ -136,6 +138,26 @@ def test_wrong_values_are_refused_before_the_first_picture(fake, plot, prompt, a
     with pytest.raises(UserError):
         draw_grid(fake, plot, prompt, [(axis, values)])
     assert fake.merges() == {}
+
+
+def test_an_api_answers_what_was_refused(fake, plot):
+    """With the sentence, whichever versions of its libraries the host has."""
+    sentence = "The prompt has no LoRA to vary: add <lora:NAME:1>."
+    api = FastAPI()
+
+    @api.middleware("http")
+    async def pass_on(request, answer):
+        return await answer(request)
+
+    @api.get("/plot")
+    def draw():
+        draw_grid(fake, plot, "no tag", [("LoRA strength", "0, 1")])
+
+    answer = TestClient(api, raise_server_exceptions=False).get("/plot")
+    assert (answer.status_code, answer.json()) == (422, {"detail": sentence})
+    with pytest.raises(UserError) as refused:
+        draw()
+    assert str(refused.value) == sentence  # which the page shows
 
 
 def test_a_tag_may_be_in_a_style(fake, plot):

@@ -112,17 +112,6 @@ class Server:
     def _starts(self) -> int:
         return self.log.read_text(errors="replace").count("Startup time")
 
-    def wait_for_log(self, text: str, start: int) -> str:
-        """Wait until the log has a text after its character `start`; gives what it has there.
-
-        A server answers before it logs why.
-        """
-        deadline = time.monotonic() + PATIENCE
-        while text not in (said := self.log.read_text(errors="replace")[start:]):
-            assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{said}"
-            time.sleep(0.1)
-        return said
-
     def start_up_record(self) -> dict[str, Any]:
         """Seconds that the WebUI's start took, in all and by its parts."""
         return self._json("internal/profile-startup")
