@@ -69,10 +69,9 @@ def _groups(attributes: Attributes) -> list[list[str]]:
     place = list(PLACE_TAGS[attributes.place])
     if attributes.place == "plain":
         place.append(f"{attributes.plain_colour} background")
-    likeness = attributes.likeness  # no word says what is hers
+    likeness = attributes.likeness  # no word says what is hers, so the LoRA alone can
     looks = [
-        *([f"{attributes.hair_colour} hair"] if likeness.hair == 0 else []),
-        attributes.hair_style,
+        *([f"{attributes.hair_colour} hair", attributes.hair_style] if likeness.hair == 0 else []),
         *([f"{attributes.eye_colour} eyes"] if likeness.eyes == 0 else []),
         attributes.expression,
         attributes.gesture,
