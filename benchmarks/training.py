@@ -335,7 +335,7 @@ def main() -> None:
         help="both: with and without",
     )
     parser.add_argument("--steps", type=int, default=6, help="that are timed, after an epoch")
-    parser.add_argument("--pictures", type=int, default=Case.pictures)
+    parser.add_argument("--pictures", type=int, default=Case.pictures, help="five or more")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each trainer and case")
     parser.add_argument("--threads", type=int, help="of each trainer; as PyTorch likes, if not set")
     parser.add_argument("--sweep", choices=SWEEPS, help="change this, in ours alone")
