@@ -217,7 +217,8 @@ class Trainer:
         accelerator = self.accelerator
         batch = self.data.batch(batch_index, accelerator.process_index, accelerator.num_processes)
         vae = self.checkpoint.vae
-        if self.data.is_encoded and not self.options.sample_every_n_steps:
+        is_done = self.data.is_encoded and not self.options.sample_every_n_steps
+        if is_done and vae.device.type != "cpu":
             vae.to("cpu")
         scaling_factor = vae.config.scaling_factor
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
