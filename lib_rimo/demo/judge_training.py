@@ -132,7 +132,7 @@ def train_judge(
     worker: Worker, stage: Stage, autoencoder: AutoencoderKL, path: Path = WEIGHTS
 ) -> None:
     """Train the judge, unless that is done, and write its weights in half precision."""
-    if stage.load("final"):
+    if stage.has("final"):
         return
     torch.manual_seed(SEED)
     network = JudgeNetwork()

@@ -27,18 +27,24 @@ class Stage:
 
     def load(self, name: str = "state") -> dict[str, Any] | None:
         """The last saved state, or None before the first."""
-        path = self.folder / f"{name}.pt"
-        if not path.exists():
+        if not self.has(name):
             return None
-        state: dict[str, Any] = torch.load(path, weights_only=False)
+        state: dict[str, Any] = torch.load(self._path(name), weights_only=False)
         return state
+
+    def has(self, name: str) -> bool:
+        """Whether such a state was saved."""
+        return self._path(name).exists()
 
     def save(self, state: dict[str, Any], name: str = "state") -> None:
         """Write a state beside the old one, then rename it over that."""
-        path = self.folder / f"{name}.pt"
+        path = self._path(name)
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(path)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.pt"
 
     def log(self, **values: float) -> None:
         """Append a row to the stage's curve, `curve.csv`."""

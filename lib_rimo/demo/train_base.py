@@ -76,7 +76,7 @@ def make_words(worker: Worker, work: Path) -> None:
 def make_diffusion(worker: Worker, work: Path) -> None:
     """UNet and text encoder."""
     diffusion, words, latents = (Stage(work, name) for name in ("diffusion", "words", "latents"))
-    phases = GOING_ON if diffusion.load("start") else PHASES
+    phases = GOING_ON if diffusion.has("start") else PHASES
     train_diffusion(worker, diffusion, words, latents, _autoencoder(work), phases)
 
 

@@ -100,7 +100,7 @@ def reading_loss(logits: Sequence[Tensor], truths: Sequence[Attributes]) -> Tens
 
 def train_words(worker: Worker, stage: Stage, steps: int) -> None:
     """Train the text encoder and its readers for `steps`, unless that is done."""
-    if stage.load("final"):
+    if stage.has("final"):
         return
     torch.manual_seed(SEED)
     networks = nn.ModuleDict({"encoder": make_text_encoder(), "readers": Readers()})

@@ -32,8 +32,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     made.close()
 
 
-def seen(studio: Studio, text: str, lora: Path | None = LORA) -> list[Seen]:
-    return studio.see([school(seed, lora, text) for seed in SEEDS])
+def seen(studio: Studio, text: str) -> list[Seen]:
+    return studio.see([school(seed, LORA, text) for seed in SEEDS])
 
 
 def pixels(studio: Studio, lora: Path | None, text: str) -> bytes:
