@@ -38,7 +38,7 @@ PHASES = [
 ]
 GOING_ON = [  # from the carried model
     Phase(steps=900, batch=16, shrink=2, chunks=12, chunk_every=150, noisiness=3),
-    Phase(steps=1100, batch=8, shrink=1, chunks=18, chunk_every=100, decay=400, noisiness=2),
+    Phase(steps=800, batch=8, shrink=1, chunks=18, chunk_every=100, decay=300, noisiness=2),
 ]
 
 
