@@ -6,11 +6,12 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 
 import pytest
 
 from tests.webui.folder import ROOT
-from tests.webui.server import PATIENCE, RefusedError
+from tests.webui.server import PATIENCE, RefusedError, Server
 from tests.webui.test_train import PICTURES, ask
 
 OUTSIDE = "outside of the folders that may be used"
@@ -70,11 +71,28 @@ def test_nothing_outside_is_trained_on_or_written(listening, tmp_path):
     assert listening._json("rimo/v1/jobs") == []
 
 
-@pytest.fixture(scope="module")
-def guarded(start):
-    """A WebUI whose page and API ask for a login."""
-    logins = ["--gradio-auth", ":".join(LOGIN), "--api-auth", ":".join(API_LOGIN)]
-    return start(ROOT, arguments=logins)
+@pytest.fixture(scope="module", params=["both", "the page's", "the API's"])
+def guarded(request, start):
+    """A WebUI whose page, API or both ask for a login, and whom it lets in."""
+    page, api = request.param != "the API's", request.param != "the page's"
+    arguments = [
+        *(["--gradio-auth", ":".join(LOGIN)] if page else []),
+        *(["--api-auth", ":".join(API_LOGIN)] if api else []),
+    ]
+    return Guarded(start(ROOT, arguments=arguments), page=page, api=api)
+
+
+@dataclass
+class Guarded:
+    """A WebUI, and which of its parts ask for a login."""
+
+    server: Server
+    page: bool
+    api: bool
+
+    def allows(self, login):
+        """Whether somebody with this login may use our API."""
+        return (self.page and login == LOGIN) or (self.api and login == API_LOGIN)
 
 
 def status(server, path, method="GET", body=None, login=None, cookie=None):
@@ -101,8 +119,8 @@ def log_in(server):
     return "; ".join(cookie.partition(";")[0] for cookie in cookies)
 
 
-def test_without_a_login_everything_is_refused(guarded):
-    described = guarded._json("openapi.json")["paths"]
+def test_without_a_login_our_api_is_refused(guarded):
+    described = guarded.server._json("openapi.json")["paths"]
     ours = {path: methods for path, methods in described.items() if path.startswith("/rimo/")}
     assert len(ours) >= 6
     for path, methods in ours.items():
@@ -110,20 +128,27 @@ def test_without_a_login_everything_is_refused(guarded):
         for method in methods:
             body = {"options": {}} if method == "post" else None
             for login in (None, ("api", "wrong"), (LOGIN[0], API_LOGIN[1]), ("", "")):
-                assert status(guarded, address, method.upper(), body, login) == 401
+                assert status(guarded.server, address, method.upper(), body, login) == 401
+
+
+def test_the_host_guards_what_it_was_told_to(guarded):
+    """The tab is as open as the page that it is on, our API never more open than the host's."""
     page = {"data": [json.dumps({"do": "open"})]}
-    assert status(guarded, "run/rimo_train", "POST", page) == 401
-    assert status(guarded, "sdapi/v1/options") == 401
+    assert (status(guarded.server, "run/rimo_train", "POST", page) == 401) == guarded.page
+    assert (status(guarded.server, "sdapi/v1/options") == 401) == guarded.api
 
 
 @pytest.mark.parametrize("login", [LOGIN, API_LOGIN])
 def test_with_a_login_the_api_answers(guarded, login):
-    assert status(guarded, "rimo/v1/jobs", login=login) == 200
-    assert status(guarded, "rimo/v1/jobs/none", login=login) == 404
+    known = guarded.allows(login)
+    assert status(guarded.server, "rimo/v1/jobs", login=login) == (200 if known else 401)
+    assert status(guarded.server, "rimo/v1/jobs/none", login=login) == (404 if known else 401)
 
 
 def test_whoever_has_logged_in_to_the_page_can_use_both(guarded):
-    cookie = log_in(guarded)
-    assert status(guarded, "rimo/v1/jobs", cookie=cookie) == 200
+    if not guarded.page:
+        pytest.skip("the page asks for no login")
+    cookie = log_in(guarded.server)
+    assert status(guarded.server, "rimo/v1/jobs", cookie=cookie) == 200
     page = {"data": [json.dumps({"do": "open"})]}
-    assert status(guarded, "run/rimo_train", "POST", page, cookie=cookie) == 200
+    assert status(guarded.server, "run/rimo_train", "POST", page, cookie=cookie) == 200
