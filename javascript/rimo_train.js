@@ -204,12 +204,19 @@ class RimoTrain {
 
     #ended(job) {
         const text = RimoPage.say("{name}: " + job.state, {name: job.name});
-        if (window.Notification?.permission === "granted") new Notification("Rimo", {body: text});
+        RimoTrain.#notify(text);
         // The WebUI's LoRA pages show new files after their own refresh.
         for (const tab of ["txt2img", "img2img"]) {
             gradioApp().querySelector(`#${tab}_lora_extra_refresh`)?.click();
         }
         this.#estimate();
+    }
+
+    static #notify(text) {
+        if (window.Notification?.permission !== "granted") return;
+        try {
+            new Notification("Rimo", {body: text});
+        } catch { /* browsers of phones have the class, but let only service workers use it */ }
     }
 
     async #act(what, job) {

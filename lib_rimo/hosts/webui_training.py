@@ -62,7 +62,9 @@ class WebUITraining:
         if not self.shared.cmd_opts.disable_extension_access:
             return None
         models = [model.path for model in self.base_models()]
-        return [*{path.parent for path in models}, *models]  # a model may be a link to elsewhere
+        loras = importlib.import_module("networks").available_networks.values()
+        # What the WebUI lists may be a link to elsewhere.
+        return [*{path.parent for path in models}, *models, *(Path(one.filename) for one in loras)]
 
     def interrogators(self) -> dict[str, Interrogate]:
         """The host's own; their models are fetched by the host when first used."""
@@ -80,14 +82,13 @@ class WebUITraining:
             try:
                 with self.lock, Image.open(path) as image:
                     caption = propose(image.convert("RGB"))
+                if "<error>" in caption:  # all that the host's CLIP tells
+                    raise RuntimeError("its console says why")
             except Exception as error:  # whatever the host's models raise, it costs a caption only
                 raise UserError(
                     f"The WebUI could not caption {path.name} ({error}): it downloads the model "
-                    "for that when it is first used, so check the network connection and its "
-                    "console."
+                    "for that when it is first used, so check the network connection."
                 ) from error
-            if "<error>" in caption:
-                raise UserError(f"The WebUI could not caption {path.name}: see its console.")
             return caption
 
         return interrogate

@@ -291,6 +291,30 @@ def test_a_restarted_program_finds_its_jobs(tab, site):
     tab.wait_for_state("stopped")
 
 
+RECORDER = """
+window.asked = 0;
+window.notified = [];
+window.Notification = class {
+    static permission = "default";
+    static requestPermission() { window.asked += 1; this.permission = "granted"; }
+    constructor(title, {body}) { window.notified.push([title, body]); }
+};
+"""
+
+
+def test_the_end_is_notified_to_whoever_allows_it(page, site):
+    page.add_init_script(RECORDER)
+    tab = Tab(page, site)
+    tab.drop_pictures()
+    assert page.evaluate("window.asked") == 0  # only a press of Train asks
+    tab.set_up("announced", 3)
+    tab.train()
+    tab.wait_for_state("finished")
+    tab.wait("window.notified.length > 0")
+    assert page.evaluate("window.notified") == [["Rimo", "announced: finished"]]
+    assert page.evaluate("window.asked") == 1
+
+
 def test_what_is_wrong_is_said_at_its_field(tab):
     tab.drop_pictures()
     tab.set("unet_lr", "much")
