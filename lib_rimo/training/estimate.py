@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.folders import find_folders
 from lib_rimo.training.machine import Machine, this_machine
 from lib_rimo.training.options import TrainingOptions
@@ -151,10 +152,8 @@ def learn_speed(options: TrainingOptions, seconds_a_step: float, folder: Path) -
         return  # too small a model to tell
     work = 2 * work_of_step(model, options)
     speeds[_key(this_machine(options.device), options)] = work / calculating
-    path = folder / "speeds.json"
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(speeds, indent=1), encoding="utf-8")
-    beside.replace(path)
+    with written_beside(folder / "speeds.json") as beside:
+        beside.write_text(json.dumps(speeds, indent=1), encoding="utf-8")
 
 
 def read_speeds(folder: Path) -> dict[str, float]:

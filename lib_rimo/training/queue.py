@@ -22,6 +22,7 @@ from typing import Any, Literal
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.training.diagnosis import Ending, count_memory_kills, diagnose, disk_is_full
+from lib_rimo.files import written_beside
 from lib_rimo.training.estimate import learn_speed
 from lib_rimo.training.events import Command, CommandFolder
 from lib_rimo.training.job_file import job_folder, read_job, write_job
@@ -358,7 +359,6 @@ def start_detached(python: Path, arguments: list[str], log: Path) -> subprocess.
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    beside.replace(path)
+    """Write a JSON file, whole or not at all; raises UserError."""
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,7 +74,9 @@ def train_until(options, name, kind, number, *resume):
 def test_kill_and_resume_is_bit_identical(options, undisturbed):
     options.save_state_every_n_steps = 1
     assert train_until(options, "SIGKILL", "progress", 2) == -signal.SIGKILL
-    assert train_until(options, "SIGKILL", "file", 2, "--resume") == -signal.SIGKILL
+    # the options, the state after step 2, the state after step 3
+    assert train_until(options, "SIGKILL", "file", 3, "--resume") == -signal.SIGKILL
+    assert [path.suffix for path in job_folder(options).glob(".state.pt.*")] == [".part"]
     command = [sys.executable, "-m", "lib_rimo", "train", "--resume", "--events", "json"]
     output = subprocess.check_output(
         [*command, str(job_folder(options).with_suffix(".json"))],
@@ -152,8 +155,8 @@ def test_a_full_disk_leaves_the_old_file_whole(options, monkeypatch):
     def full(*_arguments, **_settings):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(UserError, match="disk is not full"):
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(UserError, match=f"The disk is full, {name} could not be written"):
         run_job(options)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.glob("*.part")] == []
