@@ -32,7 +32,6 @@ from lib_rimo.training.progress import Progress
 
 State = Literal["waiting", "running", "finished", "stopped", "failed", "died"]
 UNFINISHED: tuple[State, ...] = ("stopped", "failed", "died")
-ENOUGH_STEPS = 10  # to tell how long one takes
 LOOK_EVERY = 1.0  # seconds between the runner's looks at a training
 
 
@@ -312,10 +311,10 @@ def _run(job: Job) -> None:
 
 def _learn_speed(job: Job) -> None:
     """Remember how fast this machine was, for the next estimate."""
-    progress = job.progress()
-    if progress.seconds_a_step and len(progress.curve) >= ENOUGH_STEPS:
+    seconds = job.progress().seconds_a_step
+    if seconds is not None:
         try:
-            learn_speed(job.options, progress.seconds_a_step, job.folder.parent)
+            learn_speed(job.options, seconds, job.folder.parent)
         except (UserError, OSError):
             return  # an estimate less
 
