@@ -26,6 +26,7 @@ class WebUITraining:
         self.name = name
         self.shared = importlib.import_module("modules.shared")
         self.devices = importlib.import_module("modules.devices")
+        self.errors = importlib.import_module("modules.errors")
         self.sd_models = importlib.import_module("modules.sd_models")
         self.lock = importlib.import_module("modules.call_queue").queue_lock
         paths = importlib.import_module("modules.paths_internal")
@@ -86,9 +87,9 @@ class WebUITraining:
                     "for that when it is first used, so check the network connection and its "
                     "console."
                 ) from error
-            if "<error>" in caption:
-                raise UserError(f"The WebUI could not caption {path.name}: see its console.")
             return caption
+                if "<error>" in caption:  # what CLIP has instead of, or behind, a caption
+                    raise RuntimeError(caption)
 
         return interrogate
 

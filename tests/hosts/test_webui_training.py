@@ -1,7 +1,10 @@
 """What the trainer is told by a WebUI, and what it tells it."""
 
+import json
 import sys
 import threading
+import traceback
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +13,12 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.training import check_folder
 from lib_rimo.hosts.webui_training import WebUITraining
 
+from lib_rimo.ui.train_server import TrainServer
+
+
+def report(message, *, exc_info):
+    """As both WebUIs have it, on the console."""
+    print("***", message, traceback.format_exc() if exc_info else "", file=sys.stderr)
 
 @pytest.fixture
 def webui(tmp_path, monkeypatch):
@@ -34,6 +43,7 @@ def webui(tmp_path, monkeypatch):
             checkpoints_list={"large": known}, select_checkpoint=lambda: known
         ),
         "modules.call_queue": SimpleNamespace(queue_lock=threading.Lock()),
+        "modules.errors": SimpleNamespace(report=report),
         "modules.paths_internal": SimpleNamespace(data_path=str(tmp_path)),
         "networks": SimpleNamespace(
             available=listed,
@@ -67,4 +77,66 @@ def test_what_lies_beside_it_is_refused(webui, tmp_path, path, is_model):
 
 def test_a_new_lora_is_found_and_the_others_stay_known(webui):
     webui.refresh("new")
-    assert sys.modules["networks"].available == {"old", "new"}
+    assert set(sys.modules["networks"].available_networks) == {"old", "new"}
+
+
+class Interrogators:
+    """The WebUI's: with models, and without a network to get them from."""
+
+    def __init__(self, monkeypatch, webui):
+        self.offline, self.answer = False, "1girl, hat"
+        webui.shared.interrogator = SimpleNamespace(interrogate=self.interrogate)
+        deepbooru = SimpleNamespace(model=SimpleNamespace(tag=self.tag))
+        monkeypatch.setitem(sys.modules, "modules.deepbooru", deepbooru)
+
+    def tag(self, image):
+        """Miss the file, the download of which failed unheard."""
+        assert image.mode == "RGB"
+        return [self.answer][1 if self.offline else 0]
+
+    def interrogate(self, image):
+        """Catch everything that goes wrong, and say so in the caption."""
+        try:
+            return self.tag(image)
+        except IndexError:
+            return "<error>"
+
+
+@pytest.fixture
+def interrogators(webui, monkeypatch, tmp_path):
+    Image.new("RGBA", (8, 8)).save(tmp_path / "1.png")
+    return Interrogators(monkeypatch, webui)
+
+
+@pytest.mark.parametrize("name", ["DeepBooru", "CLIP"])
+def test_a_caption_is_proposed_or_it_is_said_why_not(webui, interrogators, tmp_path, capsys, name):
+    propose = webui.interrogators()[name]
+    assert propose(tmp_path / "1.png") == "1girl, hat"
+    interrogators.offline = True
+    with pytest.raises(UserError) as told:
+        propose(tmp_path / "1.png")
+    assert str(told.value) == (
+        "The WebUI could not caption 1.png: it downloads the model for that when it is first used, "
+        "so check the network connection; its console says more."
+    )
+    assert "no caption for" in capsys.readouterr().err
+    assert not webui.lock.locked()
+
+
+def test_half_a_caption_is_none(webui, interrogators, tmp_path):
+    interrogators.answer = "a girl with a hat, by somebody<error>"  # what CLIP had until it failed
+    with pytest.raises(UserError, match=r"could not caption 1\.png"):
+        webui.interrogators()["CLIP"](tmp_path / "1.png")
+
+
+@pytest.mark.parametrize("name", ["DeepBooru", "CLIP"])
+def test_a_proposal_that_fails_writes_nothing(webui, interrogators, tmp_path, name):
+    server = TrainServer(webui)
+    folder = webui.home / "pictures" / "set-01"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "1.png")
+    interrogators.offline = True
+    asked = {"do": "interrogate", "set": str(folder), "name": "1.png", "with": name}
+    reply = json.loads(server.answer(json.dumps(asked)))
+    assert reply.keys() == {"error"}
+    assert [path.name for path in folder.iterdir()] == ["1.png"]
