@@ -380,9 +380,12 @@ class TrainServer:
             if not text:
                 continue
             is_model = name in MODEL_OPTIONS
-            if is_model and Path(text).suffix.lower() != ".safetensors":
-                raise UserError(f"{Path(text).name} is not a .safetensors model: choose another.")
-            setattr(options, name, str(check_folder(Path(text), self.host, is_model=is_model)))
+            if is_model and path.suffix.lower() != ".safetensors":
+                raise UserError(f"{path.name} is not a .safetensors model: choose another.")
+            real = check_folder(path, self.host, is_model=is_model)
+            # A linked model keeps its name, and with it the .yaml that lies beside the link.
+            setattr(options, name, str(path if is_model else real))
+            path = Path(text).expanduser().absolute()
         if Path(options.sample_prompts).suffix == ".txt":  # then the trainer reads that file
             check_folder(Path(options.sample_prompts), self.host)
         return options

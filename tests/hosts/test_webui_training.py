@@ -8,17 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.training import check_folder
 from lib_rimo.hosts.webui_training import WebUITraining
-
 from lib_rimo.ui.train_server import TrainServer
 
 
 def report(message, *, exc_info):
     """As both WebUIs have it, on the console."""
     print("***", message, traceback.format_exc() if exc_info else "", file=sys.stderr)
+
 
 @pytest.fixture
 def webui(tmp_path, monkeypatch):
@@ -28,10 +29,13 @@ def webui(tmp_path, monkeypatch):
     for path in ("elsewhere/large.safetensors", "elsewhere/other.safetensors"):
         (tmp_path / path).write_bytes(b"model")
     (tmp_path / "models/large.safetensors").symlink_to(tmp_path / "elsewhere/large.safetensors")
-    (tmp_path / "loras/old.safetensors").write_bytes(b"lora")
+    (tmp_path / "loras/old.safetensors").symlink_to(tmp_path / "elsewhere/old.safetensors")
+    (tmp_path / "elsewhere/old.safetensors").write_bytes(b"lora")
+    # A link that the WebUI does not list, as it does not list what is no LoRA.
+    (tmp_path / "loras/notes.safetensors").symlink_to(tmp_path / "elsewhere/other.safetensors")
 
     known = SimpleNamespace(filename=str(tmp_path / "models/large.safetensors"))
-    listed = {"old"}
+    listed = {"old": SimpleNamespace(filename=str(tmp_path / "loras/old.safetensors"))}
     modules = {
         "modules.shared": SimpleNamespace(
             cmd_opts=SimpleNamespace(
@@ -39,16 +43,16 @@ def webui(tmp_path, monkeypatch):
             )
         ),
         "modules.devices": SimpleNamespace(),
+        "modules.errors": SimpleNamespace(report=report),
         "modules.sd_models": SimpleNamespace(
             checkpoints_list={"large": known}, select_checkpoint=lambda: known
         ),
         "modules.call_queue": SimpleNamespace(queue_lock=threading.Lock()),
-        "modules.errors": SimpleNamespace(report=report),
         "modules.paths_internal": SimpleNamespace(data_path=str(tmp_path)),
         "networks": SimpleNamespace(
-            available=listed,
+            available_networks=listed,
             list_available_networks=listed.clear,  # what it does at first
-            update_available_networks_by_names=listed.update,
+            update_available_networks_by_names=lambda names: listed.update(dict.fromkeys(names)),
         ),
     }
     for name, module in modules.items():
@@ -56,10 +60,17 @@ def webui(tmp_path, monkeypatch):
     return WebUITraining("a1111")
 
 
-def test_a_linked_checkpoint_of_the_webui_can_be_trained_on(webui, tmp_path):
-    (base,) = webui.base_models()
-    real = tmp_path / "elsewhere/large.safetensors"
-    assert check_folder(base.path, webui, is_model=True) == real
+@pytest.mark.parametrize("path", ["models/large.safetensors", "loras/old.safetensors"])
+def test_a_linked_model_of_the_webui_can_be_trained_on(webui, tmp_path, path):
+    real = tmp_path / "elsewhere" / Path(path).name
+    assert check_folder(tmp_path / path, webui, is_model=True) == real
+
+
+def test_without_its_lora_extension_checkpoints_are_left(webui, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "networks")
+    assert check_folder(tmp_path / "models/large.safetensors", webui, is_model=True)
+    with pytest.raises(UserError, match="outside of the folders"):
+        check_folder(tmp_path / "loras/old.safetensors", webui, is_model=True)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +79,8 @@ def test_a_linked_checkpoint_of_the_webui_can_be_trained_on(webui, tmp_path):
         ("elsewhere/other.safetensors", True),
         ("elsewhere", True),
         ("models/large.safetensors", False),  # nothing that may be written
+        ("loras/old.safetensors", False),
+        ("loras/notes.safetensors", True),
     ],
 )
 def test_what_lies_beside_it_is_refused(webui, tmp_path, path, is_model):

@@ -162,6 +162,43 @@ def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, n
     assert ask(server, "jobs")["jobs"] == []
 
 
+def test_models_that_are_links_are_used_where_the_page_is_shared(
+    shared_server,
+    tmp_path,
+    pictures,  # noqa: F811
+    narrow_sd1,  # noqa: F811
+    monkeypatch,
+):
+    server = shared_server
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("model", "lora", "other"):  # as a cache of downloads names its files
+        (elsewhere / name).write_bytes(narrow_sd1.read_bytes())
+    models, loras = server.host.home / "models", server.host.lora_folder
+    for folder, name in ((models, "model"), (loras / "below", "lora")):
+        folder.mkdir(parents=True)
+        (folder / f"{name}.safetensors").symlink_to(elsewhere / name)
+    new, _ = drop(server, pictures)
+    given = {
+        "pretrained_model_name_or_path": str(models / "model.safetensors"),
+        "network_weights": str(loras / "below" / "lora.safetensors"),
+        "train_data_dir": new,
+        "output_name": "x",
+    }
+    job = server.queue.job(ask(server, "train", options=given)["job"])
+    for option in ("pretrained_model_name_or_path", "network_weights"):
+        assert getattr(job.options, option) == given[option]  # a name that says what it is
+
+    (Path(new) / "mine.safetensors").symlink_to(elsewhere / "other")
+    for path in (Path(new) / "mine.safetensors", elsewhere / "other.safetensors", elsewhere):
+        for option in ("pretrained_model_name_or_path", "network_weights"):
+            refused = ask(server, "train", options={**given, option: f"{path}/x.safetensors"})
+            assert "outside of the folders" in refused["error"]
+    refused = ask(server, "train", options={**given, "network_weights": f"{new}/mine.safetensors"})
+    assert "outside of the folders" in refused["error"]
+
+
 def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
     secret = tmp_path / "secret.toml"
     secret.write_text("password = swordfish\n")  # not valid TOML: an error would quote it
