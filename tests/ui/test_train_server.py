@@ -261,13 +261,30 @@ def test_only_made_pictures_are_thrown_out(server, pictures):  # noqa: F811
 
 
 def test_a_full_disk_is_said(server, pictures, monkeypatch):  # noqa: F811
-    def full(*_):
-        raise OSError(28, "No space left on device", "1.png")
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib_rimo.ui.train_server.PictureSet.add", full)
-    new = ask(server, "new_set")["set"]
-    reply = ask(server, "add", set=new, files=[{"name": "1.png", "content": ""}])
-    assert reply["error"] == "1.png: No space left on device."
+    new, _ = drop(server, pictures)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        reply = ask(server, "caption", set=new, name="1.png", caption="hat")
+        assert reply["error"] == (
+            f"The disk is full, 1.txt could not be written: make room on the disk of {new}."
+        )
+    assert (Path(new) / "1.txt").read_text() != "hat\n"
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    assert ask(server, "new_set")["error"] == "The disk is full: make room."
+
+
+def test_jobs_wait_for_room(server, options, monkeypatch):  # noqa: F811
+    started = []
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: started.append(1))
+    server.queue.add(options)
+    started.clear()
+    for is_full in (True, False):
+        monkeypatch.setattr("lib_rimo.ui.train_server.disk_is_full", lambda _, full=is_full: full)
+        assert ask(server, "jobs")["jobs"][0]["state"] == "waiting"
+        assert bool(started) is not is_full
 
 
 def test_nonsense_is_answered(server):
