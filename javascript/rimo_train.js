@@ -33,6 +33,8 @@ class RimoTrain {
     static SLOW = 4000;
     /** Milliseconds of quiet before the server is asked for another estimate. */
     static PATIENCE = 600;
+    /** States of a training that has not ended. */
+    static ACTIVE = ["waiting", "running"];
 
     /** Fill every container of the page. */
     static mountAll() {
@@ -45,6 +47,7 @@ class RimoTrain {
         this.root = root;
         this.server = new RimoTrainServer(root.dataset.run);
         this.memory = new RimoTrainMemory();
+        this.refusals = 0; // an estimate that was called for before one must not take it back
         this.states = new Map(); // job's id -> its last known state
         this.pictures = new RimoTrainPictures(this.server, this.memory, () => this.#changed(),
             (size) => this.recipe.fill({resolution: size}));
@@ -104,10 +107,12 @@ class RimoTrain {
     #changed() {
         this.pictures.suggestSize(this.recipe.options.resolution);
         clearTimeout(this.pending);
-        this.pending = setTimeout(() => this.#estimate(), RimoTrain.PATIENCE);
+        const {refusals} = this;
+        this.pending = setTimeout(() => this.#estimate(refusals), RimoTrain.PATIENCE);
     }
 
-    async #estimate() {
+    /** Estimate anew; `refusals` is how many there were when that was called for. */
+    async #estimate(refusals = this.refusals) {
         this.start.disabled = !this.pictures.folder || !this.recipe.baseModel;
         if (!this.recipe.baseModel) {
             this.estimate.textContent = RimoPage.say("Choose a base model.");
@@ -118,7 +123,7 @@ class RimoTrain {
             this.estimate.textContent = RimoPage.told(text);
             this.advice.textContent = RimoPage.told(advice);
             this.advice.hidden = !advice;
-            this.#say();
+            if (refusals === this.refusals) this.#say();
             if (!this.pictures.folder) {
                 this.estimate.textContent = RimoPage.say("Choose pictures first.");
             }
@@ -136,7 +141,7 @@ class RimoTrain {
             this.install.hidden = (await this.server.ask("install")).is_ready;
             this.#say();
         } catch (error) {
-            this.#say(error);
+            this.#refuse(error);
         }
         this.install.disabled = false;
         this.install.textContent = say("Install the trainer's libraries");
@@ -149,9 +154,15 @@ class RimoTrain {
         this.recipe.mark(error?.field);
     }
 
+    /** Say why something that a button asked for was not done. */
+    #refuse(error) {
+        this.refusals += 1;
+        this.#say(error);
+    }
+
     async #train() {
         this.start.disabled = true;
-        if (window.Notification?.permission === "default") Notification.requestPermission();
+        RimoTrain.#askToNotify();
         try {
             const {job, jobs} = await this.server.ask("train", {options: this.#options});
             this.#say();
@@ -160,7 +171,7 @@ class RimoTrain {
             await this.job.look();
             this.job.root.scrollIntoView({behavior: "smooth", block: "nearest"});
         } catch (error) {
-            this.#say(error);
+            this.#refuse(error);
         }
         this.start.disabled = false;
     }
@@ -174,7 +185,7 @@ class RimoTrain {
     /** Keep looking while the tab can be seen; a running job's end is noticed in any case. */
     async #watch() {
         clearTimeout(this.next);
-        let busy = [...this.states.values()].some((state) => state === "running" || state === "waiting");
+        let busy = [...this.states.values()].some((state) => RimoTrain.ACTIVE.includes(state));
         if (this.root.offsetParent !== null || busy) {
             try {
                 const {jobs} = await this.server.ask("jobs");
@@ -182,7 +193,7 @@ class RimoTrain {
                 const known = jobs.some((job) => job.id === this.job.id);
                 if (!known) this.job.choose(jobs[0]?.id || "");
                 if (this.root.offsetParent !== null) await this.job.look();
-                busy = jobs.some((job) => job.state === "running" || job.state === "waiting");
+                busy = jobs.some((job) => RimoTrain.ACTIVE.includes(job.state));
                 this.root.classList.remove("rimo-offline");
             } catch {
                 this.root.classList.add("rimo-offline"); // the WebUI restarts; the training goes on
@@ -193,18 +204,38 @@ class RimoTrain {
     }
 
     #showJobs(jobs) {
+        const {ACTIVE} = RimoTrain;
         for (const job of jobs) {
+            // A tab that is out of sight looks seldom: it may never see a short job run.
             const before = this.states.get(job.id);
-            if (before === "running" && job.state !== "running") this.#ended(job);
+            const calledOff = before === "waiting" && job.state === "stopped";
+            const ended = ACTIVE.includes(before) && !ACTIVE.includes(job.state);
+            if (ended && !calledOff) this.#ended(job);
             this.states.set(job.id, job.state);
         }
         this.empty.hidden = jobs.length > 0;
         this.jobs.show(jobs, this.job.id);
     }
 
+    /** To be called while a click is answered: browsers let pages ask at no other time. */
+    static #askToNotify() {
+        if (window.Notification?.permission === "default") Notification.requestPermission();
+    }
+
+    /** Tell of an ended training on the desktop; pages that are open at once tell together. */
+    static #notify(job) {
+        if (window.Notification?.permission !== "granted") return;
+        const body = RimoPage.say("{name}: " + job.state, {name: job.name});
+        try {
+            const told = new Notification("Rimo", {body, tag: `rimo ${job.id} ${job.added}`});
+            told.onclick = () => window.focus();
+        } catch {
+            // Android has the permission, but no notifications of pages
+        }
+    }
+
     #ended(job) {
-        const text = RimoPage.say("{name}: " + job.state, {name: job.name});
-        RimoTrain.#notify(text);
+        RimoTrain.#notify(job);
         // The WebUI's LoRA pages show new files after their own refresh.
         for (const tab of ["txt2img", "img2img"]) {
             gradioApp().querySelector(`#${tab}_lora_extra_refresh`)?.click();
@@ -212,14 +243,8 @@ class RimoTrain {
         this.#estimate();
     }
 
-    static #notify(text) {
-        if (window.Notification?.permission !== "granted") return;
-        try {
-            new Notification("Rimo", {body: text});
-        } catch { /* browsers of phones have the class, but let only service workers use it */ }
-    }
-
     async #act(what, job) {
+        if (what === "resume") RimoTrain.#askToNotify();
         try {
             if (what === "try") {
                 await RimoTrain.tryPrompt(job.prompt);
@@ -233,7 +258,7 @@ class RimoTrain {
             this.#say();
             this.#watch();
         } catch (error) {
-            this.#say(error);
+            this.#refuse(error);
         }
     }
 

@@ -225,16 +225,22 @@ class RimoTrainPictures {
     }
 
     async #interrogate(name, button) {
-        const bare = this.originals.pictures.filter((picture) => !picture.caption && !picture.problem);
+        const {set} = this.originals;
+        const asked = new Set();
+        // Looked at anew each time: meanwhile captions are typed, pictures removed, sets changed.
+        const bare = () => this.originals.pictures.filter((picture) => this.originals.set === set
+            && !picture.caption && !picture.problem && !asked.has(picture.name));
         button.disabled = true;
         await this.#tell(async () => {
-            if (!bare.length) throw new Error(RimoPage.say("Every picture has a caption already: delete those that should be proposed anew."));
-            for (const [index, picture] of bare.entries()) {
-                button.textContent = `${name} ${index + 1} / ${bare.length}`;
-                const {caption} = await this.server.ask("interrogate",
-                    {set: this.originals.set, name: picture.name, with: name});
+            if (!bare().length) throw new Error(RimoPage.say("Every picture has a caption already: delete those that should be proposed anew."));
+            for (let next; (next = bare()[0]?.name); asked.add(next)) {
+                button.textContent = `${name} ${asked.size + 1} / ${asked.size + bare().length}`;
+                const {caption} = await this.server.ask("interrogate", {set, name: next, with: name});
+                const picture = bare().find((one) => one.name === next);
+                if (!picture) continue;
                 await this.#write(picture, caption);
-                this.#show();
+                const place = this.originals.pictures.indexOf(picture);
+                this.gallery.children[place]?.replaceWith(this.#tile(picture));
             }
         });
         button.textContent = name;

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +20,7 @@ from lib_rimo.demo.judge import CLASSES, GRADES, WEIGHTS, Judge, JudgeNetwork, t
 from lib_rimo.demo.parallel import Worker
 from lib_rimo.demo.stage import Stage
 from lib_rimo.demo.world import Attributes, Likeness, draw, sample_attributes
+from lib_rimo.files import written_beside
 
 PICTURES = 4800
 SQUARE_SHARE = 6  # every sixth batch is square
@@ -161,10 +162,9 @@ def train_judge(
         if worker.leads and (step + 1) % 20 == 0:
             stage.log(step=step + 1, loss=loss.item())
     if worker.leads:
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({key: _halved(value) for key, value in network.state_dict().items()}, partial)
-        partial.replace(path)
+        content = save({key: _halved(value) for key, value in network.state_dict().items()})
+        with written_beside(path) as beside:
+            beside.write_bytes(content)
         stage.save({"steps": total}, "final")
     worker.wait()
 

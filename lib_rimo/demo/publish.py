@@ -11,11 +11,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from lib_rimo.demo.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
 from lib_rimo.demo.autoencoder import SCALE_FACTOR
 from lib_rimo.demo.base_model import CHANNELS, HEADS, TEXT_WIDTH
+from lib_rimo.files import written_beside
 from lib_rimo.inference import tokenizer
 from lib_rimo.inference.checkpoint import Checkpoint, ldm_tensors
 from lib_rimo.inference.sampling import BETA_END, BETA_START, TRAINING_STEPS
@@ -33,9 +34,8 @@ def publish(checkpoint: Checkpoint, path: Path = MODEL) -> None:
         key: tensor.half().contiguous().clone() for key, tensor in ldm_tensors(checkpoint).items()
     }
     tensors |= schedule_tensors()
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(path)
+    with written_beside(path) as beside:
+        beside.write_bytes(save(tensors, {"format": "pt"}))
     path.with_suffix(".yaml").write_text(model_yaml(), encoding="utf-8")
     write_text_config(checkpoint, path.parent / CLIP_FOLDER)
 

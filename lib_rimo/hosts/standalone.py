@@ -46,7 +46,12 @@ class Standalone:
 
     def open_folders(self) -> list[Path] | None:
         """Any file, unless others can reach the page."""
-        return [EMBEDDED.parent, *self.models] if self.is_shared else None
+        if not self.is_shared:
+            return None
+        # What is listed may be a link to elsewhere.
+        models = [model.path for model in self.base_models()]
+        loras = self.lora_folder.rglob("*.safetensors")
+        return [EMBEDDED.parent, *self.models, *models, *loras]
 
     def interrogators(self) -> dict[str, Interrogate]:
         """None."""
@@ -90,10 +95,6 @@ class Standalone:
         """What the generator said of tags since the last call."""
         notes, self._said[:] = list(self._said), []
         return notes
-
-    def loras(self) -> list[str]:
-        """The names of the LoRAs that there are."""
-        return sorted(path.stem for path in self.lora_folder.glob("*.safetensors"))
 
     def presets(self) -> Presets:
         """All named block weights."""

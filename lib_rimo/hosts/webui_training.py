@@ -26,6 +26,7 @@ class WebUITraining:
         self.name = name
         self.shared = importlib.import_module("modules.shared")
         self.devices = importlib.import_module("modules.devices")
+        self.errors = importlib.import_module("modules.errors")
         self.sd_models = importlib.import_module("modules.sd_models")
         self.lock = importlib.import_module("modules.call_queue").queue_lock
         paths = importlib.import_module("modules.paths_internal")
@@ -61,10 +62,17 @@ class WebUITraining:
         """Any file, unless others can reach the WebUI and it was not told to trust them."""
         if not self.shared.cmd_opts.disable_extension_access:
             return None
-        models = [model.path for model in self.base_models()]
-        loras = importlib.import_module("networks").available_networks.values()
-        # What the WebUI lists may be a link to elsewhere.
-        return [*{path.parent for path in models}, *models, *(Path(one.filename) for one in loras)]
+        # What the host lists may be a link to elsewhere, a file as well as its folder.
+        listed = [*(model.path for model in self.base_models()), *self._loras()]
+        return [*{path.parent for path in listed}, *listed]
+
+    def _loras(self) -> list[Path]:
+        """The LoRAs that the WebUI lists; none where its Lora extension is turned off."""
+        try:
+            networks = importlib.import_module("networks")
+        except ModuleNotFoundError:
+            return []
+        return [Path(known.filename) for known in list(networks.available_networks.values())]
 
     def interrogators(self) -> dict[str, Interrogate]:
         """The host's own; their models are fetched by the host when first used."""
@@ -82,12 +90,14 @@ class WebUITraining:
             try:
                 with self.lock, Image.open(path) as image:
                     caption = propose(image.convert("RGB"))
-                if "<error>" in caption:  # all that the host's CLIP tells
-                    raise RuntimeError("its console says why")
+                if "<error>" in caption:  # what CLIP has instead of, or behind, a caption
+                    raise RuntimeError(caption)
             except Exception as error:  # whatever the host's models raise, it costs a caption only
+                self.errors.report(f"Rimo: no caption for {path}", exc_info=True)
                 raise UserError(
-                    f"The WebUI could not caption {path.name} ({error}): it downloads the model "
-                    "for that when it is first used, so check the network connection."
+                    f"The WebUI could not caption {path.name}: it downloads the model for that "
+                    "when it is first used, so check the network connection; its console says "
+                    "more."
                 ) from error
             return caption
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from lib_rimo.files import written_beside
 from lib_rimo.inference import ldm_layout
 from lib_rimo.inference.architecture import unet_arguments, vae_arguments
 from lib_rimo.inference.family import (
@@ -32,7 +33,6 @@ from lib_rimo.inference.text_encoders import (
     load_text_encoders,
     make_tokenizers,
 )
-from lib_rimo.lora.files import written_beside
 
 # The latents' standard deviation is brought to 1 by these (LDM `scale_factor`).
 SCALING_FACTOR = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
@@ -118,7 +118,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> Non
         key: tensor.detach().cpu().clone() for key, tensor in ldm_tensors(checkpoint).items()
     }
     with written_beside(Path(path)) as beside:
-        save_file(tensors, beside, metadata={"format": "pt", **checkpoint.metadata})
+        # save_file would give a file that nobody else may read
+        beside.write_bytes(save(tensors, {"format": "pt", **checkpoint.metadata}))
 
 
 def ldm_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.files import written_beside
+from lib_rimo.files import written_beside
 
 NEGATIVE = "Negative prompt:"
 AUTOMATIC = "Automatic"  # the sampler's usual schedule

@@ -180,9 +180,14 @@ class TrainingSet:
         self._encode, self._vae_hash = encode, vae_hash
 
     @property
+    def encoded(self) -> int:
+        """How many pictures are encoded; a flipped one is another."""
+        return len(self._latents)
+
+    @property
     def is_encoded(self) -> bool:
         """Whether every picture is encoded, so that the autoencoder is not needed any more."""
-        return len(self._latents) == len(self.entries) * (1 + self.flip_aug)
+        return self.encoded == len(self.entries) * (1 + self.flip_aug)
 
     def _load(self, index: int, flipped: bool) -> None:
         """Take down the posterior of a picture, and its mask."""

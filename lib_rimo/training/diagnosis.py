@@ -40,23 +40,26 @@ def diagnose(
     exit_status: int | None,
     memory_ran_out: bool = False,
     disk_full: bool = False,
+    unpublished: str = "",
 ) -> Ending:
     """How it ended.
 
     `exit_status` is the process's, negative for a signal; None where nobody saw the end.
+    `unpublished` is why the LoRA could not be copied to where it is used.
     """
     step, file = progress.last_good_file() or (0, None)
     end = progress.end or {"kind": "died"}
     if end["kind"] == "finished":
-        return Ending("finished", "", file, step)
+        instead = f" Then copy {file} there." if unpublished and file else ""
+        return Ending("finished", unpublished + instead, file, step)
     if end["kind"] == "stopped" or not progress.started:
         if not progress.started and exit_status is not None:
             return Ending("failed", f"It could not be started: {_last_line(log)}")
         return Ending("stopped", _go_on("", can_resume), file, step)
-    if end["kind"] == "failed":
-        return Ending("failed", _go_on(end["text"], can_resume), file, step)
-    text = _cause(exit_status, log, memory_ran_out, disk_full)
     kept = f" The last good file is {file.name}, of step {step}." if file else ""
+    if end["kind"] == "failed":
+        return Ending("failed", _go_on(end["text"] + kept, can_resume), file, step)
+    text = _cause(exit_status, log, memory_ran_out, disk_full)
     return Ending("died", _go_on(text + kept, can_resume), file, step)
 
 

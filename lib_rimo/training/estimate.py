@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.folders import find_folders
 from lib_rimo.training.machine import Machine, this_machine
 from lib_rimo.training.options import TrainingOptions
@@ -52,6 +53,7 @@ class Model:
     """Multiply-adds of one forward pass for one picture."""
     text_work: float
     encoder_work: float
+    """Multiply-adds of encoding one picture, which is done once."""
     unet_outputs: float
     """Values that all layers give out in one forward pass for one picture."""
     lora_width: float
@@ -87,8 +89,9 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
     machine = this_machine(options.device)
     model = read_model(Path(options.pretrained_model_name_or_path), options.resolution)
     speed = read_speeds(folder).get(_key(machine, options))
-    calculating = 2 * work_of_step(model, options) / (speed or machine.guessed_speed)
-    seconds = steps_of(options) * (calculating + STEP_OVERHEAD)
+    steps, pictures = amount(options)
+    work = steps * work_of_step(model, options) + pictures * model.encoder_work
+    seconds = 2 * work / (speed or machine.guessed_speed) + steps * STEP_OVERHEAD
     need = memory_of(model, options, machine)
     fits = need <= machine.memory
     advice = "" if fits else _advice(model, options, machine)
@@ -101,17 +104,19 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
     )
 
 
-def steps_of(options: TrainingOptions) -> int:
-    """The optimizer steps that are asked for, also as epochs over the pictures."""
-    if options.max_train_epochs is None:
-        return options.max_train_steps
+def amount(options: TrainingOptions) -> tuple[int, int]:
+    """The optimizer steps, asked for as they are or as epochs, and the pictures to encode."""
     try:
         folders = find_folders(Path(options.train_data_dir))
     except UserError:  # told where the pictures are chosen
-        return options.max_train_steps
-    seen = sum(folder.repeats * len(find_pictures(folder.path)) for folder in folders)
-    pictures = options.train_batch_size * options.gradient_accumulation_steps
-    return options.max_train_epochs * max(1, -(-seen // pictures))
+        return options.max_train_steps, 0
+    counts = [(folder.repeats, len(find_pictures(folder.path))) for folder in folders]
+    pictures = sum(count for _, count in counts) * (1 + options.flip_aug)
+    if options.max_train_epochs is None:
+        return options.max_train_steps, pictures
+    seen = sum(repeats * count for repeats, count in counts)
+    at_once = options.train_batch_size * options.gradient_accumulation_steps
+    return options.max_train_epochs * max(1, -(-seen // at_once)), pictures
 
 
 def work_of_step(model: Model, options: TrainingOptions) -> float:
@@ -151,10 +156,8 @@ def learn_speed(options: TrainingOptions, seconds_a_step: float, folder: Path) -
         return  # too small a model to tell
     work = 2 * work_of_step(model, options)
     speeds[_key(this_machine(options.device), options)] = work / calculating
-    path = folder / "speeds.json"
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(speeds, indent=1), encoding="utf-8")
-    beside.replace(path)
+    with written_beside(folder / "speeds.json") as beside:
+        beside.write_text(json.dumps(speeds, indent=1), encoding="utf-8")
 
 
 def read_speeds(folder: Path) -> dict[str, float]:

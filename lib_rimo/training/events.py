@@ -8,6 +8,7 @@ restart, and none of them can hold the training up.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -41,8 +42,12 @@ def to_file(path: Path) -> Sink:
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(event: Event) -> None:
-        line = json.dumps(event, ensure_ascii=False) + "\n"
-        with suppress(OSError), path.open("a", encoding="utf-8") as file:
+        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        with suppress(OSError), path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a full disk or a kill cut the last one short
+                    line = b"\n" + line
             file.write(line)
 
     return write
@@ -55,16 +60,14 @@ def print_json(event: Event) -> None:
 
 def read_events(path: Path) -> Iterator[Event]:
     """All events of a file so far; a line that is still being written is left for next time."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    yield from events_after(path, 0)[0]
 
 
 def events_after(path: Path, position: int) -> tuple[list[Event], int]:
-    """The events of a file from a byte on, and the byte to go on from next time."""
+    """The events of a file from a byte on, and the byte to go on from next time.
+
+    Lines that were cut short are passed over.
+    """
     if not path.exists():
         return [], position
     with path.open("rb") as file:
@@ -72,7 +75,11 @@ def events_after(path: Path, position: int) -> tuple[list[Event], int]:
         lines, _, _ = file.read().rpartition(b"\n")
     if not lines:
         return [], position
-    return [json.loads(line) for line in lines.splitlines()], position + len(lines) + 1
+    events = []
+    for line in lines.split(b"\n"):
+        with suppress(ValueError):
+            events.append(json.loads(line))
+    return events, position + len(lines) + 1
 
 
 class CommandFolder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import glob
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import is_full, remove_leftovers
 from lib_rimo.training.events import Command, CommandFolder, Events, Sink, to_file
 from lib_rimo.training.job_file import job_folder, write_job
 from lib_rimo.training.lock import HeldError, hold
@@ -38,6 +39,8 @@ def run_job(
     try:
         # Who looks whether this is running holds the lock for a moment.
         with hold(folder / "lock", seconds=3) if is_main else nullcontext():
+            if is_main:
+                clear_up(options)
             return _run_alone(folder, options, sinks, warnings, resume, is_main)
     except HeldError:
         raise UserError(
@@ -87,13 +90,22 @@ def _run_alone(
     return path
 
 
+def clear_up(options: TrainingOptions) -> None:
+    """Remove what a killed run of this training left of files that it was writing."""
+    output, name = Path(options.output_dir), glob.escape(options.output_name)
+    remove_leftovers(job_folder(options), "*")
+    remove_leftovers(output, f"{name}.safetensors")
+    remove_leftovers(output, f"{name}-step{'[0-9]' * 8}.safetensors")
+    remove_leftovers(output / "sample", f"{name}_*.png")
+
+
 def explain(error: Exception, options: TrainingOptions) -> UserError | None:
     """What to tell the user of an error; None for one that is ours to mend."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in str(error):
         return UserError(f"The memory does not suffice: try {_cheaper(options)}.")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and is_full(error):
         return UserError("The disk is full: make room, then go on with --resume.")
     if isinstance(error, FileNotFoundError):
         return UserError(f"{error.filename} is gone: put it back, then go on with --resume.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.lora.blocks import LAYOUTS
 from lib_rimo.training.dataset_config import read_dataset_config
 from lib_rimo.training.documents import read_mapping
@@ -77,11 +78,9 @@ def read_job(path: Path) -> tuple[TrainingOptions, list[str]]:
 
 def write_job(path: Path, options: TrainingOptions) -> None:
     """Write a job file (JSON, which needs no library to read) with every option."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
     content = json.dumps(dataclasses.asdict(options), indent=1, ensure_ascii=False)
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)
+    with written_beside(path) as beside:
+        beside.write_text(content, encoding="utf-8")
 
 
 def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.buckets import Fit
 
 Moments = tuple[Tensor, Tensor]
@@ -41,17 +41,13 @@ def write_moments(
 ) -> None:
     """Write the latents, whole or not at all. Raises UserError: a full disk, a closed folder."""
     path = cache_path(picture, fit, flipped)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")  # several processes may write at once
     mean, std = (moment.contiguous() for moment in moments)
+    content = save({"mean": mean, "std": std}, _identity(digest, fit, flipped, vae_hash))
     try:
-        save_file({"mean": mean, "std": std}, beside, _identity(digest, fit, flipped, vae_hash))
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        raise UserError(
-            f"Latents cannot be kept in {path.parent} ({error}); turn cache_latents_to_disk off, "
-            "or make room there."
-        ) from error
+        with written_beside(path) as beside:
+            beside.write_bytes(content)
+    except UserError as error:
+        raise UserError(f"{error} Or turn cache_latents_to_disk off.") from error
 
 
 def _identity(digest: str, fit: Fit, flipped: bool, vae_hash: str) -> dict[str, str]:

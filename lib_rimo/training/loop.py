@@ -47,6 +47,7 @@ DTYPES = {
 }
 SMOOTHING = 0.95  # of the loss shown: a single step's loss says little, it depends on the timestep
 
+ENOUGH_STEPS = 10  # to tell how long one takes
 CRAWL = 8.0  # times slower all of a sudden: what a GPU gives that keeps its data elsewhere
 
 TakeCommands = Callable[[], set[Command]]
@@ -89,15 +90,29 @@ class Run:
     step: int = 0
     loss: float = math.nan
     smoothed_loss: float = math.nan
-    durations: list[float] = field(default_factory=list)  # seconds of the last steps
+    seconds: float = math.nan  # of the last step
+    durations: list[float] = field(default_factory=list)
+    """Seconds of the last steps in which nothing was encoded: those to come are like them."""
 
-    def note(self, loss: float, seconds: float) -> None:
-        """Take down a finished step."""
+    def note(self, loss: float, seconds: float, *, encoded: bool = False) -> None:
+        """Take down a finished step, in which pictures were `encoded` too or not."""
         self.step += 1
         self.loss = loss
         previous = loss if math.isnan(self.smoothed_loss) else self.smoothed_loss
         self.smoothed_loss = SMOOTHING * previous + (1 - SMOOTHING) * loss
-        self.durations = [*self.durations[-49:], seconds]
+        self.seconds = seconds
+        if not encoded:
+            self.durations = [*self.durations[-49:], seconds]
+
+    @property
+    def seconds_a_step(self) -> float:
+        """What a step takes, by the last ones."""
+        return statistics.median(self.durations or [self.seconds])
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether enough steps are known to tell what one takes."""
+        return len(self.durations) >= ENOUGH_STEPS
 
     @property
     def slowdown(self) -> float:
@@ -175,7 +190,7 @@ class Trainer:
 
     def step(self) -> None:
         """Train one step: forward and backward for each batch, then the optimizer."""
-        started = time.monotonic()
+        started, encoded = time.monotonic(), self.data.encoded
         accelerator = self.accelerator
         accumulation = self.options.gradient_accumulation_steps
         # Dropout is all that uses the global generator.
@@ -197,8 +212,9 @@ class Trainer:
         self.schedule.step()
         self.optimizer.zero_grad()
 
-        self.run.note(mean_loss, time.monotonic() - started)
-        seconds_a_step = statistics.median(self.run.durations)
+        seconds = time.monotonic() - started
+        self.run.note(mean_loss, seconds, encoded=self.data.encoded > encoded)
+        seconds_a_step = self.run.seconds_a_step
         self.events.emit(
             "progress",
             step=self.run.step,
@@ -207,6 +223,7 @@ class Trainer:
             smoothed_loss=round(self.run.smoothed_loss, 6),
             learning_rates=sorted({group["lr"] for group in self.optimizer.param_groups}),
             seconds_left=round(seconds_a_step * (self.options.max_train_steps - self.run.step), 1),
+            seconds_a_step=round(seconds_a_step, 4) if self.run.is_timed else None,
         )
         if accelerator.device.type == "cuda" and self.run.slowdown > CRAWL:
             self.warn(crawling(self.run.slowdown))

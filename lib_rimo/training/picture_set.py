@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.captions import EXTENSIONS, read_caption
 from lib_rimo.training.folders import find_folders
 from lib_rimo.training.pictures import SUFFIXES, UnusablePictureError, find_pictures, read_picture
@@ -72,16 +73,13 @@ class PictureSet:
         suffix = Path(plain).suffix.lower()
         if suffix not in SUFFIXES and suffix not in EXTENSIONS:
             raise UserError(f"{plain} is neither a picture nor a caption (.txt).")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / f".{plain}.part"
-        beside.write_bytes(content)
-        if suffix in SUFFIXES:
-            try:
-                read_picture(beside)
-            except UnusablePictureError as reason:
-                beside.unlink()
-                raise UserError(f"{plain} {reason}; it was not taken.") from None
-        beside.replace(self.folder / plain)
+        with written_beside(self.folder / plain) as beside:
+            beside.write_bytes(content)
+            if suffix in SUFFIXES:
+                try:
+                    read_picture(beside)
+                except UnusablePictureError as reason:
+                    raise UserError(f"{plain} {reason}; it was not taken.") from None
 
     def remove(self, name: str) -> None:
         """Delete a picture with its caption."""
@@ -99,9 +97,8 @@ class PictureSet:
         if not text:
             file.unlink(missing_ok=True)
             return
-        beside = file.with_name(f".{file.name}.part")
-        beside.write_text(text + "\n", encoding="utf-8")
-        beside.replace(file)
+        with written_beside(file) as beside:
+            beside.write_text(text + "\n", encoding="utf-8")
 
     def clear(self) -> None:
         """Delete the whole folder."""

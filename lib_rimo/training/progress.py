@@ -22,6 +22,7 @@ class Progress:
     steps: int = 0
     seconds_left: float | None = None
     seconds_a_step: float | None = None
+    """Once enough steps were timed."""
     curve: list[Point] = field(default_factory=list)
     samples: list[tuple[int, str]] = field(default_factory=list)
     """Step and file of each sample picture."""
@@ -73,8 +74,7 @@ class Progress:
     def _progress(self, event: Event) -> None:
         self.step, self.steps = event["step"], event["steps"]
         self.seconds_left = event["seconds_left"]
-        if self.step < self.steps:
-            self.seconds_a_step = event["seconds_left"] / (self.steps - self.step)
+        self.seconds_a_step = event.get("seconds_a_step") or self.seconds_a_step
         rate = max(event["learning_rates"], default=0.0)
         self.curve.append((self.step, event["loss"], event["smoothed_loss"], rate))
 

@@ -8,6 +8,7 @@ a command line or nobody at all may watch, and any of them finds every job again
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.diagnosis import Ending, count_memory_kills, diagnose, disk_is_full
 from lib_rimo.training.estimate import learn_speed
 from lib_rimo.training.events import Command, CommandFolder
@@ -31,7 +33,6 @@ from lib_rimo.training.progress import Progress
 
 State = Literal["waiting", "running", "finished", "stopped", "failed", "died"]
 UNFINISHED: tuple[State, ...] = ("stopped", "failed", "died")
-ENOUGH_STEPS = 10  # to tell how long one takes
 LOOK_EVERY = 1.0  # seconds between the runner's looks at a training
 
 
@@ -50,6 +51,8 @@ class Status:
     """The process's; negative for a signal, None where nobody was there to see its end."""
     memory_ran_out: bool = False
     disk_full: bool = False
+    unpublished: str = ""
+    """Why the LoRA could not be copied to `publish_to`; empty where it was."""
 
 
 class Job:
@@ -107,13 +110,17 @@ class Job:
 
     def ending(self, progress: Progress | None = None) -> Ending:
         """How an ended job ended, and what to try where it did not end well."""
+        status = self.status
+        # On a full disk not even the runner can take down how it ended.
+        full = status.disk_full or (status.exit_status is None and disk_is_full(self.folder))
         return diagnose(
             progress or self.progress(),
             log=self.log,
             can_resume=self.can_resume,
-            exit_status=self.status.exit_status,
-            memory_ran_out=self.status.memory_ran_out,
-            disk_full=self.status.disk_full,
+            exit_status=status.exit_status,
+            memory_ran_out=status.memory_ran_out,
+            disk_full=full,
+            unpublished=status.unpublished,
         )
 
     def state(self, progress: Progress | None = None) -> State:
@@ -140,17 +147,20 @@ class Job:
             raise UserError(f"The job {self.id} is not running: there is nothing to {command}.")
 
     def publish(self) -> bool:
-        """Copy the LoRA to where it is used, if it is newer than the copy; whether it was."""
+        """Copy the LoRA to where it is used, if it is newer than the copy; whether it was.
+
+        Raises UserError where there is no room for it.
+        """
         folder = self.status.publish_to
         if not folder or not self.lora.exists():
             return False
         copy = Path(folder) / self.lora.name
         if copy.exists() and copy.stat().st_mtime_ns == self.lora.stat().st_mtime_ns:
             return False
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        beside = copy.with_name(f".{copy.name}.part")
-        shutil.copy2(self.lora, beside)
-        beside.replace(copy)
+        with written_beside(copy) as beside:
+            if shutil.disk_usage(copy.parent).free < self.lora.stat().st_size:
+                raise OSError(errno.ENOSPC, "")  # at once: who cannot publish tries it every second
+            shutil.copy2(self.lora, beside)
         return True
 
 
@@ -188,10 +198,14 @@ class Queue:
             self._check_name(options.output_name, publish_to)
         job = Job(self._new_folder(options.output_name))
         options.output_dir = str(job.folder)
-        write_job(job.folder / "job.json", options)
-        # The status comes last: a folder without one is not a job yet.
-        status = Status(added=time.time(), publish_to=str(publish_to or ""))
-        write_json(job.folder / "status.json", asdict(status))
+        try:
+            write_job(job.folder / "job.json", options)
+            # The status comes last: a folder without one is not a job yet.
+            status = Status(added=time.time(), publish_to=str(publish_to or ""))
+            write_json(job.folder / "status.json", asdict(status))
+        except UserError:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise
         self.ensure_running()
         return job
 
@@ -270,16 +284,21 @@ def _mourn(queue: Queue) -> None:
     for job in queue.jobs():
         if job.status.phase == "running":
             while job.is_alive():
-                job.publish()
+                _publish(job)
                 time.sleep(LOOK_EVERY)
-            job.publish()
-            job.note(phase="ended", ended=time.time())
+            job.note(phase="ended", ended=time.time(), unpublished=_publish(job))
 
 
 def _run(job: Job) -> None:
     """Train one job to its end and take down how it ended."""
     kills = count_memory_kills()
-    job.note(phase="running", started=time.time(), ended=0.0, exit_status=None)
+    unknown: dict[str, Any] = {
+        "exit_status": None,
+        "memory_ran_out": False,
+        "disk_full": False,
+        "unpublished": "",
+    }
+    job.note(phase="running", started=time.time(), ended=0.0, **unknown)
     resume = ["--resume"] if job.status.resume else []
     arguments = ["train", str(job.folder / "job.json"), "--events", "json", *resume]
     with job.log.open("ab") as log:
@@ -292,29 +311,34 @@ def _run(job: Job) -> None:
             stderr=log,
         )
     for _ in _while_running(process):
-        job.publish()
+        _publish(job)
     CommandFolder(job.training_folder / "commands").take()  # those that came too late
-    full = disk_is_full(job.folder)
-    try:
-        job.publish()
-    except OSError:
-        full = True
     job.note(
         phase="ended",
         ended=time.time(),
         exit_status=process.returncode,
         memory_ran_out=count_memory_kills() > kills,
-        disk_full=full,
+        disk_full=disk_is_full(job.folder),
+        unpublished=_publish(job),
     )
     _learn_speed(job)
 
 
+def _publish(job: Job) -> str:
+    """Publish the LoRA where it is new; what kept it from it."""
+    try:
+        job.publish()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def _learn_speed(job: Job) -> None:
     """Remember how fast this machine was, for the next estimate."""
-    progress = job.progress()
-    if progress.seconds_a_step and len(progress.curve) >= ENOUGH_STEPS:
+    seconds = job.progress().seconds_a_step
+    if seconds is not None:
         try:
-            learn_speed(job.options, progress.seconds_a_step, job.folder.parent)
+            learn_speed(job.options, seconds, job.folder.parent)
         except (UserError, OSError):
             return  # an estimate less
 
@@ -358,7 +382,6 @@ def start_detached(python: Path, arguments: list[str], log: Path) -> subprocess.
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    beside.replace(path)
+    """Write a JSON file, whole or not at all; raises UserError."""
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.job_file import from_mapping
 from lib_rimo.training.options import TrainingOptions
 
@@ -43,8 +44,6 @@ def save_recipe(folder: Path, name: str, options: TrainingOptions) -> None:
         raise UserError(
             f'{name!r} cannot name a recipe: use another name, without / \\ : * ? " < > |.'
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(recipe_of(options), indent=1, ensure_ascii=False), "utf-8")
-    beside.replace(path)
+    content = json.dumps(recipe_of(options), indent=1, ensure_ascii=False)
+    with written_beside(folder / f"{name}.json") as beside:
+        beside.write_text(content, encoding="utf-8")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.files import written_beside
+from lib_rimo.files import written_beside
 from lib_rimo.training.dataset import TrainingSet
 from lib_rimo.training.options import TrainingOptions
 
@@ -39,8 +40,10 @@ FREE_OPTIONS = frozenset(
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the state, whole or not at all."""
+    content = io.BytesIO()  # into a file PyTorch writes without saying what keeps it from it
+    torch.save(state, content)
     with written_beside(path) as beside:
-        torch.save(state, beside)
+        beside.write_bytes(content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

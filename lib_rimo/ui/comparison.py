@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.hosts.training import Plot, TrainingHost
 from lib_rimo.training.estimate import parse_size
 from lib_rimo.training.queue import Job
@@ -87,8 +88,8 @@ class Comparison:
             if path == self.job.lora and self.job.status.publish_to:
                 names[path.stem] = f"step {step}"
                 continue
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, folder / path.name)
+            with written_beside(folder / path.name) as beside:
+                shutil.copy2(path, beside)
             names[path.stem] = f"step {step}"
         for name in names:
             self.host.refresh(name)

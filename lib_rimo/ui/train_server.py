@@ -21,7 +21,9 @@ from typing import Any
 
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
+from lib_rimo.files import is_full
 from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.training.diagnosis import disk_is_full
 from lib_rimo.training.documents import read_mapping
 from lib_rimo.training.estimate import estimate, read_model
 from lib_rimo.training.events import COMMANDS, CommandFolder
@@ -56,7 +58,8 @@ class TrainServer:
         except (KeyError, TypeError, ValueError) as error:
             reply = {"error": f"The request was not understood ({error}): reload the page."}
         except OSError as error:  # a full disk, a folder that may not be written
-            reply = {"error": f"{error.filename or 'A file'}: {error.strerror or error}."}
+            named = f"{error.filename or 'A file'}: {error.strerror or error}."
+            reply = {"error": "The disk is full: make room." if is_full(error) else named}
         return json.dumps(reply)
 
     # the page
@@ -201,7 +204,8 @@ class TrainServer:
 
     def do_jobs(self, asked: Reply) -> Reply:
         """All jobs, the newest first; looks after the queue on the way."""
-        if self.queue.waiting():
+        # Without room a runner could not even take down that it started a job.
+        if self.queue.waiting() and not disk_is_full(self.queue.folder):
             self.queue.ensure_running()
         return {"jobs": [self.describe(job) for job in reversed(self.queue.jobs())]}
 
@@ -379,10 +383,13 @@ class TrainServer:
             text = getattr(options, name)
             if not text:
                 continue
+            path = Path(text).expanduser().absolute()
             is_model = name in MODEL_OPTIONS
-            if is_model and Path(text).suffix.lower() != ".safetensors":
-                raise UserError(f"{Path(text).name} is not a .safetensors model: choose another.")
-            setattr(options, name, str(check_folder(Path(text), self.host, is_model=is_model)))
+            if is_model and path.suffix.lower() != ".safetensors":
+                raise UserError(f"{path.name} is not a .safetensors model: choose another.")
+            real = check_folder(path, self.host, is_model=is_model)
+            # A linked model keeps its name, and with it the .yaml that lies beside the link.
+            setattr(options, name, str(path if is_model else real))
         if Path(options.sample_prompts).suffix == ".txt":  # then the trainer reads that file
             check_folder(Path(options.sample_prompts), self.host)
         return options

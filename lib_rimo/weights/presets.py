@@ -4,15 +4,14 @@
 `NAME:BLOCKS:WORDS:VALUE` rules with an empty line between them. Anything else is a comment.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.lora.blocks import LAYOUTS
 
 BLOCKS_FILE = "lbwpresets.txt"
@@ -106,7 +105,8 @@ def save_preset(folder: Path, name: str, values: str) -> None:
         lines[places[-1]] = line  # the last one is the one that counts
     else:
         lines.append(line)
-    _write_whole(path, "\n".join(lines) + "\n")
+    with written_beside(path) as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def _read(path: Path) -> str:
@@ -114,16 +114,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:
         return ""
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise

@@ -1,7 +1,10 @@
 """What the trainer is told by a WebUI, and what it tells it."""
 
+import json
 import sys
 import threading
+import traceback
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,41 +13,46 @@ from PIL import Image
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.training import check_folder
 from lib_rimo.hosts.webui_training import WebUITraining
+from lib_rimo.ui.train_server import TrainServer
+
+
+def report(message, *, exc_info):
+    """As both WebUIs have it, on the console."""
+    print("***", message, traceback.format_exc() if exc_info else "", file=sys.stderr)
 
 
 @pytest.fixture
 def webui(tmp_path, monkeypatch):
-    """A WebUI that others can reach, with a checkpoint and a LoRA that are links to elsewhere."""
+    """A WebUI that others can reach, with a checkpoint that is a link to another folder."""
     for folder in ("elsewhere", "models", "loras"):
         (tmp_path / folder).mkdir()
-    for name in ("large", "other", "linked"):
-        (tmp_path / f"elsewhere/{name}.safetensors").write_bytes(b"model")
+    for path in ("elsewhere/large.safetensors", "elsewhere/other.safetensors"):
+        (tmp_path / path).write_bytes(b"model")
     (tmp_path / "models/large.safetensors").symlink_to(tmp_path / "elsewhere/large.safetensors")
-    (tmp_path / "loras/linked.safetensors").symlink_to(tmp_path / "elsewhere/linked.safetensors")
-    (tmp_path / "loras/old.safetensors").write_bytes(b"lora")
+    (tmp_path / "loras/old.safetensors").symlink_to(tmp_path / "elsewhere/old.safetensors")
+    (tmp_path / "elsewhere/old.safetensors").write_bytes(b"lora")
+    # A link that the WebUI does not list, as it does not list what is no LoRA.
+    (tmp_path / "loras/notes.safetensors").symlink_to(tmp_path / "elsewhere/other.safetensors")
 
     known = SimpleNamespace(filename=str(tmp_path / "models/large.safetensors"))
-    listed = {"old"}
+    listed = {"old": SimpleNamespace(filename=str(tmp_path / "loras/old.safetensors"))}
     modules = {
         "modules.shared": SimpleNamespace(
             cmd_opts=SimpleNamespace(
                 lora_dir=str(tmp_path / "loras"), disable_extension_access=True
-            ),
-            interrogator=SimpleNamespace(interrogate=lambda image: "a girl<error>"),
+            )
         ),
         "modules.devices": SimpleNamespace(),
+        "modules.errors": SimpleNamespace(report=report),
         "modules.sd_models": SimpleNamespace(
             checkpoints_list={"large": known}, select_checkpoint=lambda: known
         ),
         "modules.call_queue": SimpleNamespace(queue_lock=threading.Lock()),
         "modules.paths_internal": SimpleNamespace(data_path=str(tmp_path)),
         "networks": SimpleNamespace(
-            available=listed,
-            available_networks={
-                "linked": SimpleNamespace(filename=str(tmp_path / "loras/linked.safetensors"))
-            },
+            available_networks=listed,
             list_available_networks=listed.clear,  # what it does at first
-            update_available_networks_by_names=listed.update,
+            update_available_networks_by_names=lambda names: listed.update(dict.fromkeys(names)),
         ),
     }
     for name, module in modules.items():
@@ -52,15 +60,17 @@ def webui(tmp_path, monkeypatch):
     return WebUITraining("a1111")
 
 
-def test_a_linked_checkpoint_of_the_webui_can_be_trained_on(webui, tmp_path):
-    (base,) = webui.base_models()
-    real = tmp_path / "elsewhere/large.safetensors"
-    assert check_folder(base.path, webui, is_model=True) == real
+@pytest.mark.parametrize("path", ["models/large.safetensors", "loras/old.safetensors"])
+def test_a_linked_model_of_the_webui_can_be_trained_on(webui, tmp_path, path):
+    real = tmp_path / "elsewhere" / Path(path).name
+    assert check_folder(tmp_path / path, webui, is_model=True) == real
 
 
-def test_a_linked_lora_of_the_webui_can_be_gone_on_from(webui, tmp_path):
-    linked = tmp_path / "loras/linked.safetensors"
-    assert check_folder(linked, webui, is_model=True) == linked.resolve()
+def test_without_its_lora_extension_checkpoints_are_left(webui, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "networks")
+    assert check_folder(tmp_path / "models/large.safetensors", webui, is_model=True)
+    with pytest.raises(UserError, match="outside of the folders"):
+        check_folder(tmp_path / "loras/old.safetensors", webui, is_model=True)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +79,8 @@ def test_a_linked_lora_of_the_webui_can_be_gone_on_from(webui, tmp_path):
         ("elsewhere/other.safetensors", True),
         ("elsewhere", True),
         ("models/large.safetensors", False),  # nothing that may be written
-        ("loras/linked.safetensors", False),
+        ("loras/old.safetensors", False),
+        ("loras/notes.safetensors", True),
     ],
 )
 def test_what_lies_beside_it_is_refused(webui, tmp_path, path, is_model):
@@ -79,11 +90,66 @@ def test_what_lies_beside_it_is_refused(webui, tmp_path, path, is_model):
 
 def test_a_new_lora_is_found_and_the_others_stay_known(webui):
     webui.refresh("new")
-    assert sys.modules["networks"].available == {"old", "new"}
+    assert set(sys.modules["networks"].available_networks) == {"old", "new"}
 
 
-def test_what_the_webuis_captioner_tells_of_its_failure_is_no_caption(webui, tmp_path):
-    picture = tmp_path / "1.png"
-    Image.new("RGB", (8, 8)).save(picture)
-    with pytest.raises(UserError, match=r"could not caption 1\.png .*its console says why"):
-        webui.interrogators()["CLIP"](picture)
+class Interrogators:
+    """The WebUI's: with models, and without a network to get them from."""
+
+    def __init__(self, monkeypatch, webui):
+        self.offline, self.answer = False, "1girl, hat"
+        webui.shared.interrogator = SimpleNamespace(interrogate=self.interrogate)
+        deepbooru = SimpleNamespace(model=SimpleNamespace(tag=self.tag))
+        monkeypatch.setitem(sys.modules, "modules.deepbooru", deepbooru)
+
+    def tag(self, image):
+        """Miss the file, the download of which failed unheard."""
+        assert image.mode == "RGB"
+        return [self.answer][1 if self.offline else 0]
+
+    def interrogate(self, image):
+        """Catch everything that goes wrong, and say so in the caption."""
+        try:
+            return self.tag(image)
+        except IndexError:
+            return "<error>"
+
+
+@pytest.fixture
+def interrogators(webui, monkeypatch, tmp_path):
+    Image.new("RGBA", (8, 8)).save(tmp_path / "1.png")
+    return Interrogators(monkeypatch, webui)
+
+
+@pytest.mark.parametrize("name", ["DeepBooru", "CLIP"])
+def test_a_caption_is_proposed_or_it_is_said_why_not(webui, interrogators, tmp_path, capsys, name):
+    propose = webui.interrogators()[name]
+    assert propose(tmp_path / "1.png") == "1girl, hat"
+    interrogators.offline = True
+    with pytest.raises(UserError) as told:
+        propose(tmp_path / "1.png")
+    assert str(told.value) == (
+        "The WebUI could not caption 1.png: it downloads the model for that when it is first used, "
+        "so check the network connection; its console says more."
+    )
+    assert "no caption for" in capsys.readouterr().err
+    assert not webui.lock.locked()
+
+
+def test_half_a_caption_is_none(webui, interrogators, tmp_path):
+    interrogators.answer = "a girl with a hat, by somebody<error>"  # what CLIP had until it failed
+    with pytest.raises(UserError, match=r"could not caption 1\.png"):
+        webui.interrogators()["CLIP"](tmp_path / "1.png")
+
+
+@pytest.mark.parametrize("name", ["DeepBooru", "CLIP"])
+def test_a_proposal_that_fails_writes_nothing(webui, interrogators, tmp_path, name):
+    server = TrainServer(webui)
+    folder = webui.home / "pictures" / "set-01"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "1.png")
+    interrogators.offline = True
+    asked = {"do": "interrogate", "set": str(folder), "name": "1.png", "with": name}
+    reply = json.loads(server.answer(json.dumps(asked)))
+    assert reply.keys() == {"error"}
+    assert [path.name for path in folder.iterdir()] == ["1.png"]

@@ -44,6 +44,17 @@ def test_a_silent_end(progress, tmp_path, exit_status, circumstances, said):
     assert ending.text.endswith("Resume goes on from the last saved state.")
 
 
+def test_a_failed_training_names_its_last_good_file_too(progress, tmp_path):
+    full = "The disk is full, rimo.safetensors could not be written: make room."
+    progress.take({"kind": "failed", "time": 2.0, "text": full})
+    ending = diagnose(progress, log=tmp_path / "log.txt", can_resume=True, exit_status=2)
+    assert ending.kind == "failed"
+    assert ending.text == (
+        f"{full} The last good file is rimo.safetensors, of step 5. "
+        "Resume goes on from the last saved state."
+    )
+
+
 def test_a_resumed_run_draws_its_curve_anew_from_there(progress):
     for step in range(1, 9):
         progress.take(event(step))

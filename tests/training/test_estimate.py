@@ -71,6 +71,23 @@ def test_a_measured_speed_replaces_the_guess(options, machine, tmp_path):
     assert not estimate(full, tmp_path).is_measured  # that speed is another
 
 
+def test_each_picture_is_encoded_once(options, machine, tmp_path):
+    learn_speed(options, 2.0, tmp_path)
+    folder = tmp_path / "pictures" / "10_rimochan"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(b"")
+    model = read_model(tmp_path / "model.safetensors", options.resolution)
+    speed = 2 * module.work_of_step(model, options) / (2.0 - module.STEP_OVERHEAD)
+    encoding = 2 * 128 * 128 * 9 * 512 * 512 / speed
+    for flip_aug, times in ((False, 3), (True, 6)):
+        with_pictures = dataclasses.replace(
+            options, train_data_dir=str(folder.parent), flip_aug=flip_aug
+        )
+        seconds = estimate(with_pictures, tmp_path).seconds
+        assert seconds == pytest.approx(2.0 * options.max_train_steps + times * encoding)
+
+
 def test_what_cannot_fit_is_said_with_the_cheapest_change(options, machine, tmp_path, monkeypatch):
     options.train_batch_size = 8
     need = estimate(options, tmp_path).memory

@@ -13,6 +13,7 @@ from lib_rimo.lora.files import hashes, read_lora
 from lib_rimo.training.dataset import TrainingSet
 from lib_rimo.training.events import CommandFolder, read_events
 from lib_rimo.training.job import job_folder, run_job
+from lib_rimo.training.progress import Progress
 from tests.inference.narrow import write_narrow_checkpoint
 
 
@@ -184,6 +185,16 @@ def test_files_on_the_way_and_commands(quick):
         if event["kind"] == "saved"
     ]
     assert saved == [2, 3, 4, 5]
+
+
+def test_steps_are_timed_once_all_pictures_are_encoded(quick):
+    quick.max_train_steps, told = 15, []
+    run_job(quick, [told.append])
+    steps = [event for event in told if event["kind"] == "progress"]
+    # Five pictures in batches of two: the first three steps encode.
+    timed = [event["step"] for event in steps if event["seconds_a_step"] is not None]
+    assert timed == [13, 14, 15]
+    assert Progress.of(job_folder(quick) / "events.jsonl").seconds_a_step > 0
 
 
 def test_a_stop_need_not_wait_until_all_pictures_are_encoded(quick, monkeypatch):

@@ -1,7 +1,9 @@
 """Jobs as processes of their own: queued, stopped, killed, found again."""
 
 import dataclasses
+import json
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -129,7 +131,34 @@ def test_a_base_model_that_is_none_fails_with_its_reason(queue, options, tmp_pat
     assert "broken.safetensors" in job.ending().text
 
 
+def write_events(job, *kinds):
+    job.training_folder.mkdir(exist_ok=True)
+    told = {"time": 1.0, "phase": "training", "step": 6, "steps": 6, "path": str(job.lora)}
+    lines = [{"kind": kind, **told} for kind in kinds]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (job.training_folder / "events.jsonl").write_text(text)
+
+
 def test_a_full_disk_at_publishing_is_told(queue, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(queue, "ensure_running", lambda: None)
+    monkeypatch.setattr(queue_module, "command_line", lambda python, arguments: ["true"])
+    job = queue.add(options, tmp_path / "loras")
+    write_events(job, "phase", "saved", "finished")
+    job.lora.write_bytes(b"lora")
+    monkeypatch.setattr(queue_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3))
+    queue_module.run_queue(queue.folder)
+    assert list((tmp_path / "loras").iterdir()) == []
+    assert job.state() == "finished"
+    assert job.ending().text == (
+        "The disk is full, small.safetensors could not be written: make room on the disk of "
+        f"{tmp_path / 'loras'}. Then copy {job.lora} there."
+    )
+    monkeypatch.undo()
+    job.publish()
+    assert (tmp_path / "loras" / "small.safetensors").read_bytes() == b"lora"
+
+
+def test_a_full_disk_is_told_of_by_the_runner(queue, options, monkeypatch):
     monkeypatch.setattr(queue, "ensure_running", lambda: None)
     monkeypatch.setattr(queue_module, "disk_is_full", lambda folder: True)
     monkeypatch.setattr(queue_module, "command_line", lambda python, arguments: ["false"])
@@ -138,3 +167,27 @@ def test_a_full_disk_at_publishing_is_told(queue, options, tmp_path, monkeypatch
     assert job.status.exit_status == 1
     assert job.status.disk_full
     assert not is_held(queue.folder / "runner.lock")
+    queue.resume(job)
+    monkeypatch.setattr(queue_module, "disk_is_full", lambda folder: False)
+    queue_module.run_queue(queue.folder)
+    assert not job.status.disk_full
+
+
+def test_a_full_disk_is_told_of_where_the_runner_could_not(queue, options, monkeypatch):
+    monkeypatch.setattr(queue, "ensure_running", lambda: None)
+    job = queue.add(options)
+    job.note(phase="running")  # the last that there was room for
+    write_events(job, "phase")
+    monkeypatch.setattr(queue_module, "disk_is_full", lambda folder: folder == job.folder)
+    assert job.state() == "died"
+    assert job.ending().text == "The disk is full: make room."
+
+
+def test_without_room_no_job_is_added(queue, options, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="The disk is full"):
+        queue.add(options)
+    assert list(queue.folder.iterdir()) == []

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,7 +74,9 @@ def train_until(options, name, kind, number, *resume):
 def test_kill_and_resume_is_bit_identical(options, undisturbed):
     options.save_state_every_n_steps = 1
     assert train_until(options, "SIGKILL", "progress", 2) == -signal.SIGKILL
-    assert train_until(options, "SIGKILL", "file", 2, "--resume") == -signal.SIGKILL
+    # the options, the state after step 2, the state after step 3
+    assert train_until(options, "SIGKILL", "file", 3, "--resume") == -signal.SIGKILL
+    assert [path.suffix for path in job_folder(options).glob(".state.pt.*")] == [".part"]
     command = [sys.executable, "-m", "lib_rimo", "train", "--resume", "--events", "json"]
     output = subprocess.check_output(
         [*command, str(job_folder(options).with_suffix(".json"))],
@@ -84,6 +87,7 @@ def test_kill_and_resume_is_bit_identical(options, undisturbed):
     assert '"kind": "resumed"' in output
     path = job_folder(options).parent / f"{options.output_name}.safetensors"
     assert_equal_loras(path, undisturbed)
+    assert list(path.parent.rglob(".*.part")) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
@@ -145,18 +149,43 @@ def test_a_damaged_state_is_told_of(options):
         run_job(options, resume=True)
 
 
-def test_a_full_disk_leaves_the_old_file_whole(options, monkeypatch):
-    path = run_job(options)
+def test_a_new_run_removes_what_a_killed_one_left_and_nothing_else(options, tmp_path):
+    left = {
+        tmp_path / ".small.safetensors.123.part",
+        tmp_path / ".small-step00000004.safetensors.123.part",
+        tmp_path / "sample" / ".small_000004_00_1.png.123.part",
+        job_folder(options) / ".state.pt.123.part",
+    }
+    kept = {
+        tmp_path / ".smaller.safetensors.123.part",  # another training's, which may be running
+        tmp_path / ".small-steps.safetensors.123.part",
+        tmp_path / "sample" / ".smaller_000004_00_1.png.123.part",
+    }
+    for path in left | kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    run_job(dataclasses.replace(options, max_train_steps=1))
+    assert set(tmp_path.rglob(".*.part")) == kept
+
+
+@pytest.mark.parametrize("name", ["small.safetensors", "state.pt"])
+def test_a_full_disk_leaves_the_old_file_whole(options, monkeypatch, name):
+    lora = run_job(options)
+    (path,) = lora.parent.rglob(name)
     before = path.read_bytes()
+    write_bytes = Path.write_bytes
 
-    def full(*_arguments, **_settings):
-        raise OSError(28, "No space left on device")
+    def write(path, content):
+        if path.name.startswith(f".{name}."):
+            write_bytes(path, content[:100])
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, content)
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(UserError, match="disk is not full"):
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(UserError, match=f"The disk is full, {name} could not be written"):
         run_job(options)
     assert path.read_bytes() == before
-    assert [file.name for file in path.parent.glob("*.part")] == []
+    assert list(lora.parent.rglob(".*.part")) == []
 
 
 def test_a_non_finite_loss_stops_and_keeps_the_last_file(options, monkeypatch):

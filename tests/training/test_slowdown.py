@@ -21,5 +21,18 @@ def test_a_spill_is_noticed():
     assert "70 times as long" in crawling(run.slowdown)
 
 
+def test_steps_in_which_pictures_are_encoded_say_nothing_of_later_ones():
+    run = Run()
+    for seconds in (9.0, 5.0, 5.0):
+        run.note(0.1, seconds, encoded=True)
+    assert run.seconds_a_step == 5  # as long as no other is known
+    for _ in range(9):
+        run.note(0.1, 1.0)
+    assert run.seconds_a_step == 1
+    assert not run.is_timed
+    run.note(0.1, 1.0)
+    assert run.is_timed
+
+
 def test_a_slow_beginning_is_nothing():
     assert run_of(30.0, *[1.0] * 10).slowdown == 1

@@ -8,6 +8,7 @@ import pytest
 
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.training.diagnosis import diagnose
 from lib_rimo.training.estimate import estimate
 from lib_rimo.training.job import explain
@@ -58,6 +59,7 @@ def refusal_of(**options):
 def endings(folder):
     """What is said of every way in which a training can end badly."""
     log = folder / "log.txt"
+    log.write_text("")
     for status, memory, full in (
         (None, False, False),
         (-9, False, False),
@@ -67,13 +69,25 @@ def endings(folder):
         (1, False, True),
     ):
         yield diagnose(
-            Progress(started=1.0),
+            Progress(started=1.0, saved=[(3, str(log))]),
             log=log,
             can_resume=True,
             exit_status=status,
             memory_ran_out=memory,
             disk_full=full,
         ).text
+
+
+def unwritten(folder):
+    """What is said of files that cannot be written."""
+    for error in (OSError(28, "No space left on device"), OSError(13, "-")):
+        with pytest.raises(UserError) as told, written_beside(folder / "one.txt"):
+            raise error
+        said = str(told.value).replace(str(folder), "/loras")
+        yield said
+    finished = Progress(started=1.0, saved=[(3, str(folder))], end={"kind": "finished"})
+    ending = {"log": folder, "can_resume": True, "exit_status": 0, "unpublished": said}
+    yield diagnose(finished, **ending).text.replace(str(folder), "/one.safetensors")
 
 
 def test_what_the_server_says_is_found(page, narrow_sd1, tmp_path):  # noqa: F811
@@ -88,6 +102,7 @@ def test_what_the_server_says_is_found(page, narrow_sd1, tmp_path):  # noqa: F81
         refusal_of(output_name="../up"),
         str(explain(MemoryError(), options)),
         str(explain(OSError(28, "No space left on device"), options)),
+        *unwritten(tmp_path),
         crawling(70.0),
         not_finite("loss"),
         *endings(tmp_path),

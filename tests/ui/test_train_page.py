@@ -5,6 +5,7 @@ RIMO_GRADIO_PYTHONS names; those need what `lib_rimo/ui` imports, and trainings 
 With RIMO_SCREENSHOTS=FOLDER every state is also kept as a picture, to be looked at.
 """
 
+import json
 import os
 import signal
 import socket
@@ -168,6 +169,17 @@ class Tab:
         self.page.wait_for_selector(".rimo-card:has(.rimo-start) .rimo-hint:has-text('of memory')")
         self.page.click(".rimo-start:not([disabled])")
 
+    def answer(self, what, reply):
+        """Answer one kind of request with `reply(ask)`; `ask()` is what the server says to it."""
+
+        def change(route):
+            if json.loads(json.loads(route.request.post_data)["data"][0])["do"] != what:
+                return route.fallback()
+            changed = reply(lambda: json.loads(route.fetch().json()["data"][0]))
+            return route.fulfill(json={"data": [json.dumps(changed)]})
+
+        self.page.route("**/run/rimo_train", change)
+
     def wait(self, condition):
         self.page.wait_for_function(condition)
 
@@ -291,30 +303,6 @@ def test_a_restarted_program_finds_its_jobs(tab, site):
     tab.wait_for_state("stopped")
 
 
-RECORDER = """
-window.asked = 0;
-window.notified = [];
-window.Notification = class {
-    static permission = "default";
-    static requestPermission() { window.asked += 1; this.permission = "granted"; }
-    constructor(title, {body}) { window.notified.push([title, body]); }
-};
-"""
-
-
-def test_the_end_is_notified_to_whoever_allows_it(page, site):
-    page.add_init_script(RECORDER)
-    tab = Tab(page, site)
-    tab.drop_pictures()
-    assert page.evaluate("window.asked") == 0  # only a press of Train asks
-    tab.set_up("announced", 3)
-    tab.train()
-    tab.wait_for_state("finished")
-    tab.wait("window.notified.length > 0")
-    assert page.evaluate("window.notified") == [["Rimo", "announced: finished"]]
-    assert page.evaluate("window.asked") == 1
-
-
 def test_what_is_wrong_is_said_at_its_field(tab):
     tab.drop_pictures()
     tab.set("unet_lr", "much")
@@ -327,6 +315,22 @@ def test_what_is_wrong_is_said_at_its_field(tab):
     tab.set("resolution", 1024)
     tab.page.wait_for_selector(".rimo-problem:visible:has-text('It cannot fit')")
     tab.keep("12-does-not-fit")
+
+
+def test_a_refusal_stays_until_something_is_changed(tab):
+    tab.drop_pictures()
+    tab.page.wait_for_selector(".rimo-start:not([disabled])")
+    tab.answer("train", lambda ask: {"error": "The disk is full: make room."})
+    estimate = ".rimo-card:has(.rimo-start) .rimo-hint"
+    tab.page.wait_for_selector(f"{estimate}:has-text('of memory')")
+    tab.page.eval_on_selector(estimate, "hint => hint.textContent = ''")
+    tab.set("max_train_steps", 7)
+    tab.page.click(".rimo-start:not([disabled])")
+    tab.page.wait_for_selector(f"{estimate}:has-text('of memory')")
+    refusal = ".rimo-problem:visible:text-is('The disk is full: make room.')"
+    assert tab.page.is_visible(refusal)
+    tab.set("max_train_steps", 8)
+    tab.page.wait_for_selector(refusal, state="detached")
 
 
 def test_captions_are_edited_in_place(tab, site):
@@ -357,3 +361,91 @@ def test_recipes_and_kohyas_files(tab):
     assert tab.page.input_value("[name=output_name]") == "theirs"
     tab.page.select_option(".rimo-bar > select[title=Recipes]", "sixteen")
     assert tab.page.input_value("[name=network_dim]") == "16"
+
+
+# Records what the page would show on the desktop, and whether it asks in answer to a click. Who was
+# not given the permission was not asked for it yet.
+NOTIFICATIONS = """
+(() => {
+    const {Notification} = window;
+    window.shown = [];
+    window.asked = [];
+    window.Notification = class {
+        static get permission() {
+            return Notification.permission === "granted" ? "granted" : "default";
+        }
+
+        static async requestPermission() {
+            window.asked.push(navigator.userActivation.isActive);
+        }
+
+        constructor(title, options) {
+            window.shown.push(`${title}: ${options.body}`);
+            if (window.cannotShow) throw new TypeError("Illegal constructor");
+        }
+    };
+})();
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["allowed", "not allowed"])
+def is_allowed(request, page):
+    if request.param:
+        page.context.grant_permissions(["notifications"])
+    page.add_init_script(NOTIFICATIONS)
+    return request.param
+
+
+def test_the_end_is_told_on_the_desktop_where_that_is_allowed(is_allowed, tab):
+    tab.drop_pictures()
+    tab.set_up("told", 3)
+    assert tab.page.evaluate("window.asked") == []  # not before a click
+    tab.train()
+    tab.page.wait_for_selector(".rimo-job-title:text-is('told')")
+    tab.wait_for_state("finished")
+    assert tab.page.evaluate("window.shown") == (["Rimo: told: finished"] if is_allowed else [])
+    assert tab.page.evaluate("window.asked") == ([] if is_allowed else [True])
+
+
+@pytest.mark.parametrize("is_allowed", [True], indirect=True)
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (("running", "died"), ["Rimo: one: died"]),
+        (("waiting", "finished"), ["Rimo: one: finished"]),  # too short for a tab out of sight
+        (("waiting", "stopped"), []),  # called off
+        (("finished", "finished"), []),  # long ago
+    ],
+)
+def test_ends_that_are_seen_are_told_once(is_allowed, tab, states, told):
+    job = {"id": "1", "name": "one", "step": 1, "steps": 2, "added": 0, "can_resume": False}
+    tab.page.evaluate("window.cannotShow = true")  # as on Android; the page has to live with it
+    tab.answer("jobs", lambda ask: {"jobs": [job]})
+    for job["state"] in states:
+        tab.page.wait_for_selector(f".rimo-job-row[data-state={job['state']}]")
+        tab.wait("document.querySelectorAll('.rimo-job-row').length == 1")
+    with tab.page.expect_response(lambda response: '"jobs' in response.request.post_data):
+        pass
+    assert tab.page.evaluate("window.shown") == told
+
+
+def test_a_proposal_that_fails_leaves_the_captions_as_they_are(tab, site):
+    proposals = iter([{"caption": "1girl, hat"}, {"error": "The WebUI could not caption 2.png."}])
+    tab.answer("open", lambda ask: {**ask(), "interrogators": ["CLIP"]})
+    tab.answer("interrogate", lambda ask: next(proposals))
+    tab.open()
+    tab.drop_pictures()
+    newest = max((site.home / "pictures").iterdir(), key=lambda folder: folder.name)
+    tab.page.click("text=Edit as text")
+    areas = tab.page.locator(".rimo-gallery:not(.rimo-small) textarea")
+    for number in range(3):
+        with tab.page.expect_response(lambda response: "rimo_train" in response.url):
+            areas.nth(number).fill("")
+            areas.nth(number).blur()
+    tab.page.click(".rimo-button:text-is('CLIP')")
+    tab.page.wait_for_selector(".rimo-problem:text-is('The WebUI could not caption 2.png.')")
+    tab.page.wait_for_selector(".rimo-button:text-is('CLIP'):not([disabled])")
+    assert [areas.nth(number).input_value() for number in range(3)] == ["1girl, hat", "", ""]
+    assert (newest / "1.txt").read_text() == "1girl, hat\n"
+    assert not (newest / "2.txt").exists()
+    assert areas.nth(3).input_value().startswith("rimochan")

@@ -162,6 +162,43 @@ def test_a_shared_page_stays_in_its_folders(shared_server, tmp_path, pictures, n
     assert ask(server, "jobs")["jobs"] == []
 
 
+def test_models_that_are_links_are_used_where_the_page_is_shared(
+    shared_server,
+    tmp_path,
+    pictures,  # noqa: F811
+    narrow_sd1,  # noqa: F811
+    monkeypatch,
+):
+    server = shared_server
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("model", "lora", "other"):  # as a cache of downloads names its files
+        (elsewhere / name).write_bytes(narrow_sd1.read_bytes())
+    models, loras = server.host.home / "models", server.host.lora_folder
+    for folder, name in ((models, "model"), (loras / "below", "lora")):
+        folder.mkdir(parents=True)
+        (folder / f"{name}.safetensors").symlink_to(elsewhere / name)
+    new, _ = drop(server, pictures)
+    given = {
+        "pretrained_model_name_or_path": str(models / "model.safetensors"),
+        "network_weights": str(loras / "below" / "lora.safetensors"),
+        "train_data_dir": new,
+        "output_name": "x",
+    }
+    job = server.queue.job(ask(server, "train", options=given)["job"])
+    for option in ("pretrained_model_name_or_path", "network_weights"):
+        assert getattr(job.options, option) == given[option]  # a name that says what it is
+
+    (Path(new) / "mine.safetensors").symlink_to(elsewhere / "other")
+    for path in (Path(new) / "mine.safetensors", elsewhere / "other.safetensors", elsewhere):
+        for option in ("pretrained_model_name_or_path", "network_weights"):
+            refused = ask(server, "train", options={**given, option: f"{path}/x.safetensors"})
+            assert "outside of the folders" in refused["error"]
+    refused = ask(server, "train", options={**given, "network_weights": f"{new}/mine.safetensors"})
+    assert "outside of the folders" in refused["error"]
+
+
 def test_a_shared_page_opens_no_dataset_config(shared_server, tmp_path):
     secret = tmp_path / "secret.toml"
     secret.write_text("password = swordfish\n")  # not valid TOML: an error would quote it
@@ -224,13 +261,30 @@ def test_only_made_pictures_are_thrown_out(server, pictures):  # noqa: F811
 
 
 def test_a_full_disk_is_said(server, pictures, monkeypatch):  # noqa: F811
-    def full(*_):
-        raise OSError(28, "No space left on device", "1.png")
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib_rimo.ui.train_server.PictureSet.add", full)
-    new = ask(server, "new_set")["set"]
-    reply = ask(server, "add", set=new, files=[{"name": "1.png", "content": ""}])
-    assert reply["error"] == "1.png: No space left on device."
+    new, _ = drop(server, pictures)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        reply = ask(server, "caption", set=new, name="1.png", caption="hat")
+        assert reply["error"] == (
+            f"The disk is full, 1.txt could not be written: make room on the disk of {new}."
+        )
+    assert (Path(new) / "1.txt").read_text() != "hat\n"
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    assert ask(server, "new_set")["error"] == "The disk is full: make room."
+
+
+def test_jobs_wait_for_room(server, options, monkeypatch):  # noqa: F811
+    started = []
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: started.append(1))
+    server.queue.add(options)
+    started.clear()
+    for is_full in (True, False):
+        monkeypatch.setattr("lib_rimo.ui.train_server.disk_is_full", lambda _, full=is_full: full)
+        assert ask(server, "jobs")["jobs"][0]["state"] == "waiting"
+        assert bool(started) is not is_full
 
 
 def test_nonsense_is_answered(server):

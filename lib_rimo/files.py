@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lib_rimo.errors import UserError
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place once it is written in full.
+
+    The folder is made where it is missing. Raises UserError, naming the reason, where the file
+    cannot be written.
+    """
+    # A thread's number is no other's on the whole machine: several may write the same file at once.
+    beside = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(_why_not_written(path, error)) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what a killed process left of writing files of this name, a pattern with `*` in it.
+
+    To be called by who alone writes them: what another one is writing just now would go too.
+    """
+    for left in folder.glob(f".{name}.*.part"):
+        with suppress(OSError):
+            left.unlink()
+
+
+def _why_not_written(path: Path, error: OSError) -> str:
+    if is_full(error):
+        return (
+            f"The disk is full, {path.name} could not be written: make room on the disk of "
+            f"{path.parent}."
+        )
+    return (
+        f"{path} could not be written ({error.strerror or error}): check that the folder exists "
+        "and that you may write there."
+    )
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room left on the disk, or none for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
