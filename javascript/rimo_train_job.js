@@ -97,7 +97,9 @@ class RimoTrainJob {
             this.buttons[name].disabled = job.asked.includes(name); // until the training takes it
         }
         this.buttons.resume.hidden = !job.can_resume;
-        this.buttons.try.hidden = running || !saved;
+        // On the way only files of single steps may have been saved, which no prompt finds.
+        this.buttons.try.hidden = running
+            || !job.saved.some(([, name]) => name === `${job.name}.safetensors`);
         this.buttons.compare.hidden = running || !saved || !job.can_compare;
         this.buttons.forget.hidden = running;
         this.#showComparison(job.comparison);

@@ -113,6 +113,6 @@ def count_memory_kills() -> int:
     return total
 
 
-def disk_is_full(folder: Path) -> bool:
-    """Whether there is no room for another LoRA and its state."""
-    return shutil.disk_usage(folder).free < FULL
+def disk_is_full(folder: Path, needed: int = FULL) -> bool:
+    """Whether there is no room for what is needed, by default another LoRA and its state."""
+    return shutil.disk_usage(folder).free < needed

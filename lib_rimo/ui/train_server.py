@@ -204,8 +204,8 @@ class TrainServer:
 
     def do_jobs(self, asked: Reply) -> Reply:
         """All jobs, the newest first; looks after the queue on the way."""
-        # Without room a runner could not even take down that it started a job.
-        if self.queue.waiting() and not disk_is_full(self.queue.folder):
+        # Without any room a runner could not even take down that it started a job.
+        if self.queue.waiting() and not disk_is_full(self.queue.folder, needed=1 << 20):
             self.queue.ensure_running()
         return {"jobs": [self.describe(job) for job in reversed(self.queue.jobs())]}
 

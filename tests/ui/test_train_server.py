@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -281,10 +282,11 @@ def test_jobs_wait_for_room(server, options, monkeypatch):  # noqa: F811
     monkeypatch.setattr(server.queue, "ensure_running", lambda: started.append(1))
     server.queue.add(options)
     started.clear()
-    for is_full in (True, False):
-        monkeypatch.setattr("lib_rimo.ui.train_server.disk_is_full", lambda _, full=is_full: full)
+    for free in (0, 1_000_000_000):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
         assert ask(server, "jobs")["jobs"][0]["state"] == "waiting"
-        assert bool(started) is not is_full
+        assert bool(started) is bool(free)
 
 
 def test_nonsense_is_answered(server):
