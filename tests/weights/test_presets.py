@@ -73,7 +73,7 @@ def test_saving_keeps_every_other_line(tmp_path):
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     save_preset(tmp_path, "A", VECTOR)
-    monkeypatch.setattr("os.fdopen", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("os.fsync", lambda file: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_preset(tmp_path, "A", "IN05@0.5")
     assert (tmp_path / BLOCKS_FILE).read_text(encoding="utf-8") == f"A:{VECTOR}\n"
