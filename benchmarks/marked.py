@@ -39,7 +39,8 @@ def set_marks(path: Path) -> None:
         if torch.cuda.is_initialized():
             # Since the mark before; also waits until the GPU has done what it was given.
             torch.cuda.synchronize()
-            values["gpu"] = torch.cuda.max_memory_allocated()
+            # What PyTorch holds, for a recorded step lives in memory that counts as free.
+            values["gpu"] = torch.cuda.max_memory_reserved()
             torch.cuda.reset_peak_memory_stats()
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.time(), **values}) + "\n")

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from lib_rimo.lora.lean import geglu, low_rank
+from lib_rimo.lora.lean import LowRank, low_rank
 
 
 class LoRA(nn.Module):
@@ -50,8 +51,16 @@ class LoRA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The change for the input x (..., in) or (B, in, H, W)."""
-        change: Tensor = self.lora_up(self.dropout(self.lora_down(x))) * self.scale
-        return change
+        inner = self.dropout(_in_type_of(x, self.lora_down))
+        return _in_type_of(inner, self.lora_up) * self.scale
+
+
+def _in_type_of(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """A layer's output in its input's type; trained weights are float32, inputs may be half."""
+    weight = layer.weight.to(x.dtype)
+    if isinstance(layer, nn.Linear):
+        return functional.linear(x, weight)
+    return functional.conv2d(x, weight, None, layer.stride, layer.padding)
 
 
 class LoRALayer(nn.Module):
@@ -62,22 +71,24 @@ class LoRALayer(nn.Module):
         self.frozen = frozen
         self.adapter = adapter
 
-    def forward(self, x: Tensor, *, gated: bool = False) -> Tensor:
-        """Both layers' outputs, added; if `gated` for the `geglu` of x."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Both layers' outputs, added."""
+        layer = self.low_rank()
+        if layer is None:
+            sum_of_both: Tensor = self.frozen(x) + self.adapter(x)
+            return sum_of_both
+        if isinstance(self.frozen, nn.Linear):
+            return low_rank(x, layer)
+        return low_rank(x.permute(0, 2, 3, 1), layer).permute(0, 3, 1, 2)
+
+    def low_rank(self) -> LowRank | None:
+        """Both as one, where they are products of each position's values with a matrix."""
         adapter, frozen = self.adapter, self.frozen
         pointwise = isinstance(frozen, nn.Linear) or set(frozen.kernel_size + frozen.stride) == {1}
-        if pointwise and isinstance(adapter.dropout, nn.Identity):
-            down, up = adapter.lora_down.weight.flatten(1), adapter.lora_up.weight.flatten(1)
-            weight, bias = frozen.weight.flatten(1), frozen.bias
-            if isinstance(frozen, nn.Linear):
-                return low_rank(x, weight, bias, down, up, adapter.scale, gated=gated)
-            channels_last = x.permute(0, 2, 3, 1)
-            output = low_rank(channels_last, weight, bias, down, up, adapter.scale)
-            return output.permute(0, 3, 1, 2)
-        if gated:
-            x = geglu(x)
-        sum_of_both: Tensor = frozen(x) + adapter(x)
-        return sum_of_both
+        if not (pointwise and isinstance(adapter.dropout, nn.Identity)):
+            return None
+        down, up = adapter.lora_down.weight.flatten(1), adapter.lora_up.weight.flatten(1)
+        return LowRank(frozen.weight.flatten(1), frozen.bias, down, up, adapter.scale)
 
 
 class LyCORISLayer(nn.Module):

@@ -8,7 +8,8 @@ plain layers, up to rounding.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,63 +25,111 @@ def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor
     return cast(Tensor, cast(Any, function).apply(*arguments))
 
 
-def low_rank(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    down: Tensor,
-    up: Tensor,
-    scale: float,
-    *,
-    gated: bool = False,
-) -> Tensor:
-    """A frozen linear layer with a low-rank change: x weight^T + bias + scale * (x down^T) up^T.
+class LowRank(NamedTuple):
+    """A frozen linear layer and its low-rank change: x weight^T + bias + scale (x down^T) up^T."""
 
-    x (..., in), or (..., 2 in) whose `geglu` is the layer's input if `gated`; weight (out, in),
-    down (dim, in), up (out, dim); returns (..., out) of the frozen weight's type.
-    """
-    return _applied(_LowRank, x, weight, bias, down, up, scale, gated)
+    weight: Tensor  # (out, in)
+    bias: Tensor | None
+    down: Tensor  # (dim, in), trained
+    up: Tensor  # (out, dim), trained
+    scale: float
+
+    def prepared(self) -> LowRank:
+        """The same as products take it: in the weight's type, the scale in `up`."""
+        down, up = self.down.to(self.weight.dtype), self.up.to(self.weight.dtype) * self.scale
+        return self._replace(down=down, up=up)
+
+    def wide(self, rows: Tensor, inner: Tensor) -> Tensor:
+        """Prepared: (N, in) and (N, dim), which is rows down^T -> (N, out)."""
+        product = self.weight.t()
+        wide = rows @ product if self.bias is None else torch.addmm(self.bias, rows, product)
+        return wide.addmm_(inner, self.up.t())
+
+    def gradients(
+        self, gradient: Tensor, rows: Tensor, inner: Tensor, needed: Sequence[bool]
+    ) -> tuple[Tensor | None, ...]:
+        """Prepared: those of rows, down and up, where needed, from that of the output (N, out)."""
+        inner_gradient = gradient @ self.up  # (N, dim)
+        of_rows = of_down = of_up = None
+        if needed[0]:
+            of_rows = (gradient @ self.weight).addmm_(inner_gradient, self.down)
+        if needed[1]:
+            of_down = (inner_gradient.t() @ rows).float()
+        if needed[2]:
+            of_up = (inner.t() @ gradient).t().float() * self.scale
+        return of_rows, of_down, of_up
+
+
+def low_rank(x: Tensor, layer: LowRank) -> Tensor:
+    """x (..., in) through a frozen layer and its change: (..., out) of the frozen weight's type."""
+    return _applied(_LowRank, x, *layer)
 
 
 class _LowRank(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        down: Tensor,
-        up: Tensor,
-        scale: float,
-        gated: bool,
-    ) -> Tensor:
-        kept = x.flatten(0, -2).to(weight.dtype)  # (N, in)
-        rows = _geglu(kept) if gated else kept
-        down, up = down.to(weight.dtype), up.to(weight.dtype) * scale
-        inner = rows @ down.t()  # (N, dim)
-        wide = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
-        wide.addmm_(inner, up.t())
-        ctx.save_for_backward(kept, inner, weight, down, up)
-        ctx.scale, ctx.gated, ctx.x_shape, ctx.x_type = scale, gated, x.shape, x.dtype
-        return wide.view(*x.shape[:-1], len(weight))
+    def forward(ctx: Any, x: Tensor, *layer: Any) -> Tensor:
+        ready = LowRank(*layer).prepared()
+        rows = x.flatten(0, -2).to(ready.weight.dtype)  # (N, in)
+        inner = rows @ ready.down.t()
+        ctx.save_for_backward(rows, inner, *ready[:-1])
+        ctx.scale, ctx.x_shape, ctx.x_type = ready.scale, x.shape, x.dtype
+        return ready.wide(rows, inner).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kept, inner, weight, down, up = ctx.saved_tensors
-        gradient = gradient.reshape(-1, gradient.shape[-1])  # (N, out)
-        inner_gradient = gradient @ up  # (N, dim)
-        x_gradient = down_gradient = up_gradient = None
-        if ctx.needs_input_grad[0]:
-            x_gradient = (gradient @ weight).addmm_(inner_gradient, down)
-            if ctx.gated:
-                x_gradient = _geglu_backward(x_gradient, kept)
-            x_gradient = x_gradient.to(ctx.x_type).view(ctx.x_shape)
-        if ctx.needs_input_grad[3]:
-            rows = _geglu(kept) if ctx.gated else kept
-            down_gradient = (inner_gradient.t() @ rows).float()
-        if ctx.needs_input_grad[4]:
-            up_gradient = (inner.t() @ gradient).t().float() * ctx.scale
-        return x_gradient, None, None, down_gradient, up_gradient, None, None
+        rows, inner, *layer = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        of_rows, of_down, of_up = LowRank._make([*layer, ctx.scale]).gradients(
+            gradient.reshape(-1, gradient.shape[-1]), rows, inner, (needs[0], needs[3], needs[4])
+        )
+        return _like(of_rows, ctx), None, None, of_down, of_up, None
+
+
+def feed_forward(x: Tensor, first: LowRank, second: LowRank, *, keep: bool) -> Tensor:
+    """The gated feed-forward layer: second(geglu(first(x))), x (..., C) -> (..., C).
+
+    What goes into the gate, eight times as wide as x, is kept or computed again.
+    """
+    return _applied(_FeedForward, x, *first, *second, keep)
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensor:
+        first, second = LowRank(*arguments[:5]).prepared(), LowRank(*arguments[5:10]).prepared()
+        rows = x.flatten(0, -2).to(first.weight.dtype)  # (N, C)
+        inner = rows @ first.down.t()
+        wide = first.wide(rows, inner)  # (N, 8 C)
+        hidden = _geglu(wide)  # (N, 4 C)
+        second_inner = hidden @ second.down.t()
+        kept = wide if arguments[-1] else None
+        ctx.save_for_backward(rows, inner, second_inner, kept, *first[:-1], *second[:-1])
+        ctx.scales, ctx.x_shape, ctx.x_type = (first.scale, second.scale), x.shape, x.dtype
+        return second.wide(hidden, second_inner).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, inner, second_inner, wide, *layers = ctx.saved_tensors
+        first = LowRank._make([*layers[:4], ctx.scales[0]])
+        second = LowRank._make([*layers[4:], ctx.scales[1]])
+        needs = ctx.needs_input_grad
+        if wide is None:
+            wide = first.wide(rows, inner)
+        of_hidden, of_second_down, of_second_up = second.gradients(
+            gradient.reshape(-1, gradient.shape[-1]),
+            *(_geglu(wide), second_inner, (True, needs[8], needs[9])),
+        )
+        assert of_hidden is not None
+        of_rows, of_down, of_up = first.gradients(
+            _geglu_backward(of_hidden, wide), rows, inner, (needs[0], needs[3], needs[4])
+        )
+        of_second = None, None, of_second_down, of_second_up, None
+        return _like(of_rows, ctx), None, None, of_down, of_up, None, *of_second, None
+
+
+def _like(of_rows: Tensor | None, ctx: Any) -> Tensor | None:
+    """The gradient of a function's rows as that of its input."""
+    return None if of_rows is None else of_rows.to(ctx.x_type).view(ctx.x_shape)
 
 
 def geglu(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Parts change their class and nothing else, so that keys, weights and results sta
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,12 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from lib_rimo.lora.layers import LoRALayer
-from lib_rimo.lora.lean import FrozenConv2d, geglu, norm_silu
+from lib_rimo.lora.lean import FrozenConv2d, feed_forward, geglu, norm_silu
+
+MANY_POSITIONS = 2048  # of a map: 512x512 pixels have 4096 at the finest level
 
 
 class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
@@ -36,13 +40,20 @@ class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
 
 
 class LeanFeedForward(FeedForward):  # type: ignore[misc]
-    """A gated feed-forward layer that keeps only what goes into its gate."""
+    """A gated feed-forward layer that keeps little of what lies between its two layers."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        gated, out = self.net[0].proj(hidden_states), self.net[2]
-        result: Tensor = out(gated, gated=True) if isinstance(out, LoRALayer) else out(geglu(gated))
-        return result
+        layers = self.net[0].proj, self.net[2]
+        first, second = (
+            layer.low_rank() if isinstance(layer, LoRALayer) else None for layer in layers
+        )
+        if first is None or second is None:
+            result: Tensor = layers[1](geglu(layers[0](hidden_states)))
+            return result
+        # At the finest level it weighs most, and computing it again is a fiftieth of the work.
+        is_fine = hidden_states.shape[1] > MANY_POSITIONS
+        return feed_forward(hidden_states, first, second, keep=not is_fine)
 
 
 class LeanTransformer(Transformer2DModel):  # type: ignore[misc]
@@ -82,13 +93,19 @@ def make_lean(unet: UNet2DConditionModel) -> None:
         unet.to(memory_format=torch.channels_last)
 
 
-def recompute_large_activations(unet: UNet2DConditionModel, family: str) -> None:
+def recompute_large_activations(
+    unet: UNet2DConditionModel, family: str, *, is_random: bool = False
+) -> None:
     """Gradient checkpointing where it saves the most for its time.
 
     In SD1 and SD2 the transformers of the finest level keep about half of all and do little of the
     work; in SDXL the many transformers of coarser levels keep it, so all is computed again.
+    Only what `is_random`, as dropout is, needs the random numbers' state, which a recording for
+    replay may not ask for.
     """
-    unet.enable_gradient_checkpointing()
+    unet.enable_gradient_checkpointing(
+        partial(checkpoint, use_reentrant=False, preserve_rng_state=is_random)
+    )
     if family == "sdxl":
         return
     finest = unet.config.block_out_channels[0]

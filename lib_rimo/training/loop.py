@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lib_rimo.lora.files import write_lora
 from lib_rimo.training import state as run_state
 from lib_rimo.training.conditioning import Conditioning
 from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.denoiser import Denoiser, Replay
 from lib_rimo.training.events import COMMANDS, Command, Events
 from lib_rimo.training.metadata import Metadata
 from lib_rimo.training.optimizers import is_schedule_free, make_optimizer, make_schedule
@@ -183,6 +184,8 @@ class Trainer:
             self.accelerator.num_processes,
         )
         set_training_mode(self.checkpoint, options)
+        self.denoiser = Denoiser(self.conditioning)
+        self.replay = Replay(self.denoiser, self.warn)
 
     def take(self) -> None:
         """Look for new commands."""
@@ -240,11 +243,13 @@ class Trainer:
         scaling_factor = vae.config.scaling_factor
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
         noised = self.objective.add_noise(latents, batch_index, batch.slots)
-        with accelerator.autocast():
-            text = self.conditioning(batch, accelerator.device)
-            prediction = self.checkpoint.unet(
-                noised.latents.to(self.dtype), noised.timesteps, **text
-            ).sample
+        text = self.conditioning.inputs(batch, accelerator.device)
+        casts_itself = self.options.network_type == "lora"
+        # Recorded only once the autoencoder is through, for a recording keeps its memory.
+        is_replayed = casts_itself and is_done and accelerator.device.type == "cuda"
+        denoise = self.replay if is_replayed else self.denoiser
+        with nullcontext() if casts_itself else accelerator.autocast():
+            prediction = denoise(noised.latents.to(self.dtype), noised.timesteps, *text)
         return self.objective.loss(prediction, noised, batch.loss_weights, batch.masks)
 
     def serve(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 
 import torch
@@ -31,6 +33,9 @@ def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> A
     if precision == "fp16" and not (has_gpu or (not cpu and torch.backends.mps.is_available())):
         warn("mixed_precision fp16 needs a GPU: fp32 is used.")
         precision = "no"
+    if has_gpu and sys.platform == "linux":
+        # Blocks that grow leave fewer gaps in a GPU's memory; read when it is first used.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
     if options.device not in ("auto", accelerator.device.type):
         raise UserError(
@@ -118,7 +123,9 @@ def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     for encoder in checkpoint.text_encoders:
         encoder.train()
     if options.gradient_checkpointing:
-        recompute_large_activations(checkpoint.unet, checkpoint.family)
+        recompute_large_activations(
+            checkpoint.unet, checkpoint.family, is_random=bool(options.network_dropout)
+        )
 
 
 def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objective:

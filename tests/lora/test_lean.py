@@ -5,7 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib_rimo.lora.lean import FrozenConv2d, geglu, low_rank, norm_silu
+from lib_rimo.lora.lean import (
+    FrozenConv2d,
+    LowRank,
+    feed_forward,
+    geglu,
+    low_rank,
+    norm_silu,
+)
 
 
 def values_and_gradients(compute, *inputs):
@@ -36,21 +43,57 @@ def assert_alike(lean, plain, **tolerance):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("gated", [True, False])
-def test_low_rank(bias, gated):
+def test_low_rank(bias):
     torch.manual_seed(1)
-    x, weight = torch.randn(2, 7, 24 if gated else 12), torch.randn(9, 12)
+    x, weight = torch.randn(2, 7, 12), torch.randn(9, 12)
     offset = torch.randn(9) if bias else None
     down, up = torch.randn(3, 12), torch.randn(9, 3)
 
     def plain(x, down, up):
-        rows = geglu_by_the_book(x) if gated else x
-        return functional.linear(rows, weight, offset) + 0.2 * (rows @ down.T @ up.T)
+        return functional.linear(x, weight, offset) + 0.2 * (x @ down.T @ up.T)
 
     def lean(x, down, up):
-        return low_rank(x, weight, offset, down, up, 0.2, gated=gated)
+        return low_rank(x, LowRank(weight, offset, down, up, 0.2))
 
     assert_alike(values_and_gradients(lean, x, down, up), values_and_gradients(plain, x, down, up))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_feed_forward(keep):
+    torch.manual_seed(1)
+    x = torch.randn(2, 7, 6)
+    frozen = torch.randn(48, 6), torch.randn(48), torch.randn(6, 24), None
+    trained = torch.randn(3, 6), torch.randn(48, 3), torch.randn(2, 24), torch.randn(6, 2)
+
+    def plain(x, down, up, second_down, second_up):
+        wide = functional.linear(x, *frozen[:2]) + 0.2 * (x @ down.T @ up.T)
+        hidden = geglu_by_the_book(wide)
+        return functional.linear(hidden, *frozen[2:]) + 0.3 * (hidden @ second_down.T @ second_up.T)
+
+    def lean(x, down, up, second_down, second_up):
+        first = LowRank(*frozen[:2], down, up, 0.2)
+        second = LowRank(*frozen[2:], second_down, second_up, 0.3)
+        return feed_forward(x, first, second, keep=keep)
+
+    results = [values_and_gradients(compute, x, *trained) for compute in (lean, plain)]
+    assert_alike(*results, rtol=1e-3, atol=1e-3)
+
+
+def test_feed_forward_keeps_its_gate_or_does_not():
+    x, widths = torch.randn(2, 7, 6), ((48, 6), (6, 24))
+    trained = [torch.randn(*shape) for out, into in widths for shape in ((3, into), (out, 3))]
+    frozen = [torch.randn(*width) for width in widths]
+
+    def lean(keep):
+        def compute(x, down, up, second_down, second_up):
+            first = LowRank(frozen[0], None, down, up, 0.2)
+            second = LowRank(frozen[1], None, second_down, second_up, 0.3)
+            return feed_forward(x, first, second, keep=keep)
+
+        return compute
+
+    kept = {keep: kept_bytes(lean(keep), x, *trained) for keep in (True, False)}
+    assert kept[True] - kept[False] == 2 * 7 * 48 * x.itemsize
 
 
 def test_low_rank_trains_fp32_matrices_beside_bf16_weights():
@@ -58,7 +101,7 @@ def test_low_rank_trains_fp32_matrices_beside_bf16_weights():
     x, weight, down, up = (torch.randn(*shape) for shape in ((5, 16), (8, 16), (3, 16), (8, 3)))
 
     def mixed(x, down, up):
-        return low_rank(x, weight.bfloat16(), None, down, up, 0.5).float()
+        return low_rank(x, LowRank(weight.bfloat16(), None, down, up, 0.5)).float()
 
     def plain(x, down, up):
         return x @ weight.T + 0.5 * (x @ down.T @ up.T)

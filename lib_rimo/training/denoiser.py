@@ -1,0 +1,82 @@
+"""The model that a training step runs, as one function of tensors, and its replay on a GPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lib_rimo.training.conditioning import Conditioning
+
+CALLS_BEFORE = 3  # plain calls of a shape, in which libraries choose how to run it
+MOST_RECORDINGS = 8  # buckets of different sizes; each recording keeps a little memory
+
+
+class Denoiser(nn.Module):
+    """The text encoders and the UNet: noised latents and what was said of them to a prediction."""
+
+    def __init__(self, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.conditioning = conditioning
+        self.unet = conditioning.checkpoint.unet
+        self.text_encoders = nn.ModuleList(conditioning.checkpoint.text_encoders)
+
+    def forward(self, latents: Tensor, timesteps: Tensor, *text: Tensor) -> Tensor:
+        """Noised latents (B, 4, h, w), timesteps (B,), `Conditioning.inputs` -> (B, 4, h, w)."""
+        prediction: Tensor = self.unet(latents, timesteps, **self.conditioning.read(*text)).sample
+        return prediction
+
+
+class Replay:
+    """Calls a denoiser on a GPU, from some calls on by replaying what it did.
+
+    A step starts thousands of kernels; a fast GPU is done with each before Python has started the
+    next. Recorded as CUDA graphs, one forward and one backward for each shape of the inputs, they
+    start at once. Weights are read where they lie, so trained ones may change in place.
+    """
+
+    def __init__(self, denoiser: Denoiser, notice: Callable[[str], None]) -> None:
+        self.denoiser, self.notice = denoiser, notice
+        self._calls: Counter[tuple[torch.Size, ...]] = Counter()
+        self._recordings: dict[tuple[torch.Size, ...], nn.Module] = {}
+        self._pool: Any = None  # of memory, shared: one recording at a time is replayed
+        self._gave_up = False
+
+    def __call__(self, latents: Tensor, timesteps: Tensor, *text: Tensor) -> Tensor:
+        """As the denoiser's."""
+        inputs = (latents, timesteps, *text)
+        shapes = tuple(tensor.shape for tensor in inputs)
+        self._calls[shapes] += 1
+        known = self._recordings.get(shapes)
+        if known is None and self._may_record(shapes):
+            known = self._record(inputs)
+        return cast(Tensor, (known or self.denoiser)(*inputs))
+
+    def _may_record(self, shapes: tuple[torch.Size, ...]) -> bool:
+        is_full = len(self._recordings) == MOST_RECORDINGS
+        return not (self._gave_up or is_full) and self._calls[shapes] > CALLS_BEFORE
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> nn.Module | None:
+        # A module of its own for each shape, over the same parts: recording replaces its forward.
+        module = Denoiser(self.denoiser.conditioning).train(self.denoiser.training)
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        torch.cuda.empty_cache()  # what plain steps worked in is not what recordings may use
+        try:
+            with warnings.catch_warnings():  # of its own trial runs' streams
+                warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+                torch.cuda.make_graphed_callables(
+                    module,
+                    tuple(tensor.clone() for tensor in inputs),
+                    allow_unused_input=True,
+                    pool=self._pool,
+                )
+        except RuntimeError as error:
+            self._gave_up = True
+            self.notice(f"Steps are not recorded on this GPU and take a little longer: {error}")
+            return None
+        self._recordings[tuple(tensor.shape for tensor in inputs)] = module
+        return module

@@ -1,0 +1,87 @@
+"""Replaying a step on a GPU: when it is recorded, what happens where it cannot be, its results."""
+
+import pytest
+import torch
+
+from lib_rimo.training import denoiser
+from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.denoiser import CALLS_BEFORE, Denoiser, Replay
+from lib_rimo.training.job import run_job
+from tests.inference.narrow import narrow_checkpoint
+
+
+@pytest.fixture
+def plain():
+    return Denoiser(Conditioning(narrow_checkpoint("sd1"))).train()
+
+
+def inputs(width=8):
+    torch.manual_seed(1)
+    tokens = torch.randint(0, 49408, (2, 1, 77))
+    return torch.randn(2, 4, 16, width), torch.tensor([30, 700]), tokens
+
+
+def record_with(monkeypatch, record):
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+
+
+def test_each_shape_is_recorded_once_after_some_calls(plain, monkeypatch):
+    recorded = []
+
+    def record(module, sample, **_options):
+        recorded.append(tuple(sample[0].shape))
+        assert module.training
+        assert list(module.parameters()) == list(plain.parameters())
+
+    record_with(monkeypatch, record)
+    replay = Replay(plain, pytest.fail)
+    expected = {width: plain(*inputs(width)) for width in (8, 16)}
+    for width in (8, 16) * (CALLS_BEFORE + 3):
+        assert torch.equal(replay(*inputs(width)), expected[width])
+        if len(replay._calls) and max(replay._calls.values()) <= CALLS_BEFORE:
+            assert not recorded
+    assert recorded == [(2, 4, 16, 8), (2, 4, 16, 16)]
+
+
+def test_what_cannot_be_recorded_runs_plainly_and_is_told_once(plain, monkeypatch):
+    def record(*_arguments, **_options):
+        raise RuntimeError("no capture")
+
+    record_with(monkeypatch, record)
+    told = []
+    replay = Replay(plain, told.append)
+    for width in (8, 16) * (CALLS_BEFORE + 2):
+        assert torch.equal(replay(*inputs(width)), plain(*inputs(width)))
+    assert len(told) == 1
+    assert "no capture" in told[0]
+
+
+def test_not_more_shapes_are_recorded_than_memory_should_bear(plain, monkeypatch):
+    recorded = []
+    record_with(monkeypatch, lambda module, sample, **_: recorded.append(sample[0].shape))
+    monkeypatch.setattr(denoiser, "MOST_RECORDINGS", 1)
+    replay = Replay(plain, pytest.fail)
+    for width in (8, 16) * (CALLS_BEFORE + 2):
+        replay(*inputs(width))
+    assert len(recorded) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_replayed_steps_learn_the_same(options, monkeypatch, precision, checkpointing):
+    options.max_train_steps = 20
+    options.optimizer_type, options.optimizer_args = "AdamW", ["eps=1e-4"]
+    options.device, options.mixed_precision = "auto", precision
+    options.gradient_checkpointing = checkpointing
+    losses = {}
+    for most in (0, 8):
+        monkeypatch.setattr(denoiser, "MOST_RECORDINGS", most)
+        options.output_name = f"most-{most}"
+        told = []
+        run_job(options, [told.append])
+        assert not [event for event in told if event["kind"] == "warning"]
+        losses[most] = [event["loss"] for event in told if event["kind"] == "progress"]
+    assert losses[8] == pytest.approx(losses[0], rel=1e-5 if precision == "no" else 2e-3)
