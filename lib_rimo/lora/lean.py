@@ -8,7 +8,10 @@ plain layers, up to rounding.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -16,9 +19,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 aten = torch.ops.aten
+MUCH_WORK = 16_000_000
+"""Multiply-adds of a product from which on it matters which library computes it."""
 FEW_POSITIONS = 320
 """Of a map of no more positions, a 3x3 convolution on a CPU runs as one matrix product: there
 oneDNN's convolution spends most of its time reordering the weights, at every call."""
+
+
+@lru_cache
+def _is_amd() -> bool:
+    """Whether the processor is AMD's, for which MKL, PyTorch's own choice, has no fast code."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "AuthenticAMD" in platform.processor()  # on Windows
+
+
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """rows weight^T + bias: (N, in) and (out, in) -> (N, out).
+
+    In float32 on an AMD processor by oneDNN, which takes two thirds of MKL's time there.
+    """
+    if (
+        rows.device.type == "cpu"
+        and rows.dtype == torch.float32
+        and len(rows) * weight.numel() > MUCH_WORK
+        and _is_amd()
+        and torch.backends.mkldnn.is_available()
+    ):
+        wide: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return wide
+    return rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
@@ -41,9 +72,7 @@ class LowRank(NamedTuple):
 
     def wide(self, rows: Tensor, inner: Tensor) -> Tensor:
         """Prepared: (N, in) and (N, dim), which is rows down^T -> (N, out)."""
-        product = self.weight.t()
-        wide = rows @ product if self.bias is None else torch.addmm(self.bias, rows, product)
-        return wide.addmm_(inner, self.up.t())
+        return product(rows, self.weight, self.bias).addmm_(inner, self.up.t())
 
     def gradients(
         self, gradient: Tensor, rows: Tensor, inner: Tensor, needed: Sequence[bool]
@@ -52,7 +81,7 @@ class LowRank(NamedTuple):
         inner_gradient = gradient @ self.up  # (N, dim)
         of_rows = of_down = of_up = None
         if needed[0]:
-            of_rows = (gradient @ self.weight).addmm_(inner_gradient, self.down)
+            of_rows = product(gradient, self.weight.t()).addmm_(inner_gradient, self.down)
         if needed[1]:
             of_down = (inner_gradient.t() @ rows).float()
         if needed[2]:
@@ -212,15 +241,15 @@ def _conv_as_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, h + 2, w + 2, in)
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)  # (B, h, w, in, 3, 3)
     rows = windows.permute(0, 1, 2, 4, 5, 3).reshape(batch * height * width, -1)
-    columns = _as_columns(weight)
-    wide = rows @ columns.t() if bias is None else torch.addmm(bias, rows, columns.t())
-    return wide.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return (
+        product(rows, _as_columns(weight), bias).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    )
 
 
 def _input_gradient_as_product(gradient: Tensor, weight: Tensor) -> Tensor:
     batch, channels, height, width = gradient.shape
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, channels)
-    windows = (rows @ _as_columns(weight)).view(batch, height, width, 3, 3, -1)
+    windows = product(rows, _as_columns(weight).t()).view(batch, height, width, 3, 3, -1)
     padded = windows.new_zeros(batch, height + 2, width + 2, windows.shape[-1])
     for row in range(3):
         for column in range(3):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lib_rimo.lora import lean
 from lib_rimo.lora.lean import (
     FrozenConv2d,
     LowRank,
@@ -40,6 +41,23 @@ def kept_bytes(compute, *inputs):
 def assert_alike(lean, plain, **tolerance):
     for mine, reference in zip(lean, plain, strict=True):
         torch.testing.assert_close(mine, reference, **(tolerance or {"rtol": 1e-4, "atol": 1e-5}))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_product_of_either_library(bias, transposed, monkeypatch):
+    torch.manual_seed(1)
+    rows, weight = torch.randn(300, 200), torch.randn(400, 200)
+    if transposed:
+        weight = weight.t().contiguous().t()
+    offset = torch.randn(400) if bias else None
+    assert len(rows) * weight.numel() > lean.MUCH_WORK
+    for is_amd in (True, False):
+        monkeypatch.setattr(lean, "_is_amd", lambda answer=is_amd: answer)
+        result = lean.product(rows, weight, offset)
+        torch.testing.assert_close(
+            result, functional.linear(rows, weight, offset), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("bias", [True, False])
