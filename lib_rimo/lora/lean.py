@@ -45,7 +45,7 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         and rows.dtype == torch.float32
         and len(rows) * weight.numel() > MUCH_WORK
         and _is_amd()
-        and torch.backends.mkldnn.is_available()
+        and torch._C._has_mkldnn
     ):
         wide: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
         return wide

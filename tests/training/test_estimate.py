@@ -78,7 +78,7 @@ def test_each_picture_is_encoded_once(options, machine, tmp_path):
     for number in range(3):
         (folder / f"{number}.png").write_bytes(b"")
     model = read_model(tmp_path / "model.safetensors", options.resolution)
-    speed = 2 * module.work_of_step(model, options) / (2.0 - module.STEP_OVERHEAD)
+    speed = 2 * module.work_of_step(model, options) / (2.0 - module.STEP_OVERHEAD[machine.kind])
     encoding = 2 * 128 * 128 * 9 * 512 * 512 / speed
     for flip_aug, times in ((False, 3), (True, 6)):
         with_pictures = dataclasses.replace(
