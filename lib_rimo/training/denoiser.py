@@ -41,6 +41,7 @@ class Replay:
 
     def __init__(self, denoiser: Denoiser, notice: Callable[[str], None]) -> None:
         self.denoiser, self.notice = denoiser, notice
+        self._parameters = [p for p in denoiser.parameters() if p.requires_grad]
         self._calls: Counter[tuple[torch.Size, ...]] = Counter()
         self._recordings: dict[tuple[torch.Size, ...], nn.Module] = {}
         self._pool: Any = None  # of memory, shared: one recording at a time is replayed
@@ -54,7 +55,16 @@ class Replay:
         known = self._recordings.get(shapes)
         if known is None and self._may_record(shapes):
             known = self._record(inputs)
+        if known is not None:
+            self._save_gradients()
         return cast(Tensor, (known or self.denoiser)(*inputs))
+
+    def _save_gradients(self) -> None:
+        """Take what was added up so far out of the way: a replay writes its gradients where the
+        last one's lie, and PyTorch takes those as they are for a parameter's first."""
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
 
     def _may_record(self, shapes: tuple[torch.Size, ...]) -> bool:
         is_full = len(self._recordings) == MOST_RECORDINGS

@@ -68,14 +68,29 @@ def test_not_more_shapes_are_recorded_than_memory_should_bear(plain, monkeypatch
     assert len(recorded) == 1
 
 
+def test_gradients_of_the_batches_before_are_out_of_a_replays_way(plain, monkeypatch):
+    trained = plain.unet.conv_in.weight.requires_grad_()
+    record_with(monkeypatch, lambda *_arguments, **_options: None)
+    replay = Replay(plain, pytest.fail)
+    for _ in range(CALLS_BEFORE + 1):
+        replay(*inputs())
+    theirs = trained.grad = torch.ones_like(trained)
+    replay(*inputs())
+    theirs.zero_()
+    assert trained.grad.eq(1).all()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_replayed_steps_learn_the_same(options, monkeypatch, precision, checkpointing):
+@pytest.mark.parametrize(("checkpointing", "accumulation"), [(False, 1), (True, 1), (False, 2)])
+def test_replayed_steps_learn_the_same(
+    options, monkeypatch, precision, checkpointing, accumulation
+):
     options.max_train_steps = 20
     options.optimizer_type, options.optimizer_args = "AdamW", ["eps=1e-4"]
     options.device, options.mixed_precision = "auto", precision
     options.gradient_checkpointing = checkpointing
+    options.gradient_accumulation_steps = accumulation
     losses = {}
     for most in (0, 8):
         monkeypatch.setattr(denoiser, "MOST_RECORDINGS", most)
