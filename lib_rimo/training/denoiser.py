@@ -60,8 +60,10 @@ class Replay:
         return cast(Tensor, (known or self.denoiser)(*inputs))
 
     def _save_gradients(self) -> None:
-        """Take what was added up so far out of the way: a replay writes its gradients where the
-        last one's lie, and PyTorch takes those as they are for a parameter's first."""
+        """Move what was added up so far out of a replay's way.
+
+        It writes gradients where the last ones lie, and PyTorch takes a parameter's first as it is.
+        """
         for parameter in self._parameters:
             if parameter.grad is not None:
                 parameter.grad = parameter.grad.clone()
