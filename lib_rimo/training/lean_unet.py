@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from lib_rimo.lora.frozen import FrozenConv2d, norm_silu
 from lib_rimo.lora.layers import LoRALayer
-from lib_rimo.lora.lean import FrozenConv2d, feed_forward, geglu, norm_silu
+from lib_rimo.lora.low_rank import feed_forward, geglu
 
 MANY_POSITIONS = 2048  # of a map: 512x512 pixels have 4096 at the finest level
 
