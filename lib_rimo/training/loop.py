@@ -237,8 +237,8 @@ class Trainer:
         accelerator = self.accelerator
         batch = self.data.batch(batch_index, accelerator.process_index, accelerator.num_processes)
         vae = self.checkpoint.vae
-        is_done = self.data.is_encoded and not self.options.sample_every_n_steps
-        if is_done and vae.device.type != "cpu":
+        is_encoded = self.data.is_encoded
+        if is_encoded and not self.options.sample_every_n_steps and vae.device.type != "cpu":
             vae.to("cpu")
         scaling_factor = vae.config.scaling_factor
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
@@ -246,7 +246,7 @@ class Trainer:
         text = self.conditioning.inputs(batch, accelerator.device)
         casts_itself = self.options.network_type == "lora"
         # Recorded only once the autoencoder is through, for a recording keeps its memory.
-        is_replayed = casts_itself and is_done and accelerator.device.type == "cuda"
+        is_replayed = casts_itself and is_encoded and accelerator.device.type == "cuda"
         denoise = self.replay if is_replayed else self.denoiser
         with nullcontext() if casts_itself else accelerator.autocast():
             prediction = denoise(noised.latents.to(self.dtype), noised.timesteps, *text)
