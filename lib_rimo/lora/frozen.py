@@ -70,9 +70,8 @@ def _conv_as_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, h + 2, w + 2, in)
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)  # (B, h, w, in, 3, 3)
     rows = windows.permute(0, 1, 2, 4, 5, 3).reshape(batch * height * width, -1)
-    return (
-        product(rows, _as_columns(weight), bias).view(batch, height, width, -1).permute(0, 3, 1, 2)
-    )
+    wide = product(rows, _as_columns(weight), bias)
+    return wide.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _input_gradient_as_product(gradient: Tensor, weight: Tensor) -> Tensor:

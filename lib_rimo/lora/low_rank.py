@@ -107,9 +107,9 @@ class _FeedForward(torch.autograd.Function):
         needs = ctx.needs_input_grad
         if wide is None:
             wide = first.wide(rows, inner)
+        gradient = gradient.reshape(-1, gradient.shape[-1])  # (N, C)
         of_hidden, of_second_down, of_second_up = second.gradients(
-            gradient.reshape(-1, gradient.shape[-1]),
-            *(_geglu(wide), second_inner, (True, needs[8], needs[9])),
+            gradient, _geglu(wide), second_inner, (True, needs[8], needs[9])
         )
         assert of_hidden is not None
         of_rows, of_down, of_up = first.gradients(

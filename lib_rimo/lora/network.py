@@ -54,6 +54,8 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.family = family
+        # LyCORIS' modules need autocast where the model is in half precision.
+        self.casts_itself = network_type == "lora"
         self.layers: dict[str, AdaptedLayer] = {}
         self._places: list[tuple[nn.Module, str, nn.Module]] = []
         for key, parent, name, residual in list(_targets(family, unet, text_encoders)):

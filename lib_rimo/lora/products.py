@@ -1,4 +1,4 @@
-"""Matrix products by the library that is fast for them on this processor."""
+"""What lean layers compute with: products by the library that is fast on this processor."""
 
 from __future__ import annotations
 

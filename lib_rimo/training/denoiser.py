@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib_rimo.training.conditioning import Conditioning
 
-CALLS_BEFORE = 3  # plain calls of a shape, in which libraries choose how to run it
+CALLS_BEFORE = 3  # plain calls of a shape: recording takes seconds, so it has to come again
 MOST_RECORDINGS = 8  # buckets of different sizes; each recording keeps a little memory
 
 
@@ -54,7 +54,7 @@ class Replay:
         self._calls[shapes] += 1
         known = self._recordings.get(shapes)
         if known is None and self._may_record(shapes):
-            known = self._record(inputs)
+            known = self._record(shapes, inputs)
         if known is not None:
             self._save_gradients()
         return cast(Tensor, (known or self.denoiser)(*inputs))
@@ -72,7 +72,9 @@ class Replay:
         is_full = len(self._recordings) == MOST_RECORDINGS
         return not (self._gave_up or is_full) and self._calls[shapes] > CALLS_BEFORE
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> nn.Module | None:
+    def _record(
+        self, shapes: tuple[torch.Size, ...], inputs: tuple[Tensor, ...]
+    ) -> nn.Module | None:
         # A module of its own for each shape, over the same parts: recording replaces its forward.
         module = Denoiser(self.denoiser.conditioning).train(self.denoiser.training)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
@@ -90,5 +92,5 @@ class Replay:
             self._gave_up = True
             self.notice(f"Steps are not recorded on this GPU and take a little longer: {error}")
             return None
-        self._recordings[tuple(tensor.shape for tensor in inputs)] = module
+        self._recordings[shapes] = module
         return module

@@ -45,12 +45,12 @@ class LeanFeedForward(FeedForward):  # type: ignore[misc]
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        layers = self.net[0].proj, self.net[2]
+        proj, out = self.net[0].proj, self.net[2]
         first, second = (
-            layer.low_rank() if isinstance(layer, LoRALayer) else None for layer in layers
+            layer.low_rank() if isinstance(layer, LoRALayer) else None for layer in (proj, out)
         )
         if first is None or second is None:
-            result: Tensor = layers[1](geglu(layers[0](hidden_states)))
+            result: Tensor = out(geglu(proj(hidden_states)))
             return result
         # At the finest level it weighs most, and computing it again is a fiftieth of the work.
         is_fine = hidden_states.shape[1] > MANY_POSITIONS
@@ -95,7 +95,7 @@ def make_lean(unet: UNet2DConditionModel) -> None:
 
 
 def recompute_large_activations(
-    unet: UNet2DConditionModel, family: str, *, is_random: bool = False
+    unet: UNet2DConditionModel, family: str, *, is_random: bool
 ) -> None:
     """Gradient checkpointing where it saves the most for its time.
 

@@ -244,7 +244,7 @@ class Trainer:
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
         noised = self.objective.add_noise(latents, batch_index, batch.slots)
         text = self.conditioning.inputs(batch, accelerator.device)
-        casts_itself = self.options.network_type == "lora"
+        casts_itself = self.network.casts_itself
         # Recorded only once the autoencoder is through, for a recording keeps its memory.
         is_replayed = casts_itself and is_encoded and accelerator.device.type == "cuda"
         denoise = self.replay if is_replayed else self.denoiser
