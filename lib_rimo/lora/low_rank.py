@@ -8,7 +8,7 @@ plain layers, up to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -41,82 +41,194 @@ class LowRank(NamedTuple):
         self, gradient: Tensor, rows: Tensor, inner: Tensor, needed: Sequence[bool]
     ) -> tuple[Tensor | None, ...]:
         """Prepared: those of rows, down and up, where needed, from that of the output (N, out)."""
-        inner_gradient = gradient @ self.up  # (N, dim)
+        inner_gradient = product(gradient, self.up.t())  # (N, dim)
         of_rows = of_down = of_up = None
         if needed[0]:
             of_rows = product(gradient, self.weight.t()).addmm_(inner_gradient, self.down)
         if needed[1]:
-            of_down = (inner_gradient.t() @ rows).float()
+            of_down = product(inner_gradient.t(), rows.t()).float()
         if needed[2]:
-            of_up = (inner.t() @ gradient).t().float() * self.scale
+            of_up = product(inner.t(), gradient.t()).t().float() * self.scale
         return of_rows, of_down, of_up
+
+
+class Norm(NamedTuple):
+    """A frozen layer norm, whose results are computed again rather than kept."""
+
+    weight: Tensor | None  # (C,)
+    bias: Tensor | None
+    eps: float
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (N, C) normed, their means and one over their deviations (N, 1)."""
+        normed, mean, deviation = aten.native_layer_norm(rows, rows.shape[-1:], *self)
+        return normed, mean, deviation
+
+    def gradient(self, gradient: Tensor, rows: Tensor, *moments: Tensor) -> Tensor:
+        """That of the rows, from that of the normed ones (N, C)."""
+        arguments = (rows.shape[-1:], *moments, self.weight, self.bias)
+        of_rows: Tensor = aten.native_layer_norm_backward(
+            gradient, rows, *arguments, (True, False, False)
+        )[0]
+        return of_rows
 
 
 def low_rank(x: Tensor, layer: LowRank) -> Tensor:
     """x (..., in) through a frozen layer and its change: (..., out) of the frozen weight's type."""
-    return applied(_LowRank, x, *layer)
+    return projections(x, None, [layer])[0]
 
 
-class _LowRank(torch.autograd.Function):
+def projections(x: Tensor, norm: Norm | None, layers: Sequence[LowRank]) -> tuple[Tensor, ...]:
+    """x (..., in), normed if so, through each of the layers: one (..., out) for each."""
+    flat = (argument for layer in layers for argument in layer)
+    return cast("tuple[Tensor, ...]", applied(_Projections, x, *(norm or NO_NORM), *flat))
+
+
+NO_NORM = (None, None, None)
+WIDTH = len(LowRank._fields)
+
+
+def _layers(flat: Sequence[Any]) -> list[LowRank]:
+    """From arguments of an autograd function, which takes no structures, ready for products."""
+    return [LowRank(*flat[at : at + WIDTH]).prepared() for at in range(0, len(flat), WIDTH)]
+
+
+def _norm(weight: Tensor | None, bias: Tensor | None, eps: float | None) -> Norm | None:
+    return None if eps is None else Norm(weight, bias, eps)
+
+
+class _Projections(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *layer: Any) -> Tensor:
-        ready = LowRank(*layer).prepared()
-        rows = x.flatten(0, -2).to(ready.weight.dtype)  # (N, in)
-        inner = rows @ ready.down.t()
-        ctx.save_for_backward(rows, inner, *ready[:-1])
-        ctx.scale, ctx.x_shape, ctx.x_type = ready.scale, x.shape, x.dtype
-        return ready.wide(rows, inner).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, inner, *layer = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        of_rows, of_down, of_up = LowRank._make([*layer, ctx.scale]).gradients(
-            gradient.reshape(-1, gradient.shape[-1]), rows, inner, (needs[0], needs[3], needs[4])
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        norm_weight: Tensor | None,
+        norm_bias: Tensor | None,
+        norm_eps: float | None,
+        *flat: Any,
+    ) -> tuple[Tensor, ...]:
+        layers = _layers(flat)
+        rows = x.flatten(0, -2).to(layers[0].weight.dtype)  # (N, in)
+        norm = _norm(norm_weight, norm_bias, norm_eps)
+        normed = rows if norm is None else norm.of(rows)[0]
+        inner = [product(normed, layer.down) for layer in layers]
+        matrices = [matrix for layer in layers for matrix in (layer.weight, layer.down, layer.up)]
+        ctx.save_for_backward(rows, norm_weight, norm_bias, *inner, *matrices)
+        ctx.norm_eps, ctx.scales = norm_eps, [layer.scale for layer in layers]
+        ctx.x_shape, ctx.x_type = x.shape, x.dtype
+        return tuple(
+            layer.wide(normed, part).view(*x.shape[:-1], -1)
+            for layer, part in zip(layers, inner, strict=True)
         )
-        return _like(of_rows, ctx), None, None, of_down, of_up, None
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, norm_weight, norm_bias, *rest = ctx.saved_tensors
+        needs, count = ctx.needs_input_grad, len(gradients)
+        inner, matrices = rest[:count], rest[count:]
+        norm = _norm(norm_weight, norm_bias, ctx.norm_eps)
+        normed, *moments = (rows,) if norm is None else norm.of(rows)
+        of_normed: Tensor | None = None
+        of_layers: list[Tensor | None] = []
+        for index, gradient in enumerate(gradients):
+            weight, down, up = matrices[3 * index : 3 * index + 3]
+            layer = LowRank(weight, None, down, up, ctx.scales[index])
+            at = 4 + WIDTH * index  # of the layer's arguments
+            part, of_down, of_up = layer.gradients(
+                gradient.reshape(-1, gradient.shape[-1]),
+                normed,
+                inner[index],
+                (needs[0], needs[at + 2], needs[at + 3]),
+            )
+            of_normed = part if of_normed is None or part is None else of_normed.add_(part)
+            of_layers += [None, None, of_down, of_up, None]
+        if norm is not None and of_normed is not None:
+            of_normed = norm.gradient(of_normed, rows, *moments)
+        return _like(of_normed, ctx), *NO_NORM, *of_layers
 
 
-def feed_forward(x: Tensor, first: LowRank, second: LowRank, *, keep: bool) -> Tensor:
-    """The gated feed-forward layer: second(geglu(first(x))), x (..., C) -> (..., C).
+def feed_forward(
+    x: Tensor, norm: Norm | None, first: LowRank, second: LowRank, *, keep: bool
+) -> Tensor:
+    """The gated feed-forward layer: second(geglu(first(norm(x)))), x (..., C) -> (..., C).
 
-    What goes into the gate, eight times as wide as x, is kept or computed again.
+    What goes into the gate, eight times as wide as x, is kept or computed again, then for a few
+    rows at a time.
     """
-    return applied(_FeedForward, x, *first, *second, keep)
+    return applied(_FeedForward, x, *(norm or NO_NORM), keep, *first, *second)
+
+
+FEW_ROWS = 2048
+"""As many at a time as keep a GPU busy and what lies between the layers small."""
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensor:
-        first, second = LowRank(*arguments[:5]).prepared(), LowRank(*arguments[5:10]).prepared()
-        rows = x.flatten(0, -2).to(first.weight.dtype)  # (N, C)
-        inner = rows @ first.down.t()
-        wide = first.wide(rows, inner)  # (N, 8 C)
-        hidden = _geglu(wide)  # (N, 4 C)
-        second_inner = hidden @ second.down.t()
-        kept = wide if arguments[-1] else None
-        ctx.save_for_backward(rows, inner, second_inner, kept, *first[:-1], *second[:-1])
-        ctx.scales, ctx.x_shape, ctx.x_type = (first.scale, second.scale), x.shape, x.dtype
-        return second.wide(hidden, second_inner).view(x.shape)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        norm_weight: Tensor | None,
+        norm_bias: Tensor | None,
+        norm_eps: float | None,
+        keep: bool,
+        *flat: Any,
+    ) -> Tensor:
+        first, second = _layers(flat)
+        norm = _norm(norm_weight, norm_bias, norm_eps)
+        all_rows = x.flatten(0, -2).to(first.weight.dtype)  # (N, C)
+        ctx.at_once = len(all_rows) if keep else FEW_ROWS
+        results = []
+        for rows in torch.split(all_rows, ctx.at_once):
+            normed = rows if norm is None else norm.of(rows)[0]
+            wide = first.wide(normed, product(normed, first.down))  # (N, 8 C)
+            hidden = _geglu(wide)  # (N, 4 C)
+            results.append(second.wide(hidden, product(hidden, second.down)))
+        kept = wide if keep else None
+        ctx.save_for_backward(all_rows, kept, norm_weight, norm_bias, *first[:-1], *second[:-1])
+        ctx.norm_eps, ctx.scales = norm_eps, (first.scale, second.scale)
+        ctx.x_shape, ctx.x_type = x.shape, x.dtype
+        return torch.cat(results).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, inner, second_inner, wide, *layers = ctx.saved_tensors
-        first = LowRank._make([*layers[:4], ctx.scales[0]])
-        second = LowRank._make([*layers[4:], ctx.scales[1]])
+        all_rows, kept, norm_weight, norm_bias, *flat = ctx.saved_tensors
+        first = LowRank._make([*flat[:4], ctx.scales[0]])
+        second = LowRank._make([*flat[4:], ctx.scales[1]])
+        norm = _norm(norm_weight, norm_bias, ctx.norm_eps)
         needs = ctx.needs_input_grad
-        if wide is None:
-            wide = first.wide(rows, inner)
-        gradient = gradient.reshape(-1, gradient.shape[-1])  # (N, C)
-        of_hidden, of_second_down, of_second_up = second.gradients(
-            gradient, _geglu(wide), second_inner, (True, needs[8], needs[9])
-        )
-        assert of_hidden is not None
-        of_rows, of_down, of_up = first.gradients(
-            _geglu_backward(of_hidden, wide), rows, inner, (needs[0], needs[3], needs[4])
-        )
-        of_second = None, None, of_second_down, of_second_up, None
-        return _like(of_rows, ctx), None, None, of_down, of_up, None, *of_second, None
+        of_rows: list[Tensor] = []
+        of_trained: list[list[Tensor | None]] = []
+        for rows, gradient_rows in zip(
+            torch.split(all_rows, ctx.at_once),
+            torch.split(gradient.reshape(-1, gradient.shape[-1]), ctx.at_once),
+            strict=True,
+        ):
+            normed, *moments = (rows,) if norm is None else norm.of(rows)
+            inner = product(normed, first.down)
+            wide = first.wide(normed, inner) if kept is None else kept
+            hidden = _geglu(wide)
+            of_hidden, *of_second = second.gradients(
+                gradient_rows, hidden, product(hidden, second.down), (True, needs[12], needs[13])
+            )
+            assert of_hidden is not None
+            of_normed, *of_first = first.gradients(
+                _geglu_backward(of_hidden, wide), normed, inner, (needs[0], needs[7], needs[8])
+            )
+            if of_normed is not None:
+                of_rows.append(
+                    of_normed if norm is None else norm.gradient(of_normed, rows, *moments)
+                )
+            of_trained.append([*of_first, *of_second])
+        sums = [_sum(parts) for parts in zip(*of_trained, strict=True)]
+        of_x = _like(torch.cat(of_rows) if of_rows else None, ctx)
+        of_layers = (None, None, *sums[:2], None, None, None, *sums[2:], None)
+        return of_x, *NO_NORM, None, *of_layers
+
+
+def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Of a gradient's parts, where it is needed."""
+    needed = [part for part in parts if part is not None]
+    return sum(needed[1:], needed[0]) if needed else None
 
 
 def _like(of_rows: Tensor | None, ctx: Any) -> Tensor | None:

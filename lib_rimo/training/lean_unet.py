@@ -6,12 +6,13 @@ Parts change their class and nothing else, so that keys, weights and results sta
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.activations import GEGLU
-from diffusers.models.attention import FeedForward
+from diffusers.models.attention import BasicTransformerBlock, FeedForward
+from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
@@ -20,9 +21,11 @@ from torch.utils.checkpoint import checkpoint
 
 from lib_rimo.lora.frozen import FrozenConv2d, norm_silu
 from lib_rimo.lora.layers import LoRALayer
-from lib_rimo.lora.low_rank import feed_forward, geglu
+from lib_rimo.lora.low_rank import LowRank, Norm, feed_forward, geglu, projections
+from lib_rimo.training.heap import give_back_gaps
 
-MANY_POSITIONS = 2048  # of a map: 512x512 pixels have 4096 at the finest level
+MANY_PARAMETERS = 100_000_000  # of a UNet; where there are fewer, gaps cost less than closing them
+MANY_POSITIONS = 1024  # of a map: 512x512 pixels have 4096 at the finest level
 
 
 class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
@@ -43,18 +46,70 @@ class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
 class LeanFeedForward(FeedForward):  # type: ignore[misc]
     """A gated feed-forward layer that keeps little of what lies between its two layers."""
 
-    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         proj, out = self.net[0].proj, self.net[2]
-        first, second = (
-            layer.low_rank() if isinstance(layer, LoRALayer) else None for layer in (proj, out)
-        )
-        if first is None or second is None:
-            result: Tensor = out(geglu(proj(hidden_states)))
+        layers = _low_ranks([proj, out])
+        if layers is None:
+            normed = hidden_states if norm is None else norm(hidden_states)
+            result: Tensor = out(geglu(proj(normed)))
             return result
-        # At the finest level it weighs most, and computing it again is a fiftieth of the work.
+        # At the fine levels it weighs most, and computing it again is a fiftieth of the work each.
         is_fine = hidden_states.shape[1] > MANY_POSITIONS
-        return feed_forward(hidden_states, first, second, keep=not is_fine)
+        return feed_forward(hidden_states, _lean_norm(norm), *layers, keep=not is_fine)
+
+
+class LeanTransformerBlock(BasicTransformerBlock):  # type: ignore[misc]
+    """Attention, cross-attention and feed-forward that keep nothing of what their norms make."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: None = None,
+        encoder_hidden_states: Tensor | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Tensor:
+        """(B, N, C) and what was said (B, T, D) -> (B, N, C)."""
+        hidden = hidden_states + _attend(self.attn1, hidden_states, self.norm1, None)
+        hidden = hidden + _attend(self.attn2, hidden, self.norm2, encoder_hidden_states)
+        result: Tensor = hidden + self.ff(hidden, self.norm3)
+        return result
+
+
+def _attend(attention: Attention, x: Tensor, norm: nn.LayerNorm, text: Tensor | None) -> Tensor:
+    """x (B, N, C), normed, looks at itself or at the text (B, T, D) -> (B, N, C)."""
+    to_q, to_k, to_v = attention.to_q, attention.to_k, attention.to_v
+    if text is None:
+        parts = _project(x, norm, [to_q, to_k, to_v])
+    else:
+        parts = *_project(x, norm, [to_q]), to_k(text), to_v(text)
+    # Each (B, heads, N or T, C / heads).
+    queries, keys, values = (
+        part.view(*part.shape[:-1], attention.heads, -1).transpose(1, 2) for part in parts
+    )
+    mixed = functional.scaled_dot_product_attention(queries, keys, values)
+    result: Tensor = attention.to_out[0](mixed.transpose(1, 2).flatten(2))
+    return result
+
+
+def _project(x: Tensor, norm: nn.LayerNorm, layers: list[nn.Module]) -> tuple[Tensor, ...]:
+    """x (B, N, C), normed, through each of the layers."""
+    low_ranks = _low_ranks(layers)
+    if low_ranks is None:
+        normed = norm(x)
+        return tuple(layer(normed) for layer in layers)
+    return projections(x, _lean_norm(norm), low_ranks)
+
+
+def _low_ranks(layers: list[nn.Module]) -> list[LowRank] | None:
+    """The layers as low-rank ones, where all of them are."""
+    found = [layer.low_rank() if isinstance(layer, LoRALayer) else None for layer in layers]
+    return None if None in found else cast("list[LowRank]", found)
+
+
+def _lean_norm(norm: nn.LayerNorm | None) -> Norm | None:
+    return None if norm is None else Norm(norm.weight, norm.bias, norm.eps)
 
 
 class LeanTransformer(Transformer2DModel):  # type: ignore[misc]
@@ -88,10 +143,21 @@ def make_lean(unet: UNet2DConditionModel) -> None:
             module.__class__ = LeanResnet
         elif type(module) is Transformer2DModel:
             module.__class__ = LeanTransformer
+        elif type(module) is BasicTransformerBlock:
+            module.__class__ = LeanTransformerBlock
         elif type(module) is FeedForward and isinstance(module.net[0], GEGLU):
             module.__class__ = LeanFeedForward
     if unet.device.type == "cpu":
         unet.to(memory_format=torch.channels_last)
+        if unet.num_parameters() < MANY_PARAMETERS:
+            return
+        for block in (*unet.down_blocks, *unet.up_blocks):
+            block.register_forward_hook(_give_back_gaps_of_training)
+
+
+def _give_back_gaps_of_training(*_: Any) -> None:
+    if torch.is_grad_enabled():
+        give_back_gaps()
 
 
 def recompute_large_activations(

@@ -16,6 +16,7 @@ from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.network import Network, Rank
 from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.heap import give_back_gaps
 from lib_rimo.training.lean_unet import make_lean, recompute_large_activations
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.options import TrainingOptions
@@ -53,7 +54,9 @@ def encode_with_vae(checkpoint: Checkpoint, data: TrainingSet, options: Training
 
     @torch.no_grad()
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        give_back_gaps()  # left by a step: its own are of other sizes
         posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+        give_back_gaps()
         return posterior.mean, posterior.std
 
     data.encode_with(encode, vae_identity(vae) if options.cache_latents_to_disk else "")
