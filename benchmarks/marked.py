@@ -2,8 +2,8 @@
 
     python benchmarks/marked.py MARKS (-m MODULE | SCRIPT) [ARGUMENT ...]
 
-Knows no trainer, so that ours and the peer's are measured alike: the first forward pass that
-records gradients begins the first step, every step of the optimizer ends one. Each mark is a line
+Knows no trainer, so that ours and the peer's are measured alike: the first forward pass of a model
+that records gradients begins the first step, every step of the optimizer ends one. Each mark is a line
 of JSON in the file MARKS. Needs nothing but PyTorch, for it runs in the peer's environment too.
 """
 
@@ -45,8 +45,9 @@ def set_marks(path: Path) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.time(), **values}) + "\n")
 
-    def begin(*_arguments: Any) -> None:
-        if torch.is_grad_enabled():  # pictures are encoded without
+    def begin(module: torch.nn.Module, _arguments: Any) -> None:
+        # Pictures are encoded without gradients; what else prepares them has no parameters.
+        if torch.is_grad_enabled() and any(True for _ in module.parameters()):
             hook.remove()
             mark(torch=torch.__version__)
 

@@ -85,7 +85,7 @@ def projections(x: Tensor, norm: Norm | None, layers: Sequence[LowRank]) -> tupl
 
 
 NO_NORM = (None, None, None)
-WIDTH = len(LowRank._fields)
+WIDTH = len(LowRank._fields)  # of a layer's arguments
 
 
 def _layers(flat: Sequence[Any]) -> list[LowRank]:
@@ -94,7 +94,13 @@ def _layers(flat: Sequence[Any]) -> list[LowRank]:
 
 
 def _norm(weight: Tensor | None, bias: Tensor | None, eps: float | None) -> Norm | None:
+    """From arguments of an autograd function too."""
     return None if eps is None else Norm(weight, bias, eps)
+
+
+def _normed(rows: Tensor, norm: Norm | None) -> tuple[Tensor, ...]:
+    """Rows as the layers take them, and a norm's moments."""
+    return (rows,) if norm is None else norm.of(rows)
 
 
 class _Projections(torch.autograd.Function):
@@ -110,7 +116,7 @@ class _Projections(torch.autograd.Function):
         layers = _layers(flat)
         rows = x.flatten(0, -2).to(layers[0].weight.dtype)  # (N, in)
         norm = _norm(norm_weight, norm_bias, norm_eps)
-        normed = rows if norm is None else norm.of(rows)[0]
+        normed, *_ = _normed(rows, norm)
         inner = [product(normed, layer.down) for layer in layers]
         matrices = [matrix for layer in layers for matrix in (layer.weight, layer.down, layer.up)]
         ctx.save_for_backward(rows, norm_weight, norm_bias, *inner, *matrices)
@@ -127,13 +133,13 @@ class _Projections(torch.autograd.Function):
         needs, count = ctx.needs_input_grad, len(gradients)
         inner, matrices = rest[:count], rest[count:]
         norm = _norm(norm_weight, norm_bias, ctx.norm_eps)
-        normed, *moments = (rows,) if norm is None else norm.of(rows)
+        normed, *moments = _normed(rows, norm)
         of_normed: Tensor | None = None
         of_layers: list[Tensor | None] = []
         for index, gradient in enumerate(gradients):
             weight, down, up = matrices[3 * index : 3 * index + 3]
             layer = LowRank(weight, None, down, up, ctx.scales[index])
-            at = 4 + WIDTH * index  # of the layer's arguments
+            at = 4 + WIDTH * index  # of the layer's arguments, after x and the norm's
             part, of_down, of_up = layer.gradients(
                 gradient.reshape(-1, gradient.shape[-1]),
                 normed,
@@ -179,7 +185,7 @@ class _FeedForward(torch.autograd.Function):
         ctx.at_once = len(all_rows) if keep else FEW_ROWS
         results = []
         for rows in torch.split(all_rows, ctx.at_once):
-            normed = rows if norm is None else norm.of(rows)[0]
+            normed, *_ = _normed(rows, norm)
             wide = first.wide(normed, product(normed, first.down))  # (N, 8 C)
             hidden = _geglu(wide)  # (N, 4 C)
             results.append(second.wide(hidden, product(hidden, second.down)))
@@ -195,7 +201,7 @@ class _FeedForward(torch.autograd.Function):
         first = LowRank._make([*flat[:4], ctx.scales[0]])
         second = LowRank._make([*flat[4:], ctx.scales[1]])
         norm = _norm(norm_weight, norm_bias, ctx.norm_eps)
-        needs = ctx.needs_input_grad
+        needs = ctx.needs_input_grad  # x, the norm's 3, keep, the layers' 5 each
         of_rows: list[Tensor] = []
         of_trained: list[list[Tensor | None]] = []
         for rows, gradient_rows in zip(
@@ -203,7 +209,7 @@ class _FeedForward(torch.autograd.Function):
             torch.split(gradient.reshape(-1, gradient.shape[-1]), ctx.at_once),
             strict=True,
         ):
-            normed, *moments = (rows,) if norm is None else norm.of(rows)
+            normed, *moments = _normed(rows, norm)
             inner = product(normed, first.down)
             wide = first.wide(normed, inner) if kept is None else kept
             hidden = _geglu(wide)

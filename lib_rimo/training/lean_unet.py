@@ -24,7 +24,6 @@ from lib_rimo.lora.layers import LoRALayer
 from lib_rimo.lora.low_rank import LowRank, Norm, feed_forward, geglu, projections
 from lib_rimo.training.heap import give_back_gaps
 
-MANY_PARAMETERS = 100_000_000  # of a UNet; where there are fewer, gaps cost less than closing them
 MANY_POSITIONS = 1024  # of a map: 512x512 pixels have 4096 at the finest level
 
 
@@ -149,14 +148,15 @@ def make_lean(unet: UNet2DConditionModel) -> None:
             module.__class__ = LeanFeedForward
     if unet.device.type == "cpu":
         unet.to(memory_format=torch.channels_last)
-        if unet.num_parameters() < MANY_PARAMETERS:
-            return
         for block in (*unet.down_blocks, *unet.up_blocks):
-            block.register_forward_hook(_give_back_gaps_of_training)
+            block.register_forward_hook(_give_back_large_gaps, with_kwargs=True)
 
 
-def _give_back_gaps_of_training(*_: Any) -> None:
-    if torch.is_grad_enabled():
+def _give_back_large_gaps(
+    _block: nn.Module, _: tuple[Any, ...], arguments: dict[str, Any], _result: Any
+) -> None:
+    """After a block over a large map, between whose kept activations others were freed."""
+    if torch.is_grad_enabled() and arguments["hidden_states"][0, 0].numel() > MANY_POSITIONS:
         give_back_gaps()
 
 
