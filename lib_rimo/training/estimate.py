@@ -25,17 +25,21 @@ from lib_rimo.training.pictures import find_pictures
 
 TOKENS = 77
 # Values that a backward pass keeps for each value that a layer gives out: queries, keys, values,
-# what goes into a norm, a gate or a LoRA. Counted with saved tensor hooks: 1.36 in SD1.5, 1.33 in
-# SDXL's topology.
-KEPT_PER_OUTPUT = 1.36
-# The same with gradient checkpointing, with the inside of one block at a time. SD: 0.81 counted,
-# SDXL: 0.24.
-KEPT_WITH_CHECKPOINTING = {False: 0.93, True: 0.4}  # by whether it is an SDXL model
+# what goes into a norm, a gate or a LoRA. 1.21 in SD1.5 at 448x704, by the heap's own count.
+KEPT_PER_OUTPUT = 1.25
+# But for what goes into a gate over a map of more positions, which is computed again: as in
+# lean_unet.py, whose libraries take too long to load for an estimate.
+MANY_POSITIONS = 1024
+# The same with gradient checkpointing, with the inside of one block at a time, for all outputs.
+# SD1.5: 0.59 by the peak at 448x704; SDXL: 0.24 counted with saved tensor hooks, before norms and
+# gates were computed again.
+KEPT_WITH_CHECKPOINTING = {False: 0.62, True: 0.4}  # by whether it is an SDXL model
 # The forward work that gradient checkpointing does again: SD1.5's 0.16 at 256x256, 0.24 at 512x512,
 # 0.26 at 448x704, counted with PyTorch's FlopCounterMode.
 RECOMPUTED = {False: 0.25, True: 1.0}
-# Pieces of many sizes leave gaps in the C library's heap: measured 1.6 to 1.8 at 448x704.
-HEAP_GAPS = 1.6
+# Pieces of many sizes leave gaps in the C library's heap, and the backward pass works in some more.
+# With this the peak of SD1.5 is met within 2 % in bf16 and 7 % in fp32, at 256x256 and 448x704.
+HEAP_GAPS = 1.5
 # Seconds of a step that no faster device spares: thousands of small operations are started. An
 # Nvidia GPU replays a recording of them.
 STEP_OVERHEAD = {"cpu": 0.15, "mps": 0.15, "cuda": 0.015}
@@ -58,6 +62,8 @@ class Model:
     """Multiply-adds of encoding one picture, which is done once."""
     unet_outputs: float
     """Values that all layers give out in one forward pass for one picture."""
+    gate_outputs: float
+    """Those of them that are not kept, for they go into gates over large maps."""
     lora_width: float
     """Sum of inputs and outputs of all layers that get a LoRA: parameters per rank."""
     native: int
@@ -138,10 +144,10 @@ def memory_of(model: Model, options: TrainingOptions, machine: Machine) -> float
     weights = model.unet_parameters + model.text_parameters
     if machine.kind == "cpu" or options.sample_every_n_steps:
         weights += model.vae_parameters
-    kept = KEPT_PER_OUTPUT
+    kept = (model.unet_outputs - model.gate_outputs) * KEPT_PER_OUTPUT
     if options.gradient_checkpointing:
-        kept = KEPT_WITH_CHECKPOINTING[model.is_sdxl]
-    activations = model.unet_outputs * kept * options.train_batch_size * size
+        kept = model.unet_outputs * KEPT_WITH_CHECKPOINTING[model.is_sdxl]
+    activations = kept * options.train_batch_size * size
     if machine.kind == "cpu":
         activations *= HEAP_GAPS
     states = STATES.get(options.optimizer_type.lower().removesuffix("8bit"), 2)
@@ -229,13 +235,15 @@ def read_model(path: Path, resolution: str = "") -> Model:
     width, height = parse_size(resolution, native)
     cells = width * height / 64  # of the latents
     levels = depth // 3
-    work = outputs = wide = 0.0
+    work = outputs = gates = wide = 0.0
     for key, shape in unet.items():
         if len(shape) < 2 or not key.endswith(".weight"):
             continue
         positions = _positions(key, cells, levels)
         work += math.prod(shape) * positions
         outputs += shape[0] * positions
+        if "ff.net.0.proj" in key and positions > MANY_POSITIONS:
+            gates += shape[0] * positions
         if ".transformer_blocks." in key or "proj_in" in key or "proj_out" in key:
             wide += shape[0] + shape[1]
         if "attn1.to_q" in key:
@@ -256,6 +264,7 @@ def read_model(path: Path, resolution: str = "") -> Model:
             if ".encoder." in key and len(shape) == 4
         ),
         unet_outputs=outputs,
+        gate_outputs=gates,
         lora_width=wide,
         native=native,
         is_sdxl=is_sdxl,
