@@ -4,7 +4,7 @@
 
 Knows no trainer, so that ours and the peer's are measured alike: the first forward pass of a model
 that records gradients begins the first step, every step of the optimizer ends one. Each mark is a
-line of JSON in the file MARKS. Needs nothing but PyTorch, for it runs in the peer's environment too.
+line of JSON in the file MARKS. Needs PyTorch alone, for it runs in the peer's environment too.
 """
 
 import json
