@@ -81,10 +81,9 @@ def low_rank(x: Tensor, layer: LowRank) -> Tensor:
 def projections(x: Tensor, norm: Norm | None, layers: Sequence[LowRank]) -> tuple[Tensor, ...]:
     """x (..., in), normed if so, through each of the layers: one (..., out) for each."""
     flat = (argument for layer in layers for argument in layer)
-    return cast("tuple[Tensor, ...]", applied(_Projections, x, *(norm or NO_NORM), *flat))
+    return cast("tuple[Tensor, ...]", applied(_Projections, x, norm, *flat))
 
 
-NO_NORM = (None, None, None)
 WIDTH = len(LowRank._fields)  # of a layer's arguments
 
 
@@ -93,8 +92,13 @@ def _layers(flat: Sequence[Any]) -> list[LowRank]:
     return [LowRank(*flat[at : at + WIDTH]).prepared() for at in range(0, len(flat), WIDTH)]
 
 
+def _frozen(norm: Norm | None) -> tuple[Tensor | None, Tensor | None]:
+    """What a backward pass needs of a norm, beside its epsilon."""
+    return (None, None) if norm is None else (norm.weight, norm.bias)
+
+
 def _norm(weight: Tensor | None, bias: Tensor | None, eps: float | None) -> Norm | None:
-    """From arguments of an autograd function too."""
+    """A norm again, in the backward pass."""
     return None if eps is None else Norm(weight, bias, eps)
 
 
@@ -108,19 +112,16 @@ class _Projections(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        norm_weight: Tensor | None,
-        norm_bias: Tensor | None,
-        norm_eps: float | None,
+        norm: Norm | None,
         *flat: Any,
     ) -> tuple[Tensor, ...]:
         layers = _layers(flat)
         rows = x.flatten(0, -2).to(layers[0].weight.dtype)  # (N, in)
-        norm = _norm(norm_weight, norm_bias, norm_eps)
         normed, *_ = _normed(rows, norm)
         inner = [product(normed, layer.down) for layer in layers]
         matrices = [matrix for layer in layers for matrix in (layer.weight, layer.down, layer.up)]
-        ctx.save_for_backward(rows, norm_weight, norm_bias, *inner, *matrices)
-        ctx.norm_eps, ctx.scales = norm_eps, [layer.scale for layer in layers]
+        ctx.save_for_backward(rows, *_frozen(norm), *inner, *matrices)
+        ctx.norm_eps, ctx.scales = norm and norm.eps, [layer.scale for layer in layers]
         ctx.x_shape, ctx.x_type = x.shape, x.dtype
         return tuple(
             layer.wide(normed, part).view(*x.shape[:-1], -1)
@@ -139,7 +140,7 @@ class _Projections(torch.autograd.Function):
         for index, gradient in enumerate(gradients):
             weight, down, up = matrices[3 * index : 3 * index + 3]
             layer = LowRank(weight, None, down, up, ctx.scales[index])
-            at = 4 + WIDTH * index  # of the layer's arguments, after x and the norm's
+            at = 2 + WIDTH * index  # of the layer's arguments, after x and the norm
             part, of_down, of_up = layer.gradients(
                 gradient.reshape(-1, gradient.shape[-1]),
                 normed,
@@ -150,7 +151,7 @@ class _Projections(torch.autograd.Function):
             of_layers += [None, None, of_down, of_up, None]
         if norm is not None and of_normed is not None:
             of_normed = norm.gradient(of_normed, rows, *moments)
-        return _like(of_normed, ctx), *NO_NORM, *of_layers
+        return _like(of_normed, ctx), None, *of_layers
 
 
 def feed_forward(
@@ -161,7 +162,7 @@ def feed_forward(
     What goes into the gate, eight times as wide as x, is kept or computed again, then for a few
     rows at a time.
     """
-    return applied(_FeedForward, x, *(norm or NO_NORM), keep, *first, *second)
+    return applied(_FeedForward, x, norm, keep, *first, *second)
 
 
 FEW_ROWS = 2048
@@ -173,14 +174,11 @@ class _FeedForward(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        norm_weight: Tensor | None,
-        norm_bias: Tensor | None,
-        norm_eps: float | None,
+        norm: Norm | None,
         keep: bool,
         *flat: Any,
     ) -> Tensor:
         first, second = _layers(flat)
-        norm = _norm(norm_weight, norm_bias, norm_eps)
         all_rows = x.flatten(0, -2).to(first.weight.dtype)  # (N, C)
         ctx.at_once = len(all_rows) if keep else FEW_ROWS
         results = []
@@ -190,8 +188,8 @@ class _FeedForward(torch.autograd.Function):
             hidden = _geglu(wide)  # (N, 4 C)
             results.append(second.wide(hidden, product(hidden, second.down)))
         kept = wide if keep else None
-        ctx.save_for_backward(all_rows, kept, norm_weight, norm_bias, *first[:-1], *second[:-1])
-        ctx.norm_eps, ctx.scales = norm_eps, (first.scale, second.scale)
+        ctx.save_for_backward(all_rows, kept, *_frozen(norm), *first[:-1], *second[:-1])
+        ctx.norm_eps, ctx.scales = norm and norm.eps, (first.scale, second.scale)
         ctx.x_shape, ctx.x_type = x.shape, x.dtype
         return torch.cat(results).view(x.shape)
 
@@ -201,7 +199,7 @@ class _FeedForward(torch.autograd.Function):
         first = LowRank._make([*flat[:4], ctx.scales[0]])
         second = LowRank._make([*flat[4:], ctx.scales[1]])
         norm = _norm(norm_weight, norm_bias, ctx.norm_eps)
-        needs = ctx.needs_input_grad  # x, the norm's 3, keep, the layers' 5 each
+        needs = ctx.needs_input_grad  # x, the norm, keep, the layers' 5 each
         of_rows: list[Tensor] = []
         of_trained: list[list[Tensor | None]] = []
         for rows, gradient_rows in zip(
@@ -214,11 +212,11 @@ class _FeedForward(torch.autograd.Function):
             wide = first.wide(normed, inner) if kept is None else kept
             hidden = _geglu(wide)
             of_hidden, *of_second = second.gradients(
-                gradient_rows, hidden, product(hidden, second.down), (True, needs[12], needs[13])
+                gradient_rows, hidden, product(hidden, second.down), (True, needs[10], needs[11])
             )
             assert of_hidden is not None
             of_normed, *of_first = first.gradients(
-                _geglu_backward(of_hidden, wide), normed, inner, (needs[0], needs[7], needs[8])
+                _geglu_backward(of_hidden, wide), normed, inner, (needs[0], needs[5], needs[6])
             )
             if of_normed is not None:
                 of_rows.append(
@@ -228,7 +226,7 @@ class _FeedForward(torch.autograd.Function):
         sums = [_sum(parts) for parts in zip(*of_trained, strict=True)]
         of_x = _like(torch.cat(of_rows) if of_rows else None, ctx)
         of_layers = (None, None, *sums[:2], None, None, None, *sums[2:], None)
-        return of_x, *NO_NORM, None, *of_layers
+        return of_x, None, None, *of_layers
 
 
 def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:

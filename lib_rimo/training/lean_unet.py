@@ -22,9 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from lib_rimo.lora.frozen import FrozenConv2d, norm_silu
 from lib_rimo.lora.layers import LoRALayer
 from lib_rimo.lora.low_rank import LowRank, Norm, feed_forward, geglu, projections
+from lib_rimo.training.estimate import MANY_POSITIONS
 from lib_rimo.training.heap import give_back_gaps
-
-MANY_POSITIONS = 1024  # of a map: 512x512 pixels have 4096 at the finest level
 
 
 class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
