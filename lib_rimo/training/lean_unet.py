@@ -17,13 +17,17 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from lib_rimo.lora.frozen import FrozenConv2d, norm_silu
 from lib_rimo.lora.layers import LoRALayer
 from lib_rimo.lora.low_rank import LowRank, Norm, feed_forward, geglu, projections
 from lib_rimo.training.estimate import MANY_POSITIONS
 from lib_rimo.training.heap import give_back_gaps
+
+KEPT = [torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default]
+"""What gradient checkpointing does not compute again: a CPU's attention takes long over a large map
+and gives no more than its input is."""
 
 
 class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
@@ -169,9 +173,10 @@ def recompute_large_activations(
     Only what `is_random`, as dropout is, needs the random numbers' state, which a recording for
     replay may not ask for.
     """
-    unet.enable_gradient_checkpointing(
-        partial(checkpoint, use_reentrant=False, preserve_rng_state=is_random)
-    )
+    recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=is_random)
+    if unet.device.type == "cpu":
+        recompute.keywords["context_fn"] = partial(create_selective_checkpoint_contexts, KEPT)
+    unet.enable_gradient_checkpointing(recompute)
     if family == "sdxl":
         return
     finest = unet.config.block_out_channels[0]

@@ -283,7 +283,7 @@ class TrainingOptions:
         "machine",
         choices=("auto", "no", "fp16", "bf16"),
     )
-    gradient_checkpointing: bool = option(False, "Much less memory, somewhat slower", "machine")
+    gradient_checkpointing: bool = option(False, "Less memory, somewhat slower", "machine")
     no_half_vae: bool = option(False, "Encode pictures in fp32", "machine")
     device: str = option(
         "auto", "Where to compute", "machine", choices=("auto", "cpu", "cuda", "mps")
