@@ -174,6 +174,7 @@ class Bench:
         self.arguments, self.folder = arguments, folder
         self.count = 0
         self.environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is on a user's machine
         if arguments.threads:
             self.environment["OMP_NUM_THREADS"] = str(arguments.threads)
         # Where kohya looks for it before it asks the hub.

@@ -26,7 +26,7 @@ from lib_rimo.inference.family import (
     detect_family,
     stated_prediction_type,
 )
-from lib_rimo.inference.model_file import TensorFile, fill, open_tensors, read_yaml
+from lib_rimo.inference.model_file import Storage, TensorFile, fill, open_tensors, read_yaml
 from lib_rimo.inference.text_encoders import (
     TEXT_ENCODERS,
     TextEncoder,
@@ -78,21 +78,25 @@ def load_checkpoint(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Checkpoint:
     """Load an LDM single file (`.safetensors`, or `.ckpt` with weights-only unpickling).
 
     Tensors are read one by one into models without memory of their own, so the peak is one copy
-    of the model. In float16 the autoencoder stays in float32, in which SDXL's does not overflow.
+    of the model. The memory format is that of the convolutions' weights. In float16 the
+    autoencoder stays in float32, in which SDXL's does not overflow.
     Raises UserError for a missing, unreadable or foreign file.
     """
     path = Path(path)
+    storage = Storage(device, dtype, memory_format)
     with open_tensors(path) as file:
         family = detect_family(file, path.name)
         config = read_yaml(path)
-        unet = _load_unet(file, family, config, device, dtype)
-        encoders = load_text_encoders(file, family, path, config, device, dtype)
-        vae_dtype = torch.float32 if dtype == torch.float16 else dtype
-        vae = _load_vae(file, family, config, device, vae_dtype)
+        unet = _load_unet(file, family, config, storage)
+        encoders = load_text_encoders(file, family, path, config, storage)
+        if dtype == torch.float16:
+            storage = storage._replace(dtype=torch.float32)
+        vae = _load_vae(file, family, config, storage)
         prediction = stated_prediction_type(file, config)
         if prediction is None:
             prediction = _probe_prediction_type(unet) if family == "sd2" else "epsilon"
@@ -134,30 +138,22 @@ def ldm_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _load_unet(
-    file: TensorFile,
-    family: Family,
-    config: Mapping[str, Any],
-    device: str | torch.device,
-    dtype: torch.dtype,
+    file: TensorFile, family: Family, config: Mapping[str, Any], storage: Storage
 ) -> UNet2DConditionModel:
     unet_config = config.get("unet_config", config.get("network_config", {})).get("params", {})
     with torch.device("meta"):
         unet = UNet2DConditionModel(**unet_arguments(file.shapes, family, unet_config))
-    fill(unet, ldm_layout.unet_layout(unet.state_dict()), file, device, dtype)
+    fill(unet, ldm_layout.unet_layout(unet.state_dict()), file, storage)
     return unet
 
 
 def _load_vae(
-    file: TensorFile,
-    family: Family,
-    config: Mapping[str, Any],
-    device: str | torch.device,
-    dtype: torch.dtype,
+    file: TensorFile, family: Family, config: Mapping[str, Any], storage: Storage
 ) -> AutoencoderKL:
     scaling_factor = float(config.get("scale_factor", SCALING_FACTOR[family]))
     with torch.device("meta"):
         vae = AutoencoderKL(**vae_arguments(file.shapes), scaling_factor=scaling_factor)
-    fill(vae, ldm_layout.vae_layout(vae.state_dict()), file, device, dtype)
+    fill(vae, ldm_layout.vae_layout(vae.state_dict()), file, storage)
     return vae
 
 

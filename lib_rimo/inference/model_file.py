@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 import yaml
@@ -133,13 +133,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return dict(params)
 
 
-def fill(
-    model: nn.Module,
-    layout: Layout,
-    file: TensorFile,
-    device: str | torch.device,
-    dtype: torch.dtype,
-) -> None:
+class Storage(NamedTuple):
+    """How the tensors of a model are kept."""
+
+    device: str | torch.device
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    """Of convolutions' weights; reordering costs nothing while the type is changed anyway."""
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """A copy of the tensor, kept so."""
+        is_convolution = tensor.ndim == 4
+        empty = torch.empty_like(
+            tensor,
+            device=self.device,
+            dtype=self.dtype,
+            memory_format=self.memory_format if is_convolution else torch.contiguous_format,
+        )
+        return empty.copy_(tensor)
+
+
+def fill(model: nn.Module, layout: Layout, file: TensorFile, storage: Storage) -> None:
     """Give a model on the meta device its tensors, copied out of the file one at a time."""
     tensors: dict[str, Tensor] = {}
     for key, empty in model.state_dict().items():
@@ -152,6 +166,6 @@ def fill(
                 f"{source.key} of the model file has shape {tuple(tensor.shape)} where "
                 f"{tuple(empty.shape)} was expected; it is of an unknown architecture."
             )
-        tensors[key] = tensor.to(device=device, dtype=dtype, copy=True)
+        tensors[key] = storage.of(tensor)
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False).eval()

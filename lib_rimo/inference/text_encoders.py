@@ -13,7 +13,7 @@ from lib_rimo.inference import ldm_layout
 from lib_rimo.inference.architecture import count_parts
 from lib_rimo.inference.family import Family
 from lib_rimo.inference.ldm_layout import Layout
-from lib_rimo.inference.model_file import TensorFile, fill
+from lib_rimo.inference.model_file import Storage, TensorFile, fill
 from lib_rimo.inference.tokenizer import clip_tokenizer, pad_with_zero
 
 TextEncoder: TypeAlias = "CLIPTextModel | CLIPTextModelWithProjection"
@@ -54,8 +54,7 @@ def load_text_encoders(
     family: Family,
     path: Path,
     config: Mapping[str, Any],
-    device: str | torch.device,
-    dtype: torch.dtype,
+    storage: Storage,
 ) -> list[TextEncoder]:
     """The family's text encoders, filled. `config` is that of the `.yaml` beside the file."""
     encoders = []
@@ -67,11 +66,11 @@ def load_text_encoders(
         kind = CLIPTextModelWithProjection if place.projection else CLIPTextModel
         with torch.device("meta"):
             encoder = kind(text_config)
-        fill(encoder, place.layout(encoder.state_dict()), file, device, dtype)
+        fill(encoder, place.layout(encoder.state_dict()), file, storage)
         # Not in the file: the positions 0, 1, ... are a buffer that the meta device left empty.
         for name, buffer in list(encoder.named_buffers()):
             owner = encoder.get_submodule(name.rpartition(".")[0])
-            positions = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+            positions = torch.arange(buffer.shape[-1], device=storage.device).expand(buffer.shape)
             owner.register_buffer(name.rpartition(".")[2], positions, persistent=False)
         encoders.append(encoder)
     return encoders

@@ -150,7 +150,6 @@ def make_lean(unet: UNet2DConditionModel) -> None:
         elif type(module) is FeedForward and isinstance(module.net[0], GEGLU):
             module.__class__ = LeanFeedForward
     if unet.device.type == "cpu":
-        unet.to(memory_format=torch.channels_last)
         for block in (*unet.down_blocks, *unet.up_blocks):
             block.register_forward_hook(_give_back_large_gaps, with_kwargs=True)
 

@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.checkpoint import load_checkpoint
 from lib_rimo.lora.files import write_lora
 from lib_rimo.training import state as run_state
 from lib_rimo.training.conditioning import Conditioning
@@ -34,6 +33,7 @@ from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.setup import (
     encode_with_vae,
     learning_rate_of,
+    load_base_model,
     make_accelerator,
     make_network,
     make_objective,
@@ -144,9 +144,7 @@ class Trainer:
         self.accelerator = make_accelerator(options, self.warn)
         self.dtype = DTYPES[self.accelerator.mixed_precision]
         events.emit("phase", phase="loading the base model")
-        self.checkpoint = load_checkpoint(
-            options.pretrained_model_name_or_path, device=self.accelerator.device, dtype=self.dtype
-        )
+        self.checkpoint = load_base_model(options, self.accelerator.device, self.dtype)
         options.resolution = options.resolution or str(self.checkpoint.unet.config.sample_size * 8)
 
         events.emit("phase", phase="looking at the pictures")

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.checkpoint import Checkpoint
+from lib_rimo.inference.checkpoint import Checkpoint, load_checkpoint
 from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.network import Network, Rank
@@ -46,13 +46,28 @@ def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> A
     return accelerator
 
 
+def load_base_model(
+    options: TrainingOptions, device: torch.device, dtype: torch.dtype
+) -> Checkpoint:
+    """The checkpoint that the options name, its convolutions as they are fastest to train through.
+
+    On a CPU channels-last makes the autoencoder a quarter faster in bf16, and the lean UNet can
+    take its weights as matrices.
+    """
+    is_cpu = device.type == "cpu"
+    return load_checkpoint(
+        options.pretrained_model_name_or_path,
+        device=device,
+        dtype=dtype,
+        memory_format=torch.channels_last if is_cpu else torch.contiguous_format,
+    )
+
+
 def encode_with_vae(checkpoint: Checkpoint, data: TrainingSet, options: TrainingOptions) -> None:
     """Have the training set encode its pictures with the checkpoint's autoencoder."""
     vae = checkpoint.vae
     if options.no_half_vae:
         vae.to(torch.float32)
-    if vae.device.type == "cpu":
-        vae.to(memory_format=torch.channels_last)  # a quarter faster in bf16
 
     @torch.no_grad()
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -249,6 +249,20 @@ def test_half_precision_keeps_the_autoencoder_whole(tmp_path):
     assert loaded.vae.dtype == torch.float32
 
 
+def test_channels_last_when_asked_for(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_narrow_checkpoint(path, "sd1")
+    plain = load_checkpoint(path)
+    loaded = load_checkpoint(path, memory_format=torch.channels_last)
+    for module in ("unet", "vae"):
+        wanted = dict(getattr(plain, module).named_parameters())
+        for name, tensor in getattr(loaded, module).named_parameters():
+            assert torch.equal(tensor, wanted[name])
+            if tensor.ndim == 4:
+                assert tensor.is_contiguous(memory_format=torch.channels_last)
+                assert wanted[name].is_contiguous()
+
+
 # The published configurations (runwayml/stable-diffusion-v1-5, stabilityai/stable-diffusion-2-1,
 # stabilityai/stable-diffusion-xl-base-1.0: unet/config.json).
 FULL_SIZE = {
