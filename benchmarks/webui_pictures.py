@@ -5,11 +5,13 @@
 Starts the servers itself, with random LoRAs, and draws in rounds: every case once a round, so that
 what else the machine does falls on all alike. Prints seconds that pass and seconds that the server
 computes (all its threads; other load hardly changes these), median (least - most), and what is
-compared within each round. `--part` runs a part alone.
+compared within each round. `--part` runs a part alone. `loras` also draws how a change's time grows
+with the number of LoRAs, as `benchmarks/loras-HOST.svg`.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -17,8 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import psutil
+from matplotlib.figure import Figure
 
 from benchmarks.figures import spread, this_machine
 from lib_rimo.demo.publish import MODEL
@@ -32,6 +36,7 @@ GRID_BLOCKS = "BASE, IN01, IN02, IN04, IN05, IN07, IN08, M00, " + ", ".join(
     f"OUT{number:02}" for number in range(3, 12)
 )
 GRID_VALUES = "0, 0.25, 0.5, 0.75, 1.25"
+NUMBERS_OF_LORAS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,9 @@ class Servers:
         assert host is not None, f"{self.arguments.webui} is no WebUI that Rimo knows"
         data = Path(self.folder.name) / str(len(self.started))
         fill(data, self.arguments.model, *extensions)
+        for number in range(1, max(NUMBERS_OF_LORAS)):
+            loras = data / "models/Lora"
+            shutil.copy(loras / "one.safetensors", loras / f"more{number}.safetensors")
         self.started.append(Server(self.arguments.webui, self.arguments.python, host, data))
         return self.started[-1]
 
@@ -204,6 +212,37 @@ def changing_blocks(servers: Servers, rounds: int) -> None:
     )
 
 
+def loras(servers: Servers, rounds: int) -> None:
+    """a picture with more and more LoRAs, after one in which the first had another strength."""
+    bare, rimo, drawing = servers.get(), servers.get(ROOT), servers.drawing
+    one, other = (f"<lora:one:1:{vector}>" for vector in VECTORS)
+    unchanged, strength, block = "nothing", "a strength, by the host", "a block, by Rimo"
+    cases = {}
+    for count in NUMBERS_OF_LORAS:
+        more = "".join(f"<lora:more{number}:0.2>" for number in range(1, count))
+        plain = "<lora:one:1>" + more
+        cases[count, unchanged] = drawing(bare, plain, plain)
+        cases[count, strength] = drawing(bare, plain, "<lora:one:0.9>" + more)
+        cases[count, block] = drawing(rimo, one + more, other + more)
+    named = {f"{count} LoRAs, changed: {what}": case for (count, what), case in cases.items()}
+    warm_up(named, 2)
+    run_rounds(named, rounds)
+    axes = (figure := Figure(figsize=(4.5, 3), layout="constrained")).subplots()
+    for what in (unchanged, strength, block):
+        taken = [cases[count, what].taken for count in NUMBERS_OF_LORAS]
+        medians = [median(seconds.passed for seconds in each) for each in taken]
+        axes.plot(NUMBERS_OF_LORAS, medians, "o-", label=f"changed: {what}")
+    axes.set_xlabel("LoRAs in the prompt")
+    axes.set_ylabel("seconds a picture")
+    axes.set_xticks(NUMBERS_OF_LORAS)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.2)
+    axes.legend(fontsize=8)
+    path = Path(__file__).parent / f"loras-{bare.host}.svg"
+    figure.savefig(path, metadata={"Date": None})
+    print(path)
+
+
 def grid(servers: Servers, rounds: int) -> None:
     """an X/Y/Z plot of 17 blocks x 5 values, and one of as many pictures that change no LoRA."""
     rimo = servers.get(ROOT)
@@ -268,6 +307,7 @@ def _install(python: str) -> float | None:
 PARTS = {
     "no-tag": no_tag,
     "changing-blocks": changing_blocks,
+    "loras": loras,
     "grid": grid,
     "start-up": start_up,
 }

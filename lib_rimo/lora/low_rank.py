@@ -154,9 +154,7 @@ class _Projections(torch.autograd.Function):
         return _like(of_normed, ctx), None, *of_layers
 
 
-def feed_forward(
-    x: Tensor, norm: Norm | None, first: LowRank, second: LowRank, *, keep: bool
-) -> Tensor:
+def feed_forward(x: Tensor, norm: Norm, first: LowRank, second: LowRank, *, keep: bool) -> Tensor:
     """The gated feed-forward layer: second(geglu(first(norm(x)))), x (..., C) -> (..., C).
 
     What goes into the gate, eight times as wide as x, is kept or computed again, then for a few
@@ -174,7 +172,7 @@ class _FeedForward(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        norm: Norm | None,
+        norm: Norm,
         keep: bool,
         *flat: Any,
     ) -> Tensor:
@@ -183,13 +181,13 @@ class _FeedForward(torch.autograd.Function):
         ctx.at_once = len(all_rows) if keep else FEW_ROWS
         results = []
         for rows in torch.split(all_rows, ctx.at_once):
-            normed, *_ = _normed(rows, norm)
+            normed, *_ = norm.of(rows)
             wide = first.wide(normed, product(normed, first.down))  # (N, 8 C)
             hidden = _geglu(wide)  # (N, 4 C)
             results.append(second.wide(hidden, product(hidden, second.down)))
         kept = wide if keep else None
-        ctx.save_for_backward(all_rows, kept, *_frozen(norm), *first[:-1], *second[:-1])
-        ctx.norm_eps, ctx.scales = norm and norm.eps, (first.scale, second.scale)
+        ctx.save_for_backward(all_rows, kept, *norm[:-1], *first[:-1], *second[:-1])
+        ctx.norm_eps, ctx.scales = norm.eps, (first.scale, second.scale)
         ctx.x_shape, ctx.x_type = x.shape, x.dtype
         return torch.cat(results).view(x.shape)
 
@@ -198,7 +196,7 @@ class _FeedForward(torch.autograd.Function):
         all_rows, kept, norm_weight, norm_bias, *flat = ctx.saved_tensors
         first = LowRank._make([*flat[:4], ctx.scales[0]])
         second = LowRank._make([*flat[4:], ctx.scales[1]])
-        norm = _norm(norm_weight, norm_bias, ctx.norm_eps)
+        norm = Norm(norm_weight, norm_bias, ctx.norm_eps)
         needs = ctx.needs_input_grad  # x, the norm, keep, the layers' 5 each
         of_rows: list[Tensor] = []
         of_trained: list[list[Tensor | None]] = []
@@ -207,7 +205,7 @@ class _FeedForward(torch.autograd.Function):
             torch.split(gradient.reshape(-1, gradient.shape[-1]), ctx.at_once),
             strict=True,
         ):
-            normed, *moments = _normed(rows, norm)
+            normed, *moments = norm.of(rows)
             inner = product(normed, first.down)
             wide = first.wide(normed, inner) if kept is None else kept
             hidden = _geglu(wide)
@@ -219,9 +217,7 @@ class _FeedForward(torch.autograd.Function):
                 _geglu_backward(of_hidden, wide), normed, inner, (needs[0], needs[5], needs[6])
             )
             if of_normed is not None:
-                of_rows.append(
-                    of_normed if norm is None else norm.gradient(of_normed, rows, *moments)
-                )
+                of_rows.append(norm.gradient(of_normed, rows, *moments))
             of_trained.append([*of_first, *of_second])
         sums = [_sum(parts) for parts in zip(*of_trained, strict=True)]
         of_x = _like(torch.cat(of_rows) if of_rows else None, ctx)

@@ -46,15 +46,17 @@ class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
 
 
 class LeanFeedForward(FeedForward):  # type: ignore[misc]
-    """A gated feed-forward layer that keeps little of what lies between its two layers."""
+    """A gated feed-forward layer that keeps little of what lies between its two layers.
 
-    def forward(self, hidden_states: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+    It is handed the norm before it, which a lean transformer block leaves to it.
+    """
+
+    def forward(self, hidden_states: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """(B, N, C), not yet normed -> (B, N, C)."""
         proj, out = self.net[0].proj, self.net[2]
         layers = _low_ranks([proj, out])
         if layers is None:
-            normed = hidden_states if norm is None else norm(hidden_states)
-            result: Tensor = out(geglu(proj(normed)))
+            result: Tensor = out(geglu(proj(norm(hidden_states))))
             return result
         # At the fine levels it weighs most, and computing it again is a fiftieth of the work each.
         is_fine = hidden_states.shape[1] > MANY_POSITIONS
@@ -110,8 +112,8 @@ def _low_ranks(layers: list[nn.Module]) -> list[LowRank] | None:
     return None if None in found else cast("list[LowRank]", found)
 
 
-def _lean_norm(norm: nn.LayerNorm | None) -> Norm | None:
-    return None if norm is None else Norm(norm.weight, norm.bias, norm.eps)
+def _lean_norm(norm: nn.LayerNorm) -> Norm:
+    return Norm(norm.weight, norm.bias, norm.eps)
 
 
 class LeanTransformer(Transformer2DModel):  # type: ignore[misc]
