@@ -45,11 +45,12 @@ class ReadTag:
         if tag.dyn is not None:
             items.append(f"dyn={tag.dyn}")
         if tag.blocks is not None:
-            items.append(f"rimo={digest(_text_encoder_part(tag.blocks))}")
+            items.append(f"rimo={digest(text_encoder_part(tag.blocks))}")
         return items
 
 
-def _text_encoder_part(blocks: BlockWeights) -> BlockWeights:
+def text_encoder_part(blocks: BlockWeights) -> BlockWeights:
+    """What of block weights the text encoder sees: equal for those that differ elsewhere only."""
     rules = tuple(rule for rule in blocks.rules if "BASE" in rule.blocks)
     return BlockWeights((blocks.values[0], *BlockWeights().values[1:]), rules)
 

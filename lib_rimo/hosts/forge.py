@@ -2,13 +2,14 @@
 
 Forge's Lora extension puts a LoRA's patches into its models under an identity that holds the
 strength, each with a strength of its own, and merges all of them anew whenever the identities read
-differently. Rimo gives it strengths that know their blocks, so that identities differ when the
-blocks do, sets the strengths of the single patches, and keeps weights whose patches did not change
-out of the merging.
+differently. Rimo puts strengths that know their blocks into the identities of what was loaded, so
+that they differ when the blocks do, sets the strengths of the single patches, and keeps weights
+whose patches did not change out of the merging.
 """
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,6 +44,11 @@ class Forge(WebUI):
     def patch(self) -> Patches:
         """Put Rimo's functions in place of the host's."""
         return patch_forge(self)
+
+    def uninstall(self) -> None:
+        """Put the host's own functions back, and let it load anew what knows blocks."""
+        super().uninstall()
+        self.shared.sd_model.current_lora_hash = ""
 
     def can_load(self, name: str) -> bool:
         """Whether the file is there and can be read: if not, Forge would drop all LoRAs."""
@@ -88,14 +94,42 @@ class Forge(WebUI):
         unet_multipliers: Sequence[float],
         dyn_dims: Sequence[int | None],
     ) -> None:
-        """Load LoRAs; the host's function that a prompt's tags end in."""
+        """Load LoRAs; the host's function that a prompt's tags end in.
+
+        The host matches a file's keys with its models anew whenever a strength reads differently.
+        So it gets plain numbers, and what it has loaded learns here which blocks they are for.
+        """
         te, unet = list(te_multipliers), list(unet_multipliers)
-        for index, read in enumerate(self._loading):
-            if read.tag.blocks is not None:
+        files = [self.on_disk(read.tag.name).filename for read in self._loading]
+        alone: dict[str, tuple[float, float]] = {}  # file with one tag -> strengths of its models
+        for index, (file, read) in enumerate(zip(files, self._loading, strict=True)):
+            if files.count(file) == 1:
+                alone[file] = self.multipliers(read)
+            elif read.tag.blocks is not None:  # plain numbers would mix up a file's tags
                 te[index], unet[index] = self.multipliers(read)
         original(names, te, unet, dyn_dims)
-        for patcher in self._patchers():
-            _set_strengths(patcher.lora_patches)
+
+        def strength_of(number: int, file: str, strength: float) -> float:
+            if file in alone:
+                return alone[file][number]
+            return strength if file in files else float(strength)
+
+        self._set_strengths("clip", partial(strength_of, 0))
+        self._set_strengths("unet", partial(strength_of, 1))
+
+    def _set_strengths(self, name: str, strength_of: Callable[[str, float], float]) -> None:
+        """Give each (file, strength) in the U-Net or the text encoder another strength."""
+        objects = getattr(self.shared.sd_model, "forge_objects_after_applying_lora", None)
+        model = getattr(objects, name, None)
+        if model is None:
+            return
+        patches = _patcher(model).lora_patches
+        changed = _with_strengths(patches, strength_of)
+        if list(changed) != list(patches):
+            # Forge merges into a model when its patcher is not the one that was there before.
+            model = model.clone()
+            setattr(objects, name, model)
+        _patcher(model).lora_patches = changed
 
     def _patchers(self) -> Iterator[Any]:
         """The models that LoRAs have been put into: U-Net and text encoder."""
@@ -103,7 +137,7 @@ class Forge(WebUI):
         if objects is not None:
             yield objects.unet
             if objects.clip is not None:
-                yield objects.clip.patcher
+                yield _patcher(objects.clip)
 
     def _weights_of(self, name: str) -> Iterator[str]:
         """The keys of the weights that a loaded LoRA changes."""
@@ -125,7 +159,9 @@ class Forge(WebUI):
         }
         unet = self.shared.sd_model.forge_objects_after_applying_lora.unet
         unet.lora_loader.refresh(
-            lora_patches=_with_strengths(unet.lora_patches, strengths),
+            lora_patches=_with_strengths(
+                unet.lora_patches, lambda *identity: strengths.get(identity, identity[1])
+            ),
             offload_device=unet.offload_device,
         )
 
@@ -176,30 +212,24 @@ def _has_blocks(patches: LoraPatches) -> bool:
     return any(isinstance(strength, BlockMultiplier) for _, strength, _, _ in patches)
 
 
-def _set_strengths(lora_patches: LoraPatches) -> None:
-    """Set the strength of each patch from the one in its LoRA's identity."""
-    for (_, strength, _, _), patches in lora_patches.items():
-        if isinstance(strength, BlockMultiplier):
-            for key, entries in patches.items():
-                for entry in entries:
-                    entry[0] = strength.at(key)
+def _patcher(model: Any) -> Any:
+    """What holds the patches of a U-Net or a text encoder."""
+    return getattr(model, "patcher", model)
 
 
 def _with_strengths(
-    lora_patches: LoraPatches, strengths: dict[tuple[str, float], float]
+    lora_patches: LoraPatches, strength_of: Callable[[str, float], float]
 ) -> LoraPatches:
-    """The same patches with other strengths for some of the (file, strength) that there are."""
+    """The same patches with the strengths that `strength_of` gives for a (file, strength)."""
     changed: LoraPatches = {}
     for (file, strength, model, online), patches in lora_patches.items():
-        now = strengths.get((file, strength), strength)
-        changed[file, now, model, online] = (
-            patches
-            if now is strength
-            else {
+        now = strength_of(file, strength)
+        if isinstance(now, BlockMultiplier) or now != strength:
+            patches = {
                 key: [[strength_at(now, key), *entry[1:]] for entry in entries]
                 for key, entries in patches.items()
             }
-        )
+        changed[file, now, model, online] = patches
     return changed
 
 

@@ -50,8 +50,21 @@ class Patcher:
         identity = (filename, strength, 1.0, False)
         return Patcher(self.lora_loader, {**self.lora_patches, identity: entries})
 
+    def clone(self) -> "Patcher":
+        return Patcher(self.lora_loader, dict(self.lora_patches))
+
     def refresh_loras(self) -> None:
         self.lora_loader.refresh(lora_patches=self.lora_patches, offload_device=self.offload_device)
+
+
+class TextEncoder:
+    """Forge's CLIP, which holds its patcher."""
+
+    def __init__(self, patcher: Patcher) -> None:
+        self.patcher = patcher
+
+    def clone(self) -> "TextEncoder":
+        return TextEncoder(self.patcher.clone())
 
 
 class FakeForge(FakeLora):
@@ -74,7 +87,7 @@ class FakeForge(FakeLora):
 
     def set_objects(self, unet: Patcher, text: Patcher) -> None:
         self.model.forge_objects_after_applying_lora = SimpleNamespace(
-            unet=unet, clip=SimpleNamespace(patcher=text)
+            unet=unet, clip=TextEncoder(text)
         )
 
     def read(self, filename: str) -> Mapping[str, float]:

@@ -80,6 +80,27 @@ def test_only_weights_whose_strength_changed_are_merged_again(fake, host):
     assert fake.draw("")[0] == everywhere(0)
 
 
+def test_a_file_is_not_loaded_again_for_other_blocks(fake, host):
+    fake.draw("<lora:rimochan:1:IN07@0.8>")
+    fake.networks.load_lora_state_dict = None  # to load would fail
+    assert fake.draw("<lora:rimochan:1:IN07@0.3>")[0] == everywhere(IN07=3)
+    assert fake.draw("<lora:rimochan:1:BASE@0.5>")[0] == everywhere(BASE=5)
+    assert fake.draw("<lora:rimochan:1>")[0] == everywhere()
+
+
+def test_a_text_encoder_is_not_merged_for_the_u_net_s_blocks(fake, host):
+    fake.draw("<lora:rimochan:1:BASE@0.5,IN07@0.8>")
+    text_encoder = fake.model.forge_objects_after_applying_lora.clip
+    fake.draw("<lora:rimochan:1:BASE@0.5,IN07@0.3>")
+    assert fake.model.forge_objects_after_applying_lora.clip is text_encoder
+
+
+def test_another_extension_s_loading_has_no_blocks(fake, host):
+    fake.draw("<lora:rimochan:1:IN07@0.8>")
+    fake.networks.load_networks(["rimochan"], [1.0], [1.0], [None])
+    assert fake.use() == everywhere()
+
+
 def test_without_blocks_merging_is_the_host_s_affair(fake, host):
     fake.draw("<lora:rimochan:1>")
     fake.merges()
