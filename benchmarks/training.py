@@ -295,19 +295,26 @@ def sweep(bench: Bench, case: Case, name: str, values: Sequence[str]) -> None:
         run = bench.ours(dataclasses.replace(case, **{name: kind(value)})).figures()
         figures.append(run)
         print(f"| {value} | " + " | ".join(f"{run[what]:.2f}" for what in run) + " |", flush=True)
+    path = Path(__file__).parent / f"training-{name}.svg"
+    draw(path, name, values, figures)
+    print(path)
+
+
+def draw(
+    path: Path, name: str, values: Sequence[str], figures: Sequence[Mapping[str, float]]
+) -> None:
+    """Draw each of the figures against the values that `name` had."""
     x = [value_of(value) for value in values]
-    drawn = list(figures[0])
-    figure = Figure(figsize=(3.2 * len(drawn), 2.8), layout="constrained")
-    for axes, what in zip(figure.subplots(1, len(drawn)), drawn, strict=True):
-        axes.plot(x, [run[what] for run in figures], "o-")
+    figure = Figure(figsize=(3.2 * len(figures[0]), 2.8), layout="constrained")
+    for axes, what in zip(figure.subplots(1, len(figures[0])), figures[0], strict=True):
+        y = [run[what] for run in figures]
+        axes.plot(x, y, "o-")
         axes.set_title(what, fontsize=10)
         axes.set_xlabel(name)
         axes.set_xticks(x, [value.replace(",", "x") for value in values], rotation=30)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(y))
         axes.grid(alpha=0.2)
-    path = Path(__file__).parent / f"training-{name}.svg"
     figure.savefig(path, metadata={"Date": None})
-    print(path)
 
 
 def value_of(text: str) -> float:

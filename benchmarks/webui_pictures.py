@@ -227,7 +227,7 @@ def loras(servers: Servers, rounds: int) -> None:
     named = {f"{count} LoRAs, changed: {what}": case for (count, what), case in cases.items()}
     warm_up(named, 2)
     run_rounds(named, rounds)
-    axes = (figure := Figure(figsize=(4.5, 3), layout="constrained")).subplots()
+    axes = (figure := Figure(figsize=(4.5, 3.5), layout="constrained")).subplots()
     for what in (unchanged, strength, block):
         taken = [cases[count, what].taken for count in NUMBERS_OF_LORAS]
         medians = [median(seconds.passed for seconds in each) for each in taken]
@@ -235,9 +235,9 @@ def loras(servers: Servers, rounds: int) -> None:
     axes.set_xlabel("LoRAs in the prompt")
     axes.set_ylabel("seconds a picture")
     axes.set_xticks(NUMBERS_OF_LORAS)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.grid(alpha=0.2)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", fontsize=8)
     path = Path(__file__).parent / f"loras-{bare.host}.svg"
     figure.savefig(path, metadata={"Date": None})
     print(path)
