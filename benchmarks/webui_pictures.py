@@ -227,20 +227,30 @@ def loras(servers: Servers, rounds: int) -> None:
     named = {f"{count} LoRAs, changed: {what}": case for (count, what), case in cases.items()}
     warm_up(named, 2)
     run_rounds(named, rounds)
+    medians = {
+        what: [
+            median(seconds.passed for seconds in cases[count, what].taken)
+            for count in NUMBERS_OF_LORAS
+        ]
+        for what in (unchanged, strength, block)
+    }
+    path = Path(__file__).parent / f"loras-{bare.host}.svg"
+    draw_loras(path, medians)
+    print(path)
+
+
+def draw_loras(path: Path, medians: Mapping[str, Sequence[float]]) -> None:
+    """Draw seconds a picture, by what changed, against the number of LoRAs."""
     axes = (figure := Figure(figsize=(4.5, 3.5), layout="constrained")).subplots()
-    for what in (unchanged, strength, block):
-        taken = [cases[count, what].taken for count in NUMBERS_OF_LORAS]
-        medians = [median(seconds.passed for seconds in each) for each in taken]
-        axes.plot(NUMBERS_OF_LORAS, medians, "o-", label=f"changed: {what}")
+    for what, seconds in medians.items():
+        axes.plot(NUMBERS_OF_LORAS, seconds, "o-", label=f"changed: {what}")
     axes.set_xlabel("LoRAs in the prompt")
     axes.set_ylabel("seconds a picture")
     axes.set_xticks(NUMBERS_OF_LORAS)
-    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.set_ylim(0, 1.1 * max(map(max, medians.values())))
     axes.grid(alpha=0.2)
     figure.legend(loc="outside upper center", fontsize=8)
-    path = Path(__file__).parent / f"loras-{bare.host}.svg"
     figure.savefig(path, metadata={"Date": None})
-    print(path)
 
 
 def grid(servers: Servers, rounds: int) -> None:
