@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from lib_rimo.hosts.activation import ReadTag
-from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
+from lib_rimo.hosts.activation import ReadTag, text_encoder_part
+from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
 from lib_rimo.hosts.patches import Patches, patch_forge
 from lib_rimo.hosts.webui import WebUI
 
@@ -104,7 +104,7 @@ class Forge(WebUI):
         alone: dict[str, tuple[float, float]] = {}  # file with one tag -> strengths of its models
         for index, (file, read) in enumerate(zip(files, self._loading, strict=True)):
             if files.count(file) == 1:
-                alone[file] = self.multipliers(read)
+                alone[file] = self._multipliers_apart(read)
             elif read.tag.blocks is not None:  # plain numbers would mix up a file's tags
                 te[index], unet[index] = self.multipliers(read)
         original(names, te, unet, dyn_dims)
@@ -116,6 +116,13 @@ class Forge(WebUI):
 
         self._set_strengths("clip", partial(strength_of, 0))
         self._set_strengths("unet", partial(strength_of, 1))
+
+    def _multipliers_apart(self, read: ReadTag) -> tuple[float, float]:
+        """(text encoder's, U-Net's) strength; other blocks of the U-Net leave the former equal."""
+        te, unet = self.multipliers(read)
+        if isinstance(te, BlockMultiplier):
+            te = multiplier_of(float(te), text_encoder_part(te.blocks), self.family)
+        return te, unet
 
     def _set_strengths(self, name: str, strength_of: Callable[[str, float], float]) -> None:
         """Give each (file, strength) in the U-Net or the text encoder another strength."""

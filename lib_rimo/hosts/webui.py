@@ -15,7 +15,6 @@ from lib_rimo.hosts.activation import (
     not_found,
     paste_infotext,
     read_tag,
-    text_encoder_part,
     write_infotext,
 )
 from lib_rimo.hosts.base import register
@@ -99,7 +98,7 @@ class WebUI:
         """(text encoder's, U-Net's) strength of a LoRA, for the host."""
         tag = read.tag
         return (
-            multiplier_of(tag.te, tag.blocks and text_encoder_part(tag.blocks), self.family),
+            multiplier_of(tag.te, tag.blocks, self.family),
             multiplier_of(tag.unet, tag.blocks, self.family),
         )
 

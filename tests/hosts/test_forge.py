@@ -70,6 +70,13 @@ def test_several_loras_at_once(fake, host):
     assert drawn == everywhere(BASE=11, IN07=6)
 
 
+def test_each_tag_of_one_lora_acts_for_itself(fake, host):
+    drawn, _ = fake.draw("<lora:rimochan:0.5:IN07@0><lora:rimochan:0.5:IN08@0>")
+    assert drawn == everywhere(IN07=5, IN08=5)
+    drawn, _ = fake.draw("<lora:rimochan:0.5:IN07@0><lora:rimochan:0.5>")
+    assert drawn == everywhere(IN07=5)
+
+
 def test_only_weights_whose_strength_changed_are_merged_again(fake, host):
     fake.draw("<lora:rimochan:1:IN07@0.8>")
     fake.merges()
