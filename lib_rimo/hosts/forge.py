@@ -134,8 +134,12 @@ class Forge(WebUI):
         changed = _with_strengths(patches, strength_of)
         if list(changed) != list(patches):
             # Forge merges into a model when its patcher is not the one that was there before.
-            model = model.clone()
-            setattr(objects, name, model)
+            fresh = model.clone()
+            # A picture begins with the one, a refiner goes on with the other.
+            for holder in (objects, self.shared.sd_model.forge_objects):
+                if getattr(holder, name) is model:
+                    setattr(holder, name, fresh)
+            model = fresh
         _patcher(model).lora_patches = changed
 
     def _patchers(self) -> Iterator[Any]:

@@ -86,9 +86,9 @@ class FakeForge(FakeLora):
         }
 
     def set_objects(self, unet: Patcher, text: Patcher) -> None:
-        self.model.forge_objects_after_applying_lora = SimpleNamespace(
-            unet=unet, clip=TextEncoder(text)
-        )
+        objects = {"unet": unet, "clip": TextEncoder(text)}
+        self.model.forge_objects = SimpleNamespace(**objects)
+        self.model.forge_objects_after_applying_lora = SimpleNamespace(**objects)
 
     def read(self, filename: str) -> Mapping[str, float]:
         self.reads.append(Path(filename).stem)

@@ -102,6 +102,12 @@ def test_a_text_encoder_is_not_merged_for_the_u_net_s_blocks(fake, host):
     assert fake.model.forge_objects_after_applying_lora.clip is text_encoder
 
 
+def test_a_refiner_which_uses_what_is_loaded_has_the_blocks(fake, host):
+    fake.activate(picture(""), ["<lora:rimochan:1:BASE@0.5,IN07@0.8>"])
+    loaded, begun_with = fake.model.forge_objects, fake.model.forge_objects_after_applying_lora
+    assert (loaded.unet, loaded.clip) == (begun_with.unet, begun_with.clip)
+
+
 def test_another_extension_s_loading_has_no_blocks(fake, host):
     fake.draw("<lora:rimochan:1:IN07@0.8>")
     fake.networks.load_networks(["rimochan"], [1.0], [1.0], [None])
