@@ -35,7 +35,7 @@ from benchmarks import marked
 from benchmarks.figures import spread, this_machine
 from lib_rimo.demo.rimochan_pictures import FOLDER, TRIGGER
 from lib_rimo.environment import ROOT
-from lib_rimo.inference import tokenizer
+from lib_rimo.sd import tokenizer
 from lib_rimo.training.augmentation import augment
 
 GIB = 2**30

@@ -8,9 +8,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_rimo.inference.checkpoint import Checkpoint
-from lib_rimo.inference.text_encoders import CLIP_END, CLIP_VOCABULARY
-from lib_rimo.inference.tokenizer import clip_tokenizer
+from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.text_encoders import CLIP_END, CLIP_VOCABULARY
+from lib_rimo.sd.tokenizer import clip_tokenizer
 
 # 64 and not 32 at the top: the layout's normalisation has 32 groups, and with groups of one channel
 # the last one before the output leaves the network no way to say how bright the whole noise is.

@@ -27,8 +27,8 @@ from lib_rimo.demo.parallel import Worker
 from lib_rimo.demo.sampling import as_sheet, draw_latents
 from lib_rimo.demo.stage import Stage
 from lib_rimo.demo.world import caption, sample_attributes
-from lib_rimo.inference.checkpoint import Checkpoint
 from lib_rimo.inference.sampling import NoiseSchedule
+from lib_rimo.sd.checkpoint import Checkpoint
 
 LEARNING_RATE = 1e-3
 WARM_UP = 200

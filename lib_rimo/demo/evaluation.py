@@ -25,7 +25,7 @@ from lib_rimo.demo.parallel import Worker
 from lib_rimo.demo.publish import MODEL
 from lib_rimo.demo.sampling import as_sheet, draw_captions
 from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
-from lib_rimo.inference.checkpoint import Checkpoint, load_checkpoint
+from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
 
 ASKED = ("outfit", "pose", "place", "hair_colour", "hair_style")
 BATCH = 8

@@ -13,7 +13,7 @@ from lib_rimo.demo.autoencoder import SCALE_FACTOR, encode_half, halved
 from lib_rimo.demo.drawings import PORTRAIT, SQUARE, make_drawings
 from lib_rimo.demo.stage import Stage
 from lib_rimo.demo.world import caption
-from lib_rimo.inference.tokenizer import clip_tokenizer
+from lib_rimo.sd.tokenizer import clip_tokenizer
 
 CHUNK = 256  # drawings of one chunk, all of one size
 SQUARE_EVERY = 8  # every eighth chunk is square

@@ -17,10 +17,10 @@ from lib_rimo.demo.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
 from lib_rimo.demo.autoencoder import SCALE_FACTOR
 from lib_rimo.demo.base_model import CHANNELS, HEADS, TEXT_WIDTH
 from lib_rimo.files import written_beside
-from lib_rimo.inference import tokenizer
-from lib_rimo.inference.checkpoint import Checkpoint, ldm_tensors
 from lib_rimo.inference.sampling import BETA_END, BETA_START, TRAINING_STEPS
-from lib_rimo.inference.tokenizer import vocabulary
+from lib_rimo.sd import tokenizer
+from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors
+from lib_rimo.sd.tokenizer import vocabulary
 
 FOLDER = Path(__file__).parent / "model"
 MODEL = FOLDER / "rimo-base.safetensors"

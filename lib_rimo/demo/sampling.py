@@ -13,7 +13,6 @@ from torch import Tensor
 from lib_rimo.demo.autoencoder import SCALE_FACTOR, as_pixels
 from lib_rimo.demo.drawings import PORTRAIT
 from lib_rimo.demo.latents import tokenize
-from lib_rimo.inference.checkpoint import Checkpoint
 from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.inference.sampling import (
     GuidedModel,
@@ -22,6 +21,7 @@ from lib_rimo.inference.sampling import (
     karras_sigmas,
     sample_dpmpp_2m,
 )
+from lib_rimo.sd.checkpoint import Checkpoint
 
 
 @torch.no_grad()

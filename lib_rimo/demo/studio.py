@@ -25,11 +25,11 @@ from lib_rimo.demo.prompts import NEGATIVE
 from lib_rimo.demo.recipe import RESOLUTION, Recipe
 from lib_rimo.demo.tasks import Advance, Workers
 from lib_rimo.inference.apply import LoraFolder
-from lib_rimo.inference.checkpoint import load_checkpoint
 from lib_rimo.inference.generation import Generator, file_hash
 from lib_rimo.inference.infotext import Settings, format_infotext, save_png
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample
+from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.training.augmentation import augment
 from lib_rimo.training.events import Event, read_events
 from lib_rimo.training.job import run_job

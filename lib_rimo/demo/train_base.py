@@ -25,7 +25,7 @@ from lib_rimo.demo.parallel import Worker, run_workers
 from lib_rimo.demo.publish import MODEL, publish
 from lib_rimo.demo.stage import Stage
 from lib_rimo.demo.words import train_words
-from lib_rimo.inference.checkpoint import load_checkpoint
+from lib_rimo.sd.checkpoint import load_checkpoint
 
 CAPTIONS = 400  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "judge")

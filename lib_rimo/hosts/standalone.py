@@ -76,9 +76,9 @@ class Standalone:
     def generator(self, model: Path) -> Generator:
         """What draws with a model; the last one stays loaded."""
         from lib_rimo.inference.apply import LoraFolder
-        from lib_rimo.inference.checkpoint import load_checkpoint
         from lib_rimo.inference.console import choose_device
         from lib_rimo.inference.generation import Generator
+        from lib_rimo.sd.checkpoint import load_checkpoint
 
         version = (model, model.stat().st_mtime_ns)
         if self._generator is None or self._generator[0] != version:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.checkpoint import Checkpoint
 from lib_rimo.lora import keys
 from lib_rimo.lora.blocks import block_of_key, element_of_key
 from lib_rimo.lora.delta import form_of, layer_delta, scaled, split_modules
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import read_lora
+from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.weights.tags import LoraTag
 
 _FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}

@@ -107,8 +107,8 @@ def open_generator(arguments: argparse.Namespace, presets: Presets) -> Generator
     from tqdm import tqdm
 
     from lib_rimo.inference.apply import LoraFolder
-    from lib_rimo.inference.checkpoint import load_checkpoint
     from lib_rimo.inference.generation import Generator
+    from lib_rimo.sd.checkpoint import load_checkpoint
 
     device, dtype = choose_device(arguments.device, arguments.precision)
     print(f"Loading {arguments.model.name} ...", flush=True)

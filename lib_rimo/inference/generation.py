@@ -16,11 +16,11 @@ from torch import Tensor
 from lib_rimo import __version__
 from lib_rimo.errors import UserError
 from lib_rimo.inference.apply import Lora, LoraFolder, LoraMerger
-from lib_rimo.inference.checkpoint import Checkpoint
 from lib_rimo.inference.infotext import Settings, format_infotext
 from lib_rimo.inference.prompt import Conditioning, encode_prompt, prompt_schedule
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
 from lib_rimo.lora.files import hashes
+from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import LoraTag, parse_prompt
 

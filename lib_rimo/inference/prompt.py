@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from lib_rimo.inference.checkpoint import Checkpoint
-from lib_rimo.inference.text_encoders import TextEncoder
+from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.text_encoders import TextEncoder
 
 CHUNK_LENGTH = 75  # CLIP's 77 positions without the start and the end mark
 # A comma that close to a chunk's end takes what follows it along into the next chunk.

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.checkpoint import Checkpoint
 from lib_rimo.inference.prompt import Conditioning
+from lib_rimo.sd.checkpoint import Checkpoint
 
 TRAINING_STEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.0120

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_rimo.inference.checkpoint import Checkpoint
+from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.training.dataset import Batch
 
 CHUNK = 75  # tokens between the begin and end marks of CLIP's 77

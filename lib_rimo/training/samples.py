@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.checkpoint import Checkpoint
 from lib_rimo.inference.generation import LATENT_SCALE, Generator
 from lib_rimo.inference.infotext import Settings, save_png
+from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.training.buckets import parse_resolution
 from lib_rimo.training.options import TrainingOptions
 

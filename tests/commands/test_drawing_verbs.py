@@ -8,7 +8,7 @@ from PIL import Image
 from lib_rimo.commands import bake, generate, info, xyz
 from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora, write_lora
-from tests.inference.narrow import random_lora, write_narrow_checkpoint
+from tests.sd.narrow import random_lora, write_narrow_checkpoint
 
 VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"
 PASTED = """girl, sitting, outdoors, <lora:rimochan:1>

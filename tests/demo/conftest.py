@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lib_rimo.demo.studio import Look, Seen, Studio
-from tests.inference.narrow import write_narrow_checkpoint
+from tests.sd.narrow import write_narrow_checkpoint
 
 SIZE = (64, 64)
 

@@ -16,8 +16,8 @@ from lib_rimo.demo.base_model import make_checkpoint, make_text_encoder, make_un
 from lib_rimo.demo.drawings import make_drawings
 from lib_rimo.demo.latents import tokenize
 from lib_rimo.demo.publish import MODEL, install_in_webui, publish
-from lib_rimo.inference.checkpoint import Checkpoint, ldm_tensors, load_checkpoint
-from lib_rimo.inference.tokenizer import clip_tokenizer
+from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors, load_checkpoint
+from lib_rimo.sd.tokenizer import clip_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from lib_rimo.demo import studio as module
 from lib_rimo.demo.prompts import scene
 from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.studio import Shot, Studio, is_trained
-from lib_rimo.inference.checkpoint import load_checkpoint
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import parse_infotext
 from lib_rimo.lora.files import write_lora
-from tests.inference.narrow import narrow_checkpoint, random_lora
+from lib_rimo.sd.checkpoint import load_checkpoint
+from tests.sd.narrow import narrow_checkpoint, random_lora
 
 SMALL = {"max_train_steps": 4, "network_dim": 2, "save_state_every_n_steps": 1}
 

@@ -13,7 +13,7 @@ from lib_rimo.lora.files import LoraFile, read_lora, write_lora
 from lib_rimo.lora.keys import ldm_module_name, unet_key
 from lib_rimo.weights.block_weights import parse_blocks
 from lib_rimo.weights.tags import LoraTag, parse_prompt
-from tests.inference.narrow import narrow_checkpoint, random_lora, text_output, unet_output
+from tests.sd.narrow import narrow_checkpoint, random_lora, text_output, unet_output
 
 V2 = {"ss_base_model_version": "sd_v2", "ss_v2": "True"}
 VECTOR = "0.5,1,1,1,1,0.8,0.2,1,0,1,1,-0.3,1,1,1,1,1"

@@ -8,7 +8,7 @@ from lib_rimo.inference.apply import LoraFolder
 from lib_rimo.inference.generation import Generator, file_hash
 from lib_rimo.inference.infotext import Settings, parse_infotext
 from lib_rimo.lora.files import read_lora, write_lora
-from tests.inference.narrow import narrow_checkpoint, random_lora, write_narrow_checkpoint
+from tests.sd.narrow import narrow_checkpoint, random_lora, write_narrow_checkpoint
 
 SETTINGS = Settings(prompt="a cat", steps=3, width=64, height=64)
 VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"

@@ -9,8 +9,8 @@ from lib_rimo.inference.prompt import (
     prompt_schedule,
     tokenize,
 )
-from lib_rimo.inference.tokenizer import clip_tokenizer, pad_with_zero
-from tests.inference.narrow import narrow_checkpoint
+from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
+from tests.sd.narrow import narrow_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from lib_rimo.inference.sampling import (
     steps_of,
     uniform_sigmas,
 )
-from tests.inference.narrow import narrow_checkpoint
+from tests.sd.narrow import narrow_checkpoint
 
 # diffusers' schedulers with this numpy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

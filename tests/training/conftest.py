@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lib_rimo.training.options import TrainingOptions
-from tests.inference.narrow import write_narrow_checkpoint
+from tests.sd.narrow import write_narrow_checkpoint
 
 
 @pytest.fixture(scope="session")

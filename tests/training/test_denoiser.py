@@ -7,7 +7,7 @@ from lib_rimo.training import denoiser
 from lib_rimo.training.conditioning import Conditioning
 from lib_rimo.training.denoiser import CALLS_BEFORE, Denoiser, Replay
 from lib_rimo.training.job import run_job
-from tests.inference.narrow import narrow_checkpoint
+from tests.sd.narrow import narrow_checkpoint
 
 
 @pytest.fixture

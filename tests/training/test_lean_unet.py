@@ -5,7 +5,7 @@ import torch
 
 from lib_rimo.lora.network import Network, Rank
 from lib_rimo.training.lean_unet import make_lean
-from tests.inference.narrow import narrow_checkpoint
+from tests.sd.narrow import narrow_checkpoint
 
 TEXT = {"sd1": 32, "sd2": 64, "sdxl": 96}
 

@@ -14,7 +14,7 @@ from lib_rimo.training.dataset import TrainingSet
 from lib_rimo.training.events import CommandFolder, read_events
 from lib_rimo.training.job import job_folder, run_job
 from lib_rimo.training.progress import Progress
-from tests.inference.narrow import write_narrow_checkpoint
+from tests.sd.narrow import write_narrow_checkpoint
 
 
 def learned(path):

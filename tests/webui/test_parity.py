@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lib_rimo.inference.apply import LoraFolder
-from lib_rimo.inference.checkpoint import load_checkpoint
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import parse_infotext
+from lib_rimo.sd.checkpoint import load_checkpoint
 
 LONG = "a cat, " * 40 + "dog BREAK house"
 FEWER_RANKS = "a cat <lora:one:1:1:2>"

@@ -18,16 +18,16 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from lib_rimo.files import written_beside
-from lib_rimo.inference import ldm_layout
-from lib_rimo.inference.architecture import unet_arguments, vae_arguments
-from lib_rimo.inference.family import (
+from lib_rimo.sd import ldm_layout
+from lib_rimo.sd.architecture import unet_arguments, vae_arguments
+from lib_rimo.sd.family import (
     Family,
     PredictionType,
     detect_family,
     stated_prediction_type,
 )
-from lib_rimo.inference.model_file import Storage, TensorFile, fill, open_tensors, read_yaml
-from lib_rimo.inference.text_encoders import (
+from lib_rimo.sd.model_file import Storage, TensorFile, fill, open_tensors, read_yaml
+from lib_rimo.sd.text_encoders import (
     TEXT_ENCODERS,
     TextEncoder,
     load_text_encoders,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.ldm_layout import UNET_PREFIX, VAE_PREFIX
-from lib_rimo.inference.model_file import TensorFile
+from lib_rimo.sd.ldm_layout import UNET_PREFIX, VAE_PREFIX
+from lib_rimo.sd.model_file import TensorFile
 
 Family = Literal["sd1", "sd2", "sdxl"]
 PredictionType = Literal["epsilon", "v_prediction"]

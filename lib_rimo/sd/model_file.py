@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.ldm_layout import Layout
+from lib_rimo.sd.ldm_layout import Layout
 
 MAPPED = 2**28
 """Bytes of a file that stay mapped into memory while it is read."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.family import Family
-from lib_rimo.inference.ldm_layout import UNET_PREFIX, VAE_PREFIX
+from lib_rimo.sd.family import Family
+from lib_rimo.sd.ldm_layout import UNET_PREFIX, VAE_PREFIX
 
 
 def count_parts(shapes: Mapping[str, object], prefix: str) -> int:

@@ -9,12 +9,12 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference import ldm_layout
-from lib_rimo.inference.architecture import count_parts
-from lib_rimo.inference.family import Family
-from lib_rimo.inference.ldm_layout import Layout
-from lib_rimo.inference.model_file import Storage, TensorFile, fill
-from lib_rimo.inference.tokenizer import clip_tokenizer, pad_with_zero
+from lib_rimo.sd import ldm_layout
+from lib_rimo.sd.architecture import count_parts
+from lib_rimo.sd.family import Family
+from lib_rimo.sd.ldm_layout import Layout
+from lib_rimo.sd.model_file import Storage, TensorFile, fill
+from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
 
 TextEncoder: TypeAlias = "CLIPTextModel | CLIPTextModelWithProjection"
 

@@ -7,11 +7,11 @@ from diffusers.loaders import single_file_utils
 from safetensors.torch import load_file, save_file
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference import ldm_layout
-from lib_rimo.inference.architecture import unet_arguments
-from lib_rimo.inference.checkpoint import ldm_tensors, load_checkpoint, save_checkpoint
-from lib_rimo.inference.tokenizer import clip_tokenizer, pad_with_zero
-from tests.inference.narrow import narrow_checkpoint, write_narrow_checkpoint
+from lib_rimo.sd import ldm_layout
+from lib_rimo.sd.architecture import unet_arguments
+from lib_rimo.sd.checkpoint import ldm_tensors, load_checkpoint, save_checkpoint
+from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
+from tests.sd.narrow import narrow_checkpoint, write_narrow_checkpoint
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 

@@ -1,0 +1,1 @@
+"""The base model, for training and drawing alike."""
