@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
-from lib_rimo.lora.network import Network, Rank
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
 from lib_rimo.training.dataset import TrainingSet
-from lib_rimo.training.heap import give_back_gaps
-from lib_rimo.training.lean_unet import make_lean, recompute_large_activations
+from lib_rimo.training.network.heap import give_back_gaps
+from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activations
+from lib_rimo.training.network.network import Network, Rank
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.options import TrainingOptions
 

@@ -6,10 +6,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lib_rimo.lora.network import Network, Rank
 from lib_rimo.sd.checkpoint import SCALING_FACTOR, Checkpoint, save_checkpoint
 from lib_rimo.sd.family import Family
 from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
+from lib_rimo.training.network.network import Network, Rank
 
 TEXT_WIDTH = {"sd1": (32,), "sd2": (64,), "sdxl": (32, 64)}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib_rimo.errors import UserError
 from lib_rimo.lora import keys
 from lib_rimo.lora.blocks import block_of_key
-from lib_rimo.lora.layers import AdaptedLayer, adapt
+from lib_rimo.training.network.layers import AdaptedLayer, adapt
 
 RESIDUAL_PARTS = ("resnets", "downsamplers", "upsamplers")
 

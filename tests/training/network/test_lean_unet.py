@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lib_rimo.lora.network import Network, Rank
-from lib_rimo.training.lean_unet import make_lean
+from lib_rimo.training.network.lean_unet import make_lean
+from lib_rimo.training.network.network import Network, Rank
 from tests.sd.narrow import narrow_checkpoint
 
 TEXT = {"sd1": 32, "sd2": 64, "sdxl": 96}

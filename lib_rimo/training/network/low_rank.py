@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib_rimo.lora.products import applied, product
+from lib_rimo.training.network.products import applied, product
 
 aten = torch.ops.aten
 

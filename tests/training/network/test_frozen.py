@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib_rimo.lora.frozen import FrozenConv2d, norm_silu
-from tests.lora.gradients import assert_alike, kept_bytes, values_and_gradients
+from lib_rimo.training.network.frozen import FrozenConv2d, norm_silu
+from tests.training.network.gradients import assert_alike, kept_bytes, values_and_gradients
 
 
 def frozen(layer):

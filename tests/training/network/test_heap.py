@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from lib_rimo.training import heap
+from lib_rimo.training.network import heap
 
 MANY = 2000
 SIZE = 16384  # floats: 64 KiB, which the C library never asks the system for one by one

@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lib_rimo.lora import low_rank as low_rank_module
-from lib_rimo.lora.low_rank import LowRank, Norm, feed_forward, geglu, low_rank, projections
-from tests.lora.gradients import assert_alike, kept_bytes, values_and_gradients
+from lib_rimo.training.network import low_rank as low_rank_module
+from lib_rimo.training.network.low_rank import (
+    LowRank,
+    Norm,
+    feed_forward,
+    geglu,
+    low_rank,
+    projections,
+)
+from tests.training.network.gradients import assert_alike, kept_bytes, values_and_gradients
 
 
 @pytest.mark.parametrize("bias", [True, False])

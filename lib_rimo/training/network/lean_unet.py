@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from lib_rimo.lora.frozen import FrozenConv2d, norm_silu
-from lib_rimo.lora.layers import LoRALayer
-from lib_rimo.lora.low_rank import LowRank, Norm, feed_forward, geglu, projections
 from lib_rimo.training.estimate import MANY_POSITIONS
-from lib_rimo.training.heap import give_back_gaps
+from lib_rimo.training.network.frozen import FrozenConv2d, norm_silu
+from lib_rimo.training.network.heap import give_back_gaps
+from lib_rimo.training.network.layers import LoRALayer
+from lib_rimo.training.network.low_rank import LowRank, Norm, feed_forward, geglu, projections
 
 KEPT = [torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default]
 """What gradient checkpointing does not compute again: a CPU's attention takes long over a large map

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lib_rimo.lora import products
+from lib_rimo.training.network import products
 
 
 @pytest.mark.parametrize("bias", [True, False])

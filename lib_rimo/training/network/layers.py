@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_rimo.lora.low_rank import LowRank, low_rank
+from lib_rimo.training.network.low_rank import LowRank, low_rank
 
 
 class LoRA(nn.Module):

@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.keys import ldm_module_name, unet_key
-from lib_rimo.lora.network import Network, Rank
+from lib_rimo.training.network.network import Network, Rank
 from tests.sd.narrow import narrow_checkpoint
 
 PLAIN = Rank(dim=4, alpha=2.0)
