@@ -36,7 +36,7 @@ from benchmarks.figures import spread, this_machine
 from lib_rimo.demo.rimochan_pictures import FOLDER, TRIGGER
 from lib_rimo.environment import ROOT
 from lib_rimo.sd import tokenizer
-from lib_rimo.training.augmentation import augment
+from lib_rimo.training.augment.augmentation import augment
 
 GIB = 2**30
 SAMPLE_SECONDS = 0.02

@@ -7,8 +7,8 @@ import pytest
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import remove_leftovers, written_beside
-from lib_rimo.training.buckets import Fit
-from lib_rimo.training.latent_cache import cache_path, write_moments
+from lib_rimo.training.data.buckets import Fit
+from lib_rimo.training.data.latent_cache import cache_path, write_moments
 from lib_rimo.weights.presets import save_preset
 from tests.training.conftest import narrow_sd1  # noqa: F401 - a fixture
 

@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan and write the pictures, and say what came out."""
     from tqdm import tqdm
 
-    from lib_rimo.training.augmentation import augment
-    from lib_rimo.training.folders import CONTACT_SHEET
-    from lib_rimo.training.framing import read_out_of_frame
+    from lib_rimo.training.augment.augmentation import augment
+    from lib_rimo.training.augment.framing import read_out_of_frame
+    from lib_rimo.training.data.folders import CONTACT_SHEET
 
     with tqdm(total=arguments.count, desc="augment", unit="picture", delay=0.5) as bar:
         summary = augment(

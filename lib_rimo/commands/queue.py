@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until no job is waiting."""
-    from lib_rimo.training.queue import run_queue
+    from lib_rimo.training.jobs.queue import run_queue
 
     run_queue(arguments.folder.resolve())
     return 0

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib_rimo.training.options import GROUPS, TrainingOptions, option_type
+from lib_rimo.training.config.options import GROUPS, TrainingOptions, option_type
 
 HELP = "train a LoRA on a folder of pictures"
 
@@ -48,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; 0 also after a stop that was asked for."""
-    from lib_rimo.training.console import console_sink
-    from lib_rimo.training.documents import read_mapping
+    from lib_rimo.training.config.documents import read_mapping
+    from lib_rimo.training.config.job_file import from_mapping
     from lib_rimo.training.events import print_json
-    from lib_rimo.training.job import run_job
-    from lib_rimo.training.job_file import from_mapping
+    from lib_rimo.training.jobs.console import console_sink
+    from lib_rimo.training.jobs.job import run_job
 
     given = read_mapping(arguments.job) if arguments.job else {}
     names = {declared.name for declared in dataclasses.fields(TrainingOptions)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.demo.prompts import LORA
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 
 RESOLUTION = (128, 192)  # width, height: what the base model was trained on
 

@@ -30,11 +30,11 @@ from lib_rimo.inference.infotext import Settings, format_infotext, save_png
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample
 from lib_rimo.sd.checkpoint import load_checkpoint
-from lib_rimo.training.augmentation import augment
+from lib_rimo.training.augment.augmentation import augment
+from lib_rimo.training.config.job_file import job_folder
+from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Event, read_events
-from lib_rimo.training.job import run_job
-from lib_rimo.training.job_file import job_folder
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.jobs.job import run_job
 from lib_rimo.weights.tags import parse_prompt
 
 BATCH = 8  # pictures drawn at a time

@@ -104,7 +104,7 @@ class TrainerEnvironment:
 
     def _check(self) -> None:
         """See whether the trainer can be imported; raises UserError."""
-        done = _run([str(self.python), "-c", "import lib_rimo.training.job"])
+        done = _run([str(self.python), "-c", "import lib_rimo.training.jobs.job"])
         if done.returncode == 0:
             return
         reason = _last_line(done.stderr)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.environment import TrainerEnvironment
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
-from lib_rimo.training.estimate import estimate
-from lib_rimo.training.lock import hold
-from lib_rimo.training.queue import Job, Queue
+from lib_rimo.training.jobs.estimate import estimate
+from lib_rimo.training.jobs.lock import hold
+from lib_rimo.training.jobs.queue import Job, Queue
 
 if TYPE_CHECKING:
     from PIL.Image import Image

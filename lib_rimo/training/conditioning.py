@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lib_rimo.sd.checkpoint import Checkpoint
-from lib_rimo.training.dataset import Batch
+from lib_rimo.training.data.dataset import Batch
 
 CHUNK = 75  # tokens between the begin and end marks of CLIP's 77
 

@@ -23,12 +23,12 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.files import write_lora
 from lib_rimo.training import state as run_state
 from lib_rimo.training.conditioning import Conditioning
-from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.denoiser import Denoiser, Replay
 from lib_rimo.training.events import COMMANDS, Command, Events
 from lib_rimo.training.metadata import Metadata
 from lib_rimo.training.optimizers import is_schedule_free, make_optimizer, make_schedule
-from lib_rimo.training.options import TrainingOptions
 from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.setup import (
     encode_with_vae,

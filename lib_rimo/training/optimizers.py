@@ -14,7 +14,7 @@ from diffusers.optimization import get_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 
 # kohya's names that pytorch-optimizer spells otherwise.
 _ALIASES = {

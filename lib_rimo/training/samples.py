@@ -13,8 +13,8 @@ from lib_rimo.errors import UserError
 from lib_rimo.inference.generation import LATENT_SCALE, Generator
 from lib_rimo.inference.infotext import Settings, save_png
 from lib_rimo.sd.checkpoint import Checkpoint
-from lib_rimo.training.buckets import parse_resolution
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.data.buckets import parse_resolution
 
 STEPS = 20
 

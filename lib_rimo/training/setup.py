@@ -14,12 +14,12 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
-from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.network.heap import give_back_gaps
 from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activations
 from lib_rimo.training.network.network import Network, Rank
 from lib_rimo.training.objective import Objective
-from lib_rimo.training.options import TrainingOptions
 
 
 def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> Accelerator:

@@ -16,8 +16,8 @@ import torch
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
-from lib_rimo.training.dataset import TrainingSet
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.data.dataset import TrainingSet
 
 # Options that may change between a run and its continuation: they decide where things are, how
 # much is saved and how fast it goes, not what is learned.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from lib_rimo.errors import UserError
 from lib_rimo.training.events import events_after
-from lib_rimo.training.queue import Job
+from lib_rimo.training.jobs.queue import Job
 from lib_rimo.ui.train_server import TrainServer
 
 PREFIX = "/rimo/v1"

@@ -10,8 +10,8 @@ from pathlib import Path
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.hosts.training import Plot, TrainingHost
-from lib_rimo.training.estimate import parse_size
-from lib_rimo.training.queue import Job
+from lib_rimo.training.jobs.estimate import parse_size
+from lib_rimo.training.jobs.queue import Job
 
 STRENGTHS = (0.4, 0.7, 1.0)
 MOST_STEPS = 6

@@ -23,15 +23,15 @@ from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.files import is_full
 from lib_rimo.hosts.training import TrainingHost, check_folder
-from lib_rimo.training.diagnosis import disk_is_full
-from lib_rimo.training.documents import read_mapping
-from lib_rimo.training.estimate import estimate, read_model
+from lib_rimo.training.config.documents import read_mapping
+from lib_rimo.training.config.job_file import flatten, from_mapping
+from lib_rimo.training.config.options import GROUPS, TrainingOptions, option_type
+from lib_rimo.training.config.recipes import load_recipes, save_recipe
+from lib_rimo.training.data.picture_set import PictureSet, data_url
 from lib_rimo.training.events import COMMANDS, CommandFolder
-from lib_rimo.training.job_file import flatten, from_mapping
-from lib_rimo.training.options import GROUPS, TrainingOptions, option_type
-from lib_rimo.training.picture_set import PictureSet, data_url
-from lib_rimo.training.queue import UNFINISHED, Job, Queue, child_environment, command_line
-from lib_rimo.training.recipes import load_recipes, save_recipe
+from lib_rimo.training.jobs.diagnosis import disk_is_full
+from lib_rimo.training.jobs.estimate import estimate, read_model
+from lib_rimo.training.jobs.queue import UNFINISHED, Job, Queue, child_environment, command_line
 from lib_rimo.ui.comparison import Comparison
 
 Reply = dict[str, Any]
@@ -154,7 +154,7 @@ class TrainServer:
 
     def do_discard(self, asked: Reply) -> Reply:
         """Throw one made picture out; from a copy where a job needs the others as they are."""
-        from lib_rimo.training.augmentation import discard
+        from lib_rimo.training.augment.augmentation import discard
 
         folder = self._set(asked).folder
         if not folder.is_relative_to(self._made.resolve()):

@@ -22,7 +22,7 @@ from lib_rimo.demo.report import Chart, Pictures, Section
 from lib_rimo.demo.studio import Look, Seen, Shot
 from lib_rimo.inference.console import read_presets, read_settings
 from lib_rimo.inference.grid import cells
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.weights.tags import LoraTag, parse_prompt
 
 LORA = Path("loras/rimochan.safetensors")

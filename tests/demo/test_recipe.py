@@ -6,7 +6,7 @@ import pytest
 
 from lib_rimo.commands import train
 from lib_rimo.demo.recipe import Recipe, train_command
-from lib_rimo.training.job_file import from_mapping
+from lib_rimo.training.config.job_file import from_mapping
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.reproduce import Scope, demo
 from lib_rimo.demo.studio import Studio
 from lib_rimo.errors import UserError
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 from tests.sd.narrow import write_narrow_checkpoint
 
 

@@ -6,7 +6,7 @@ import torch
 from lib_rimo.training import denoiser
 from lib_rimo.training.conditioning import Conditioning
 from lib_rimo.training.denoiser import CALLS_BEFORE, Denoiser, Replay
-from lib_rimo.training.job import run_job
+from lib_rimo.training.jobs.job import run_job
 from tests.sd.narrow import narrow_checkpoint
 
 

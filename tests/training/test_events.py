@@ -3,7 +3,7 @@
 import pytest
 
 from lib_rimo.training.events import events_after, read_events, to_file
-from lib_rimo.training.progress import Progress
+from lib_rimo.training.jobs.progress import Progress
 
 
 @pytest.mark.parametrize("cut", [1, 9, 20])

@@ -10,10 +10,10 @@ from PIL import Image
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.lora.files import hashes, read_lora
-from lib_rimo.training.dataset import TrainingSet
+from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.events import CommandFolder, read_events
-from lib_rimo.training.job import job_folder, run_job
-from lib_rimo.training.progress import Progress
+from lib_rimo.training.jobs.job import job_folder, run_job
+from lib_rimo.training.jobs.progress import Progress
 from tests.sd.narrow import write_narrow_checkpoint
 
 

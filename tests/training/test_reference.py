@@ -9,8 +9,8 @@ from torch import nn
 
 from lib_rimo.lora.files import read_lora
 from lib_rimo.sd.checkpoint import load_checkpoint
-from lib_rimo.training.dataset import TrainingSet
-from lib_rimo.training.job import run_job
+from lib_rimo.training.data.dataset import TrainingSet
+from lib_rimo.training.jobs.job import run_job
 from lib_rimo.training.loop import make_optimizer, make_schedule
 from lib_rimo.training.setup import make_network
 

@@ -13,9 +13,9 @@ import torch
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora
+from lib_rimo.training.config.job_file import write_job
 from lib_rimo.training.events import CommandFolder, read_events
-from lib_rimo.training.job import job_folder, run_job
-from lib_rimo.training.job_file import write_job
+from lib_rimo.training.jobs.job import job_folder, run_job
 
 
 def assert_equal_loras(first, second):
@@ -37,8 +37,8 @@ def undisturbed(options, tmp_path):
 STRUCK = """
 import os, signal, sys
 from pathlib import Path
-from lib_rimo.training.job import run_job
-from lib_rimo.training.job_file import read_job
+from lib_rimo.training.jobs.job import run_job
+from lib_rimo.training.config.job_file import read_job
 
 job, name, kind, number, *resume = sys.argv[1:]
 written = 0

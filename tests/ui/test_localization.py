@@ -9,12 +9,12 @@ import pytest
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
-from lib_rimo.training.diagnosis import diagnose
-from lib_rimo.training.estimate import estimate
-from lib_rimo.training.job import explain
+from lib_rimo.training.config.options import GROUPS, TrainingOptions
+from lib_rimo.training.jobs.diagnosis import diagnose
+from lib_rimo.training.jobs.estimate import estimate
+from lib_rimo.training.jobs.job import explain
+from lib_rimo.training.jobs.progress import Progress
 from lib_rimo.training.loop import crawling, not_finite
-from lib_rimo.training.options import GROUPS, TrainingOptions
-from lib_rimo.training.progress import Progress
 from lib_rimo.ui.train_server import HIDDEN_OPTIONS
 from tests.training.conftest import narrow_sd1  # noqa: F401 - a fixture
 

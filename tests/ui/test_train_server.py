@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lib_rimo.hosts.standalone import Standalone
-from lib_rimo.training.options import TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer
 from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
 

@@ -13,8 +13,8 @@ from lib_rimo.demo.measures import Check, difference, is_above
 from lib_rimo.demo.recipe import LEARNING_RATE_FACTOR, Recipe, train_command
 from lib_rimo.demo.report import Chart, Section, Table, Text
 from lib_rimo.demo.studio import Studio
+from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.optimizers import make_schedule
-from lib_rimo.training.options import TrainingOptions
 
 RECIPE = "the recipe"
 # name -> (short name, changed options, factor on the learning rates, augmented)

@@ -1,0 +1,1 @@
+"""Twenty training pictures from five."""

@@ -1,0 +1,279 @@
+"""From five pictures to twenty: a new folder with them, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.augment.framing import OutOfFrame
+from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
+from lib_rimo.training.data.buckets import Size, parse_resolution
+from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders
+from lib_rimo.training.data.pictures import Picture, find_pictures, read_pictures
+
+MANIFEST = "augmentation.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written."""
+
+    folder: Path
+    variants: list[Variant]
+    files: list[Path]
+    left_out: list[tuple[Path, str]]
+
+    def lines(self) -> Iterator[str]:
+        """Say it in sentences."""
+        framings = Counter(variant.framing for variant in self.variants)
+        mirrored = sum(variant.flipped for variant in self.variants)
+        parts = ", ".join(f"{count} {framing}" for framing, count in framings.items())
+        yield f"{len(self.variants)} pictures in {self.folder}: {parts}; {mirrored} mirrored."
+        sources = {variant.source: variant.anchor for variant in self.variants}
+        faces = sum(anchor == "face" for anchor in sources.values())
+        if faces < len(sources):
+            yield (
+                f"A face was found in {faces} of {len(sources)} pictures; crops of the others "
+                "follow what stands out most, so have a look at them."
+            )
+        for path, reason in self.left_out:
+            yield f"Left out: {path.name} {reason}."
+        uncaptioned = {variant.source.name for variant in self.variants if not variant.caption}
+        if uncaptioned:
+            yield f"No caption: {', '.join(sorted(uncaptioned))}."
+
+
+def augment(
+    source: Path,
+    destination: Path,
+    *,
+    count: int = 20,
+    resolution: str | Size = "448,704",
+    seed: int = 1,
+    mirror: bool = True,
+    name: str = "",
+    out_of_frame: OutOfFrame | None = None,
+    caption_extension: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Make `count` training pictures from those in `source`. Raises UserError."""
+    size = parse_resolution(resolution)
+    check_destination(destination)
+    folders = find_folders(source)
+    pictures, left_out = read_pictures(
+        file for folder in folders for file in find_pictures(folder.path)
+    )
+    if not pictures:
+        path, reason = left_out[0]
+        raise UserError(f"None of the pictures in {source} can be used: {path.name} {reason}.")
+    variants = plan_augmentation(
+        pictures,
+        count,
+        size,
+        seed,
+        mirror=mirror,
+        out_of_frame=out_of_frame,
+        caption_extension=caption_extension,
+    )
+    return write_augmentation(
+        pictures,
+        variants,
+        destination,
+        name=name or folders[0].class_tokens or source.resolve().name,
+        left_out=left_out,
+        progress=progress,
+    )
+
+
+def write_augmentation(
+    pictures: Sequence[Picture],
+    variants: Sequence[Variant],
+    folder: Path,
+    *,
+    name: str,
+    left_out: Sequence[tuple[Path, str]] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Write the planned pictures with captions, a manifest and a contact sheet into a new folder.
+
+    The pictures lie in `1_name` inside of it, so that it can be given to this trainer and to
+    kohya's as it is. A folder that this wrote before is replaced; UserError for one that holds
+    anything else. It appears whole or not at all.
+    """
+    check_destination(folder)
+    if not name or Path(name).name != name:
+        raise UserError(f'"{name}" cannot name a folder; give one word, such as rimochan.')
+    by_path = {picture.path: picture for picture in pictures}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}.") from error
+    try:
+        inner = beside / f"1_{name}"
+        inner.mkdir()
+        files, thumbnails = [], []
+        for number, variant in enumerate(variants, start=1):
+            image = draw_variant(by_path[variant.source], variant)
+            file = inner / f"{number:0{max(2, len(str(len(variants))))}d}.png"
+            image.save(file)
+            if variant.caption:
+                file.with_suffix(".txt").write_text(variant.caption + "\n", encoding="utf-8")
+            files.append(file.relative_to(beside))
+            thumbnails.append(_thumbnail(image))
+            if progress is not None:
+                progress(number, len(variants))
+        labels = [_label(file, variant) for file, variant in zip(files, variants, strict=True)]
+        _contact_sheet(thumbnails, labels).save(beside / CONTACT_SHEET)
+        _write_manifest(beside / MANIFEST, files, variants, left_out)
+        beside.chmod(0o755)  # mkdtemp makes folders that nobody else may look into
+        _put_in_place(beside, folder)
+    except OSError as error:
+        raise UserError(f"The pictures cannot be written to {folder}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Summary(folder, list(variants), [folder / file for file in files], list(left_out))
+
+
+def check_destination(folder: Path) -> None:
+    """Raise UserError unless the folder is new, empty or all written by `write_augmentation`."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a new folder for the pictures.")
+    ours = {MANIFEST, CONTACT_SHEET}
+    if _is_ours(folder):
+        # Captions, and latents that were cached, begin like the picture they belong to.
+        ours |= {file.stem for file, _ in read_augmentation(folder)}
+    for file in sorted(folder.rglob("*")):
+        known = file.is_dir() or file.name in ours or file.name.partition(".")[0] in ours
+        if not known and not file.name.startswith("."):
+            raise UserError(
+                f"{folder} holds {file.relative_to(folder)}, which was not made by augmenting; "
+                "give a new or empty folder."
+            )
+
+
+def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
+    """Read back what was written: each picture with how it was made. Raises UserError."""
+    if not _is_ours(folder):
+        raise UserError(f"{folder} was not made by augmenting, or its {MANIFEST} is broken.")
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["pictures"]
+    return [
+        (
+            folder / entry["file"],
+            Variant(
+                Path(entry["source"]),
+                entry["framing"],
+                tuple(entry["box"]),
+                entry["flipped"],
+                tuple(entry["size"]),
+                entry["caption"],
+                entry["anchor"],
+            ),
+        )
+        for entry in entries
+    ]
+
+
+def discard(folder: Path, files: Collection[Path]) -> None:
+    """Throw out single pictures of an augmented folder, with their captions."""
+    found = read_augmentation(folder)
+    left_out = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["left_out"]
+    kept = [(file, variant) for file, variant in found if file not in files]
+    _write_manifest(
+        folder / MANIFEST,
+        [file.relative_to(folder) for file, _ in kept],
+        [variant for _, variant in kept],
+        [(Path(entry["file"]), entry["reason"]) for entry in left_out],
+    )
+    for file, _ in found:
+        if file in files:
+            file.unlink(missing_ok=True)
+            file.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("made_by") == _MADE_BY
+
+
+_MADE_BY = "Rimo augment"
+
+
+def _write_manifest(
+    path: Path,
+    files: Sequence[Path],
+    variants: Sequence[Variant],
+    left_out: Sequence[tuple[Path, str]],
+) -> None:
+    manifest = {
+        "made_by": _MADE_BY,
+        "pictures": [
+            {"file": file.as_posix(), **asdict(variant), "source": str(variant.source)}
+            for file, variant in zip(files, variants, strict=True)
+        ],
+        "left_out": [{"file": file.name, "reason": reason} for file, reason in left_out],
+    }
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+    beside.replace(path)
+
+
+def _put_in_place(beside: Path, folder: Path) -> None:
+    """Rename the new folder to its name; an old one stays until that worked."""
+    if not folder.exists():
+        beside.replace(folder)
+        return
+    old = beside.with_name(beside.name + ".old")
+    folder.replace(old)
+    try:
+        beside.replace(folder)
+    except OSError:
+        old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+_THUMBNAIL = 200
+"""Pixels, the longest side on the contact sheet."""
+_LABEL_HEIGHT = 30
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    small = image.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return small
+
+
+def _label(file: Path, variant: Variant) -> str:
+    mirrored = ", mirrored" if variant.flipped else ""
+    return f"{file.stem} {variant.framing}{mirrored}\n{variant.source.name}"
+
+
+def _contact_sheet(thumbnails: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
+    """Lay out all pictures with what they are, as near to a square as full rows allow."""
+    width = max(max(image.width for image in thumbnails), 130) + 8
+    height = max(image.height for image in thumbnails) + _LABEL_HEIGHT + 8
+    columns = max(1, round((len(thumbnails) * height / width) ** 0.5))
+    rows = -(-len(thumbnails) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for position, (image, label) in enumerate(zip(thumbnails, labels, strict=True)):
+        x, y = position % columns * width + 4, position // columns * height + 4
+        # What the loss will not count shows as grey.
+        sheet.paste("lightgrey", (x, y, x + image.width, y + image.height))
+        sheet.paste(image, (x, y), image if image.mode == "RGBA" else None)
+        pen.multiline_text((x, y + image.height + 2), label, fill="black", spacing=1)
+    return sheet

@@ -1,0 +1,260 @@
+"""Where in a picture the character and its head are: a face detector, else saliency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image
+
+from lib_rimo.training.data.pictures import Picture
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+
+_SAME_COLOUR = 16
+"""Of 255, in every channel: a background that differs by less is plain."""
+
+
+@dataclass(frozen=True)
+class Focus:
+    """What crops are anchored on, in the picture's pixels."""
+
+    subject: Box
+    """The character, as far as it is in the picture."""
+    head: Box
+    """From the hair to the chin."""
+    face_found: bool
+    """Whether the head was seen by the face detector; else it is where saliency puts it."""
+
+
+def find_focus(picture: Picture) -> Focus:
+    """Find the character and its head. The same picture always gives the same boxes."""
+    subject, head = _Silhouette(picture).boxes()
+    face = find_face(picture.rgb)
+    if face is None:
+        return Focus(subject, head, face_found=False)
+    head = _head_around(face, subject, picture.size)
+    return Focus(_union(subject, head), head, face_found=True)
+
+
+# The detector's boxes reach from the eyebrows to the chin. The head, as drawn in this style, is so
+# much larger above and on each side, in heights of the face. Measured on drawings, not on people.
+_HAIR_ABOVE, _HAIR_BESIDE = 0.7, 0.35
+_LEAST_HAIR_ABOVE = 0.2
+# The detector wavers with a picture's size, so it is shown several (longest sides, in pixels) and
+# what it sees again and again counts. The largest is for small faces.
+_DETECTOR_SIDES = (300, 352, 480, 704)
+_CERTAIN = 0.9
+
+
+def find_face(image: Image.Image) -> Box | None:
+    """Find the surest and largest face: from the eyebrows to the chin.
+
+    None where there is none, or no detector for this machine.
+    """
+    detector = _face_detector()
+    if detector is None:
+        return None
+    seen = []
+    for side in _DETECTOR_SIDES:
+        scale = side / max(image.size)
+        small = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        )
+        for face in detector(small.convert("RGB")):
+            box = face.face.pos
+            edges = (box.x, box.y, box.x + box.width, box.y + box.height)
+            left, top, right, bottom = (edge / scale for edge in edges)
+            seen.append((float(face.likelihood), (left, top, right, bottom)))
+    groups = [[sight for sight in seen if _overlap(sight[1], box) > 0.4] for _, box in seen]
+    sure = [group for group in groups if sum(likelihood for likelihood, _ in group) > _CERTAIN]
+    if not sure:
+        return None
+    best = max(
+        sure, key=lambda group: sum(sight[0] * (sight[1][2] - sight[1][0]) for sight in group)
+    )
+    left, top, right, bottom = np.median([box for _, box in best], axis=0).tolist()
+    return (left, top, right, bottom)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Return the area that both boxes have over the area that either has."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    both = max(0.0, width) * max(0.0, height)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return both / (sum(areas) - both)
+
+
+def _head_around(face: Box, subject: Box, size: tuple[int, int]) -> Box:
+    """Add the hair: as far up as the character's outline if that can be the hair's."""
+    left, top, right, bottom = face
+    height = bottom - top
+    highest, lowest = top - _HAIR_ABOVE * height, top - _LEAST_HAIR_ABOVE * height
+    return (
+        max(0.0, left - _HAIR_BESIDE * height),
+        max(0.0, subject[1] if highest <= subject[1] <= lowest else highest),
+        min(float(size[0]), right + _HAIR_BESIDE * height),
+        min(float(size[1]), bottom),
+    )
+
+
+@lru_cache(maxsize=1)
+def _face_detector() -> Callable[[Image.Image], list[Any]] | None:
+    """Return animeface's detector; None where there is none for this machine, as on Windows.
+
+    Its compiled part reads Pillow's memory in the layout of Pillow 11: with a newer one it would
+    see nothing.
+    """
+    try:
+        import animeface
+    except ImportError:
+        return None
+    detect: Callable[[Image.Image], list[Any]] = animeface.detect
+    return detect if int(PIL.__version__.partition(".")[0]) <= 11 else None
+
+
+class _Silhouette:
+    """The character cut out roughly: by its alpha, a plain background, or saliency and GrabCut."""
+
+    SIDE = 192
+    """Longest side of the small picture this is done on; details only distract."""
+
+    def __init__(self, picture: Picture) -> None:
+        scale = self.SIDE / max(picture.size)
+        size = (max(8, round(picture.size[0] * scale)), max(8, round(picture.size[1] * scale)))
+        self.zoom = picture.size[0] / size[0], picture.size[1] / size[1]
+        self.pixels = np.asarray(picture.rgb.resize(size, Image.Resampling.BOX))  # (h, w, 3)
+        self.saliency = self._saliency()  # (h, w) in 0..1
+        if picture.alpha is not None:
+            alpha = picture.alpha.resize(size, Image.Resampling.BOX)
+            foreground = np.asarray(alpha) > 127
+        elif (background := plain_border(self.pixels)) is not None:
+            difference = np.abs(self.pixels.astype(np.int16) - background).max(axis=2)
+            foreground = difference > 1.5 * _SAME_COLOUR
+        else:
+            foreground = self._grab_cut()
+        self.mask = self._main_part(foreground)
+
+    def boxes(self) -> tuple[Box, Box]:
+        """Return the subject and the head that saliency suggests."""
+        rows, columns = np.nonzero(self.mask)
+        left, right = float(columns.min()), float(columns.max() + 1)
+        top, bottom = float(rows.min()), float(rows.max() + 1)
+        height = bottom - top
+        # Of a character that the lower edge cuts, the head is a larger part.
+        part = 0.7 if bottom >= self.mask.shape[0] - 2 else 0.5
+        # Eyes, mouth and what is worn in the hair stand out most in the upper part of a
+        # character: their middle is about the head's.
+        upper = (self.saliency * self.mask)[: int(top + part * height) + 1] ** 2
+        weight = max(float(upper.sum()), 1e-9)
+        center_x = float((upper.sum(axis=0) * np.arange(upper.shape[1])).sum()) / weight
+        center_y = float((upper.sum(axis=1) * np.arange(upper.shape[0])).sum()) / weight
+        head_height = min(max(2 * (center_y - top), 0.15 * height), 0.9 * part * height)
+        head_top = max(top, center_y - 0.5 * head_height)
+        half = min(head_height, right - left) / 2
+        head = (center_x - half, head_top, center_x + half, head_top + head_height)
+        return self._enlarged((left, top, right, bottom)), self._enlarged(head)
+
+    def _enlarged(self, box: Box) -> Box:
+        height, width = self.mask.shape
+        left, top, right, bottom = box
+        return (
+            max(0.0, left) * self.zoom[0],
+            max(0.0, top) * self.zoom[1],
+            min(float(width), right) * self.zoom[0],
+            min(float(height), bottom) * self.zoom[1],
+        )
+
+    def _saliency(self) -> NDArray[np.float32]:
+        """Spectral residual (Hou and Zhang 2007), at the size it was proposed for."""
+        height, width = self.pixels.shape[:2]
+        small = cv2.resize(self.pixels, (64, 64), interpolation=cv2.INTER_AREA)
+        algorithm: Any = cv2.saliency
+        residual = algorithm.StaticSaliencySpectralResidual_create()
+        found, saliency = residual.computeSaliency(small)
+        if not found or not np.isfinite(saliency).all() or saliency.max() <= 0:
+            return np.ones((height, width), np.float32)
+        smooth = cv2.GaussianBlur(
+            cv2.resize(saliency, (width, height)), (0, 0), max(height, width) / 24
+        )
+        return np.asarray(smooth / smooth.max(), np.float32)
+
+    def _grab_cut(self) -> NDArray[np.bool_]:
+        """Grow the most salient part to what has its colours, shrink the rest to the border's."""
+        height, width = self.saliency.shape
+        mask = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
+        mask[self.saliency > np.quantile(self.saliency, 0.7)] = cv2.GC_PR_FGD
+        border = max(1, width // 40)
+        mask[:border] = mask[:, :border] = mask[:, -border:] = cv2.GC_BGD
+        if not (mask == cv2.GC_PR_FGD).any():
+            return np.ones((height, width), np.bool_)
+        cv2.setRNGSeed(0)  # GrabCut starts from random colour clusters.
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(self.pixels[..., ::-1].copy(), mask, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+        return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD))
+
+    def _main_part(self, foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Keep the most salient connected part, and what belongs above and below it."""
+        cleaned = cv2.morphologyEx(
+            foreground.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+        )
+        count, labels, boxes, _ = cv2.connectedComponentsWithStats(cleaned)
+        weights = [float(self.saliency[labels == label].sum()) for label in range(1, count)]
+        if not weights:
+            return np.ones_like(foreground)
+        main = int(np.argmax(weights)) + 1
+        left, top, right, bottom = _edges(boxes[main])
+        reach = 0.15 * (bottom - top)
+        kept = [main]
+        for label in range(1, count):
+            its_left, its_top, its_right, its_bottom = _edges(boxes[label])
+            overlap = min(right, its_right) - max(left, its_left)
+            if (
+                weights[label - 1] > 0.05 * weights[main - 1]
+                and overlap > 0.5 * (its_right - its_left)
+                and its_top < bottom + reach
+                and its_bottom > top - reach
+            ):
+                kept.append(label)
+        return np.asarray(np.isin(labels, kept))
+
+
+def _edges(statistics: NDArray[np.int32]) -> tuple[int, int, int, int]:
+    """Turn OpenCV's left, top, width, height, area into left, top, right, bottom."""
+    left, top, width, height = (int(value) for value in statistics[:4])
+    return left, top, left + width, top + height
+
+
+def plain_border(pixels: NDArray[np.uint8]) -> NDArray[np.int16] | None:
+    """Return the colour (3,) of a plain background, None for any other; pixels (h, w, 3).
+
+    It fills most of the border and all four corners; a character may reach over an edge.
+    """
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(np.int16)
+    colour = np.asarray(np.median(border, axis=0), np.int16)
+    if (np.abs(border - colour).max(axis=1) <= _SAME_COLOUR).mean() < 0.6:
+        return None
+    height, width = (max(1, side // 20) for side in pixels.shape[:2])
+    for rows in (pixels[:height], pixels[-height:]):
+        for corner in (rows[:, :width], rows[:, -width:]):
+            if np.abs(np.median(corner, axis=(0, 1)) - colour).max() > _SAME_COLOUR:
+                return None
+    return colour
+
+
+def _union(one: Box, other: Box) -> Box:
+    return (
+        min(one[0], other[0]),
+        min(one[1], other[1]),
+        max(one[2], other[2]),
+        max(one[3], other[3]),
+    )

@@ -1,0 +1,1 @@
+"""What a training is told to do: options, job files, recipes."""

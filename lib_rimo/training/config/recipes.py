@@ -1,0 +1,49 @@
+"""Recipes that people keep under a name: options that say how to train, not what."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
+from lib_rimo.training.config.job_file import from_mapping
+from lib_rimo.training.config.options import TrainingOptions
+
+DEFAULT = "few pictures"
+"""The built-in recipe: every option's default."""
+
+
+def recipe_of(options: TrainingOptions) -> dict[str, Any]:
+    """The part of the options that is a recipe."""
+    return {
+        declared.name: getattr(options, declared.name)
+        for declared in dataclasses.fields(options)
+        if declared.metadata["group"] != "essentials"
+    }
+
+
+def load_recipes(folder: Path) -> dict[str, dict[str, Any]]:
+    """All recipes by name, the built-in one first; a file that is none is passed over."""
+    recipes = {DEFAULT: recipe_of(TrainingOptions())}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            options, _ = from_mapping(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, AttributeError, UserError):
+            continue
+        recipes[path.stem] = recipe_of(options)
+    return recipes
+
+
+def save_recipe(folder: Path, name: str, options: TrainingOptions) -> None:
+    """Keep a recipe; raises UserError for a name that cannot be a file's."""
+    name = name.strip()
+    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name == DEFAULT:
+        raise UserError(
+            f'{name!r} cannot name a recipe: use another name, without / \\ : * ? " < > |.'
+        )
+    content = json.dumps(recipe_of(options), indent=1, ensure_ascii=False)
+    with written_beside(folder / f"{name}.json") as beside:
+        beside.write_text(content, encoding="utf-8")

@@ -1,0 +1,194 @@
+"""What is trained on: the pictures of the folders with their captions and places in buckets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.config.dataset_config import read_dataset_config
+from lib_rimo.training.data.buckets import Buckets, Fit, parse_resolution
+from lib_rimo.training.data.captions import has_trigger, read_caption, with_trigger
+from lib_rimo.training.data.folders import Folder, find_folders, unused_folders
+from lib_rimo.training.data.pictures import UnusablePictureError, find_pictures, read_picture
+
+
+class EntryOptions(Protocol):
+    """What finding the pictures reads of the options; names and meanings are kohya's.
+
+    `trigger_word` is not: a word put first into every training caption that lacks it.
+    """
+
+    train_data_dir: str
+    reg_data_dir: str
+    dataset_config: str
+    resolution: str
+    caption_extension: str
+    trigger_word: str
+    enable_bucket: bool
+    min_bucket_reso: int
+    max_bucket_reso: int
+    bucket_reso_steps: int
+    bucket_no_upscale: bool
+
+
+@dataclass
+class Entry:
+    """One picture's place in the training set."""
+
+    path: Path
+    folder: Folder
+    repeats: int
+    """How often it is seen in an epoch."""
+    caption: str
+    digest: str
+    """SHA-256 of the file."""
+    fit: Fit
+    has_alpha: bool
+
+
+@dataclass
+class Findings:
+    """What the folders hold, and what to tell about it."""
+
+    buckets: Buckets
+    entries: list[Entry] = field(default_factory=list)
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_entries(options: EntryOptions) -> Findings:
+    """Look through the folders of the options. Raises UserError: nothing to train on."""
+    found = Findings(
+        Buckets(
+            parse_resolution(options.resolution),
+            options.enable_bucket,
+            options.min_bucket_reso,
+            options.max_bucket_reso,
+            options.bucket_reso_steps,
+            options.bucket_no_upscale,
+        )
+    )
+    folders = _folders(options, found)
+    training = [folder for folder in folders if not folder.is_regularisation]
+    regularisation = [folder for folder in folders if folder.is_regularisation]
+    found.entries = _read(training, options.trigger_word.strip(), options, found)
+    if regularisation:
+        wanted = sum(entry.repeats for entry in found.entries)
+        found.entries += balance(_read(regularisation, "", options, found), wanted)
+    found.warnings += _doubts(found.entries, options)
+    return found
+
+
+def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
+    """The folders to read: those of a dataset_config, else of the two options."""
+    if options.dataset_config:
+        return list(read_dataset_config(Path(options.dataset_config)).folders)
+    folders: list[Folder] = []
+    for root, is_regularisation in ((options.train_data_dir, False), (options.reg_data_dir, True)):
+        if root:
+            inside = find_folders(Path(root), is_regularisation)
+            found.warnings += unused_folders(Path(root), inside)
+            folders += inside
+    return folders
+
+
+def balance(entries: list[Entry], wanted: int) -> list[Entry]:
+    """Take as many regularisation pictures as training pictures, as kohya's trainer does.
+
+    Too few are repeated in turn, of too many the first are taken.
+    """
+    taken: list[Entry] = []
+    total = 0
+    for entry in entries:
+        if total >= wanted:
+            break
+        taken.append(entry)
+        total += entry.repeats
+    for extra in range(wanted - total):
+        taken[extra % len(taken)].repeats += 1
+    return taken
+
+
+def _read(
+    folders: list[Folder], trigger_word: str, options: EntryOptions, found: Findings
+) -> list[Entry]:
+    """Read the pictures in `folders`, noting in `found` what to tell."""
+    entries: list[Entry] = []
+    uncaptioned: list[Path] = []
+    untriggered: list[Path] = []
+    files = [(folder, path) for folder in folders for path in find_pictures(folder.path)]
+    for folder, path in files:
+        try:
+            picture = read_picture(path)
+        except UnusablePictureError as reason:
+            found.left_out.append((path, str(reason)))
+            continue
+        caption = read_caption(path, options.caption_extension)
+        if caption is None:
+            caption = folder.class_tokens or trigger_word
+            if not caption:
+                uncaptioned.append(path)
+        elif trigger_word and not has_trigger(caption, trigger_word):
+            untriggered.append(path)
+        entries.append(
+            Entry(
+                path,
+                folder,
+                folder.repeats,
+                with_trigger(caption, trigger_word),
+                picture.digest,
+                found.buckets.fit(picture.size),
+                picture.alpha is not None,
+            )
+        )
+    if not entries:
+        places = ", ".join(str(folder.path) for folder in folders)
+        if not found.left_out:
+            raise UserError(f"There are no pictures in {places}: check the folder's name.")
+        path, why = found.left_out[-1]
+        raise UserError(f"None of the pictures in {places} can be used: {path.name} {why}.")
+    if uncaptioned:
+        found.warnings.append(
+            f"Without a caption: {_names(uncaptioned)}. Write one beside each picture (1.txt for "
+            "1.png), or give trigger_word."
+        )
+    if untriggered:
+        found.warnings.append(f"{trigger_word} was put in front of: {_names(untriggered)}.")
+    return entries
+
+
+# Pictures enlarged more than this are blurred to the eye; of what is cropped, so much is a loss.
+_ENLARGED, _CROPPED = 1.5, 0.2
+
+
+def _doubts(entries: list[Entry], options: EntryOptions) -> Iterator[str]:
+    """Name what would train badly."""
+    enlarged = [entry.path for entry in entries if entry.fit.scale > _ENLARGED]
+    if enlarged:
+        yield (
+            f"Enlarged more than {_ENLARGED} times, so blurred: {_names(enlarged)}. Use larger "
+            "pictures, a smaller resolution or bucket_no_upscale."
+        )
+    cropped = [entry.path for entry in entries if entry.fit.cropped > _CROPPED]
+    if cropped:
+        advice = (
+            "A caption may name what is cropped away."
+            if options.enable_bucket
+            else "enable_bucket keeps them whole."
+        )
+        yield f"Cropped by more than {_CROPPED:.0%}: {_names(cropped)}. {advice}"
+    twins = defaultdict(list)
+    for entry in entries:
+        twins[entry.digest].append(entry.path)
+    for paths in twins.values():
+        if len(paths) > 1:
+            yield f"The same picture several times: {_names(paths)}."
+
+
+def _names(paths: Sequence[Path], most: int = 3) -> str:
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(path.name for path in paths[:most]) + more

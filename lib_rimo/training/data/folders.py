@@ -1,0 +1,75 @@
+"""Folders of training pictures: plain ones, and kohya's `10_name`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.data.pictures import find_pictures
+
+CONTACT_SHEET = "contact_sheet.png"
+"""What augmenting puts beside its folder of pictures, to be looked at, not trained on."""
+
+_REPEATS = re.compile(r"(\d+)_(.*)")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder of pictures, each seen `repeats` times an epoch."""
+
+    path: Path
+    repeats: int
+    class_tokens: str
+    """The caption of a picture that has none: `name` of `10_name`, nothing in a plain folder."""
+    is_regularisation: bool = False
+
+
+def folder_at(path: Path, is_regularisation: bool = False) -> Folder:
+    """Read repeats and class tokens off a folder's name."""
+    named = _REPEATS.fullmatch(path.resolve().name)
+    repeats, class_tokens = (int(named[1]), named[2].strip()) if named else (1, "")
+    return Folder(path, repeats, class_tokens, is_regularisation)
+
+
+def find_folders(root: Path, is_regularisation: bool = False) -> list[Folder]:
+    """Find the folders of pictures in `root`: kohya's `10_name`, else `root` itself.
+
+    Raises UserError where there is no picture at all.
+    """
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}; give the folder that holds the pictures.")
+    named = [
+        folder_at(path, is_regularisation)
+        for path in sorted(root.iterdir())
+        if path.is_dir() and _REPEATS.fullmatch(path.name)
+    ]
+    # As in kohya's trainer 0_name is not trained on; a handy way to set pictures aside.
+    found = [folder for folder in named if folder.repeats and find_pictures(folder.path)]
+    if found:
+        return found
+    if not find_pictures(root):
+        raise UserError(
+            f"There are no pictures in {root}; put them there, or into folders in it named "
+            "like 10_name."
+        )
+    return [folder_at(root, is_regularisation)]
+
+
+def unused_folders(root: Path, used: list[Folder]) -> list[str]:
+    """Say what in `root` holds pictures that are not used, so that nothing goes unnoticed."""
+    paths = {folder.path for folder in used}
+    said = []
+    beside = [path for path in find_pictures(root) if path.name != CONTACT_SHEET]
+    if root not in paths and (count := len(beside)):
+        said.append(f"Not used: pictures beside the numbered folders in {root} ({count}).")
+    for path in sorted(root.iterdir()):
+        if not path.is_dir() or path in paths or path.name.startswith("."):
+            continue
+        if count := len(find_pictures(path)):
+            said.append(
+                f"Not used: pictures in {path.name} ({count}); to use them, rename the folder to "
+                f"1_{path.name}."
+            )
+    return said

@@ -1,0 +1,1 @@
+"""One training and many as processes of their own, and what they tell."""

@@ -1,0 +1,341 @@
+"""Time and memory of a training before it starts.
+
+The work is counted from the base model's own shapes: multiplications of every layer at its
+resolution, forward and backward. How fast this machine does them is taken from its last trainings;
+before the first one it is a guess by its kind, and said to be one. Memory is counted as weights,
+what the LoRA and its optimizer keep, and what a backward pass keeps of the forward one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.data.folders import find_folders
+from lib_rimo.training.data.pictures import find_pictures
+from lib_rimo.training.jobs.machine import Machine, this_machine
+
+TOKENS = 77
+# Values that a backward pass keeps for each value that a layer gives out: queries, keys, values,
+# what goes into a norm, a gate or a LoRA. 1.21 in SD1.5 at 448x704, by the heap's own count.
+KEPT_PER_OUTPUT = 1.25
+# But for what goes into a gate over a map of more positions: the lean UNet, which takes this from
+# here since its libraries load too slowly for an estimate, computes it again. 512x512 pixels have
+# 4096 at the finest level.
+MANY_POSITIONS = 1024
+# The same with gradient checkpointing, with the inside of one block at a time, for all outputs.
+# SD1.5: 0.68 by the peak at 448x704; SDXL: 0.24 counted with saved tensor hooks, before norms and
+# gates were computed again.
+KEPT_WITH_CHECKPOINTING = {False: 0.68, True: 0.4}  # by whether it is an SDXL model
+# The forward work that gradient checkpointing does again: SD1.5's 0.16 at 256x256, 0.24 at 512x512,
+# 0.26 at 448x704, counted with PyTorch's FlopCounterMode.
+RECOMPUTED = {False: 0.25, True: 1.0}
+# Pieces of many sizes leave gaps in the C library's heap, and the backward pass works in some more.
+# With this the peak of SD1.5 is met within 2 % in bf16 and 7 % in fp32, at 256x256 and 448x704.
+HEAP_GAPS = 1.5
+# Seconds of a step that no faster device spares: thousands of small operations are started. An
+# Nvidia GPU replays a recording of them.
+STEP_OVERHEAD = {"cpu": 0.15, "mps": 0.15, "cuda": 0.015}
+GPU_OVERHEAD = 0.7e9  # bytes that CUDA's context and libraries take
+CPU_OVERHEAD = 0.6e9  # bytes of Python with the libraries
+STATES = {"lion": 1, "adamw": 2, "prodigy": 4, "adafactor": 1, "sgd": 1}  # values a parameter
+
+
+@dataclass(frozen=True)
+class Model:
+    """A base model as far as an estimate needs it."""
+
+    unet_parameters: int
+    text_parameters: int
+    vae_parameters: int
+    unet_work: float
+    """Multiply-adds of one forward pass for one picture."""
+    text_work: float
+    encoder_work: float
+    """Multiply-adds of encoding one picture, which is done once."""
+    unet_outputs: float
+    """Values that all layers give out in one forward pass for one picture."""
+    gate_outputs: float
+    """Those of them that are not kept, for they go into gates over large maps."""
+    lora_width: float
+    """Sum of inputs and outputs of all layers that get a LoRA: parameters per rank."""
+    native: int
+    """Side in pixels of the pictures the model was made for."""
+    is_sdxl: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training is expected to take."""
+
+    seconds: float
+    is_measured: bool
+    """Whether the speed was measured on this machine; else it is a guess by its kind."""
+    memory: float
+    """Bytes at the peak."""
+    available: float
+    """Bytes that the machine has for it."""
+    device: str
+    fits: bool
+    text: str
+    advice: str
+    """What to change where it cannot fit; empty where it fits."""
+
+
+def estimate(options: TrainingOptions, folder: Path) -> Estimate:
+    """Estimate a training by the speeds that `folder` remembers.
+
+    Raises UserError where the base model cannot be read.
+    """
+    machine = this_machine(options.device)
+    model = read_model(Path(options.pretrained_model_name_or_path), options.resolution)
+    speed = read_speeds(folder).get(_key(machine, options))
+    steps, pictures = amount(options)
+    work = steps * work_of_step(model, options) + pictures * model.encoder_work
+    seconds = 2 * work / (speed or machine.guessed_speed)
+    seconds += steps * STEP_OVERHEAD[machine.kind]
+    need = memory_of(model, options, machine)
+    fits = need <= machine.memory
+    advice = "" if fits else _advice(model, options, machine)
+    text = f"{'About' if speed else 'Very roughly'} {_duration(seconds)}, {_size(need)} of memory"
+    text += f" on {machine.name}, which has {_size(machine.memory)} for it."
+    if not speed:
+        text += " Nothing was trained on this machine yet: after the first training it is known."
+    return Estimate(
+        seconds, speed is not None, need, machine.memory, machine.name, fits, text, advice
+    )
+
+
+def amount(options: TrainingOptions) -> tuple[int, int]:
+    """The optimizer steps, asked for as they are or as epochs, and the pictures to encode."""
+    try:
+        folders = find_folders(Path(options.train_data_dir))
+    except UserError:  # told where the pictures are chosen
+        return options.max_train_steps, 0
+    counts = [(folder.repeats, len(find_pictures(folder.path))) for folder in folders]
+    pictures = sum(count for _, count in counts) * (1 + options.flip_aug)
+    if options.max_train_epochs is None:
+        return options.max_train_steps, pictures
+    seen = sum(repeats * count for repeats, count in counts)
+    at_once = options.train_batch_size * options.gradient_accumulation_steps
+    return options.max_train_epochs * max(1, -(-seen // at_once)), pictures
+
+
+def work_of_step(model: Model, options: TrainingOptions) -> float:
+    """Multiply-adds of one optimizer step: forward, and backward through frozen layers."""
+    passes = 2.0
+    if options.gradient_checkpointing:
+        passes += RECOMPUTED[model.is_sdxl]
+    text = model.text_work * (2.0 if options.text_encoder_learning_rate else 0.0)
+    pictures = options.train_batch_size * options.gradient_accumulation_steps
+    return pictures * (model.unet_work * passes + text)
+
+
+def memory_of(model: Model, options: TrainingOptions, machine: Machine) -> float:
+    """Bytes at the peak of a training."""
+    size = 4 if _is_full_precision(options, machine) else 2
+    weights = model.unet_parameters + model.text_parameters
+    if machine.kind == "cpu" or options.sample_every_n_steps:
+        weights += model.vae_parameters
+    kept = (model.unet_outputs - model.gate_outputs) * KEPT_PER_OUTPUT
+    if options.gradient_checkpointing:
+        kept = model.unet_outputs * KEPT_WITH_CHECKPOINTING[model.is_sdxl]
+    activations = kept * options.train_batch_size * size
+    if machine.kind == "cpu":
+        activations *= HEAP_GAPS
+    states = STATES.get(options.optimizer_type.lower().removesuffix("8bit"), 2)
+    lora = model.lora_width * options.network_dim * 4 * (2 + states)
+    overhead = CPU_OVERHEAD if machine.kind == "cpu" else GPU_OVERHEAD
+    return weights * size + activations + lora + overhead
+
+
+def learn_speed(options: TrainingOptions, seconds_a_step: float, folder: Path) -> None:
+    """Remember how fast this machine was in a training that has run."""
+    model = read_model(Path(options.pretrained_model_name_or_path), options.resolution)
+    speeds = read_speeds(folder)
+    machine = this_machine(options.device)
+    overhead = STEP_OVERHEAD[machine.kind]
+    calculating = seconds_a_step - overhead
+    if calculating < overhead:
+        return  # too small a model to tell
+    work = 2 * work_of_step(model, options)
+    speeds[_key(machine, options)] = work / calculating
+    with written_beside(folder / "speeds.json") as beside:
+        beside.write_text(json.dumps(speeds, indent=1), encoding="utf-8")
+
+
+def read_speeds(folder: Path) -> dict[str, float]:
+    """Operations a second by machine and precision, as far as they were measured."""
+    try:
+        speeds: dict[str, float] = json.loads((folder / "speeds.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return speeds
+
+
+def _key(machine: Machine, options: TrainingOptions) -> str:
+    precision = "full" if _is_full_precision(options, machine) else "half"
+    return f"{machine.name}, {precision} precision"
+
+
+def _is_full_precision(options: TrainingOptions, machine: Machine) -> bool:
+    if options.mixed_precision == "auto":
+        return machine.kind == "cpu"
+    return options.mixed_precision == "no"
+
+
+def _advice(model: Model, options: TrainingOptions, machine: Machine) -> str:
+    """The cheapest changes that make it fit."""
+    cheaper = replace(options)
+    done = []
+    for name, value in (
+        ("gradient_checkpointing", True),
+        ("mixed_precision", "auto"),
+        ("train_batch_size", 1),
+        ("resolution", str(_native_side(model, options) * 3 // 4 // 64 * 64)),
+    ):
+        if getattr(cheaper, name) == value:
+            continue
+        setattr(cheaper, name, value)
+        done.append(f"{name} {str(value).lower()}")
+        smaller = read_model(Path(options.pretrained_model_name_or_path), cheaper.resolution)
+        need = memory_of(smaller, cheaper, machine)
+        if need <= machine.memory:
+            return f"It cannot fit as it is. With {', '.join(done)} it takes {_size(need)}."
+    return f"It cannot fit on {machine.name}, not even with {', '.join(done)}."
+
+
+def _native_side(model: Model, options: TrainingOptions) -> int:
+    width, height = parse_size(options.resolution, model.native)
+    return int(math.sqrt(width * height))
+
+
+def read_model(path: Path, resolution: str = "") -> Model:
+    """What an estimate needs of a model file, at a resolution. Raises UserError."""
+    try:
+        shapes = read_shapes(path, path.stat().st_mtime_ns)
+    except OSError:
+        raise UserError(f"There is no base model {path}: choose another.") from None
+    except ValueError:
+        raise UserError(f"{path.name} is not a .safetensors model: choose another.") from None
+    unet = {key: shape for key, shape in shapes.items() if key.startswith(_UNET)}
+    if not unet:
+        raise UserError(f"{path.name} holds no UNet: choose a checkpoint, not a LoRA or a VAE.")
+    depth = max(int(m[1]) for key in unet if (m := re.match(_UNET + r"input_blocks\.(\d+)", key)))
+    is_sdxl = depth == 8
+    is_sd2 = any(key.startswith("cond_stage_model.model.") for key in shapes)
+    native = 1024 if is_sdxl else 768 if is_sd2 else 512
+    width, height = parse_size(resolution, native)
+    cells = width * height / 64  # of the latents
+    levels = depth // 3
+    work = outputs = gates = wide = 0.0
+    for key, shape in unet.items():
+        if len(shape) < 2 or not key.endswith(".weight"):
+            continue
+        positions = _positions(key, cells, levels)
+        work += math.prod(shape) * positions
+        outputs += shape[0] * positions
+        if "ff.net.0.proj" in key and positions > MANY_POSITIONS:
+            gates += shape[0] * positions
+        if ".transformer_blocks." in key or "proj_in" in key or "proj_out" in key:
+            wide += shape[0] + shape[1]
+        if "attn1.to_q" in key:
+            work += 2 * positions * positions * shape[0]
+    text = {key: shape for key, shape in shapes.items() if _is_text(key)}
+    vae = {key: shape for key, shape in shapes.items() if key.startswith("first_stage_model.")}
+    return Model(
+        unet_parameters=sum(map(math.prod, unet.values())),
+        text_parameters=sum(map(math.prod, text.values())),
+        vae_parameters=sum(map(math.prod, vae.values())),
+        unet_work=work,
+        text_work=float(
+            sum(TOKENS * math.prod(s) for k, s in text.items() if len(s) == 2 and "embed" not in k)
+        ),
+        encoder_work=sum(
+            math.prod(shape) * width * height / 4 ** min(3, _vae_level(key))
+            for key, shape in vae.items()
+            if ".encoder." in key and len(shape) == 4
+        ),
+        unet_outputs=outputs,
+        gate_outputs=gates,
+        lora_width=wide,
+        native=native,
+        is_sdxl=is_sdxl,
+    )
+
+
+_UNET = "model.diffusion_model."
+
+
+@lru_cache(maxsize=8)
+def read_shapes(path: Path, _time: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors in a .safetensors file; ValueError for any other file."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise ValueError
+        (length,) = struct.unpack("<Q", start)
+        if length > 100_000_000:
+            raise ValueError
+        header = json.loads(file.read(length))
+    return {
+        key: tuple(entry["shape"])
+        for key, entry in header.items()
+        if key != "__metadata__" and isinstance(entry, dict) and "shape" in entry
+    }
+
+
+def _positions(key: str, cells: float, levels: int) -> float:
+    """At how many places a UNet layer works, for one picture."""
+    if "attn2.to_k" in key or "attn2.to_v" in key:
+        return TOKENS
+    if "emb" in key:
+        return 1
+    match = re.search(r"(input|output)_blocks\.(\d+)\.", key)
+    if match is None:
+        return cells / 4**levels if "middle_block" in key else cells
+    level = int(match[2]) // 3
+    if match[1] == "output":
+        level = levels - level
+    return float(cells / 4**level)
+
+
+def _vae_level(key: str) -> int:
+    match = re.search(r"encoder\.down\.(\d)", key)
+    return int(match[1]) if match else (0 if "conv_in" in key else 3)
+
+
+def _is_text(key: str) -> bool:
+    return key.startswith(("cond_stage_model.", "conditioner.")) and key.endswith(".weight")
+
+
+def parse_size(resolution: str, native: int) -> tuple[int, int]:
+    """Width and height of `512`, `448,704` or nothing; raises UserError."""
+    try:
+        parts = [int(part) for part in resolution.replace("x", ",").split(",") if part.strip()]
+    except ValueError:
+        parts = [0]
+    parts = parts or [native]
+    if len(parts) > 2 or min(parts) < 8:
+        raise UserError(f"resolution is {resolution!r}: use 512 or 448,704.")
+    return parts[0], parts[-1]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(5, round(seconds))} seconds"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

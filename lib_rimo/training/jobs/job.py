@@ -1,0 +1,146 @@
+"""Runs one training as a job: a folder with its options, events, commands and state."""
+
+from __future__ import annotations
+
+import glob
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from lib_rimo.errors import UserError
+from lib_rimo.files import is_full, remove_leftovers
+from lib_rimo.training.config.job_file import job_folder, write_job
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.events import Command, CommandFolder, Events, Sink, to_file
+from lib_rimo.training.jobs.lock import HeldError, hold
+from lib_rimo.training.loop import StoppedError, train
+
+
+def run_job(
+    options: TrainingOptions,
+    sinks: Sequence[Sink] = (),
+    *,
+    warnings: Sequence[str] = (),
+    resume: bool = False,
+    is_main: bool = True,
+) -> Path | None:
+    """Train, tell `events.jsonl` and the sinks how it ends, and return the LoRA's file.
+
+    None when it was stopped by a command, Ctrl+C or a termination signal; then as at every end
+    what was learned is saved. Raises UserError after telling of it.
+    """
+    folder = job_folder(options)
+    try:
+        # Who looks whether this is running holds the lock for a moment.
+        with hold(folder / "lock", seconds=3) if is_main else nullcontext():
+            if is_main:
+                clear_up(options)
+            return _run_alone(folder, options, sinks, warnings, resume, is_main)
+    except HeldError:
+        raise UserError(
+            f"{options.output_name} is being trained already in {options.output_dir}: wait for "
+            "its end, or choose another output_name."
+        ) from None
+
+
+def _run_alone(
+    folder: Path,
+    options: TrainingOptions,
+    sinks: Sequence[Sink],
+    warnings: Sequence[str],
+    resume: bool,
+    is_main: bool,
+) -> Path | None:
+    commands = CommandFolder(folder / "commands")
+    events = Events()
+    if is_main:
+        events = Events(*sinks, to_file(folder / "events.jsonl"))
+        write_job(folder / "options.json", options)
+    for text in warnings:
+        events.emit("warning", text=text)
+    try:
+        with _stop_on_signals() as asked_to_stop:
+
+            def take() -> set[Command]:
+                return commands.take() | ({"stop"} if asked_to_stop.is_set() else set())
+
+            path = train(
+                options,
+                events,
+                job_dir=folder,
+                take_commands=take,
+                resume=resume,
+            )
+    except StoppedError:
+        events.emit("stopped")
+        return None
+    except Exception as error:
+        mendable = explain(error, options)
+        events.emit("failed", text=str(mendable or f"{type(error).__name__}: {error}"))
+        if mendable is None:
+            raise
+        raise mendable from error
+    events.emit("finished", path=str(path))
+    return path
+
+
+def clear_up(options: TrainingOptions) -> None:
+    """Remove what a killed run of this training left of files that it was writing."""
+    output, name = Path(options.output_dir), glob.escape(options.output_name)
+    remove_leftovers(job_folder(options), "*")
+    remove_leftovers(output, f"{name}.safetensors")
+    remove_leftovers(output, f"{name}-step{'[0-9]' * 8}.safetensors")
+    remove_leftovers(output / "sample", f"{name}_*.png")
+
+
+def explain(error: Exception, options: TrainingOptions) -> UserError | None:
+    """What to tell the user of an error; None for one that is ours to mend."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in str(error):
+        return UserError(f"The memory does not suffice: try {_cheaper(options)}.")
+    if isinstance(error, OSError) and is_full(error):
+        return UserError("The disk is full: make room, then go on with --resume.")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{error.filename} is gone: put it back, then go on with --resume.")
+    return None
+
+
+def _cheaper(options: TrainingOptions) -> str:
+    """The settings that spare memory, those that cost least first."""
+    steps = [
+        (not options.gradient_checkpointing, "gradient_checkpointing (somewhat slower)"),
+        (options.mixed_precision == "no", "mixed_precision bf16 or fp16"),
+        (options.train_batch_size > 1, "a smaller train_batch_size with gradient_accumulation"),
+        (bool(options.text_encoder_learning_rate), "text_encoder_lr 0"),
+        (True, "a smaller resolution"),
+    ]
+    return ", then ".join(text for possible, text in steps if possible)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Within it Ctrl+C and a termination signal set the event; a second one kills as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    previous: dict[int, Any] = {}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, previous[number])
+
+    for asking in (signal.SIGINT, signal.SIGTERM):
+        previous[asking] = signal.signal(asking, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

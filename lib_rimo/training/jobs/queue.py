@@ -1,0 +1,387 @@
+"""Trainings one after another, each a process of its own that outlives whoever asked for it.
+
+A queue is a folder of job folders. A job folder holds `job.json` (its options), `status.json`,
+`log.txt` and all that its training writes. A runner process of the queue's own starts the waiting
+jobs in turn and takes down how each ended; it goes when there is nothing left to do. So the WebUI,
+a command line or nobody at all may watch, and any of them finds every job again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lib_rimo.environment import ROOT
+from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
+from lib_rimo.training.config.job_file import job_folder, read_job, write_job
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.events import Command, CommandFolder
+from lib_rimo.training.jobs.diagnosis import Ending, count_memory_kills, diagnose, disk_is_full
+from lib_rimo.training.jobs.estimate import learn_speed
+from lib_rimo.training.jobs.lock import HeldError, hold, is_held
+from lib_rimo.training.jobs.progress import Progress
+
+State = Literal["waiting", "running", "finished", "stopped", "failed", "died"]
+UNFINISHED: tuple[State, ...] = ("stopped", "failed", "died")
+LOOK_EVERY = 1.0  # seconds between the runner's looks at a training
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the queue knows of a job beside what its training tells."""
+
+    phase: Literal["waiting", "running", "ended"] = "waiting"
+    added: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+    resume: bool = False
+    publish_to: str = ""
+    """Folder that gets a copy of the LoRA whenever it was saved; empty for none."""
+    exit_status: int | None = None
+    """The process's; negative for a signal, None where nobody was there to see its end."""
+    memory_ran_out: bool = False
+    disk_full: bool = False
+    unpublished: str = ""
+    """Why the LoRA could not be copied to `publish_to`; empty where it was."""
+
+
+class Job:
+    """One training that was asked for: its folder, and what can be asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def id(self) -> str:
+        """The name that the queue knows the job by; later jobs sort after earlier ones."""
+        return self.folder.name
+
+    @property
+    def options(self) -> TrainingOptions:
+        """What was asked for."""
+        return read_job(self.folder / "job.json")[0]
+
+    @property
+    def status(self) -> Status:
+        """What the queue knows."""
+        return Status(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
+
+    def note(self, **changes: Any) -> None:
+        """Take down changes of the status."""
+        write_json(self.folder / "status.json", asdict(replace(self.status, **changes)))
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the training keeps its events, its commands and its state."""
+        return job_folder(self.options)
+
+    @property
+    def lora(self) -> Path:
+        """The file that the training writes at its end and at every save."""
+        return self.folder / f"{self.options.output_name}.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """What the process printed beside its events."""
+        return self.folder / "log.txt"
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is a state to go on from."""
+        return (self.training_folder / "state.pt").exists()
+
+    def is_alive(self) -> bool:
+        """Whether a process trains this job, whoever started it."""
+        return is_held(self.training_folder / "lock")
+
+    def progress(self) -> Progress:
+        """What the training told so far."""
+        return Progress.of(self.training_folder / "events.jsonl")
+
+    def ending(self, progress: Progress | None = None) -> Ending:
+        """How an ended job ended, and what to try where it did not end well."""
+        status = self.status
+        # On a full disk not even the runner can take down how it ended.
+        full = status.disk_full or (status.exit_status is None and disk_is_full(self.folder))
+        return diagnose(
+            progress or self.progress(),
+            log=self.log,
+            can_resume=self.can_resume,
+            exit_status=status.exit_status,
+            memory_ran_out=status.memory_ran_out,
+            disk_full=full,
+            unpublished=status.unpublished,
+        )
+
+    def state(self, progress: Progress | None = None) -> State:
+        """Where the job stands."""
+        status = self.status
+        if status.phase == "waiting":
+            return "waiting"
+        if status.phase == "running" and (self.is_alive() or self.is_cared_for()):
+            return "running"
+        return self.ending(progress).kind
+
+    def is_cared_for(self) -> bool:
+        """Whether the queue's runner is alive."""
+        return is_held(self.folder.parent / "runner.lock")
+
+    def give(self, command: Command) -> None:
+        """Ask a running training to stop, save or sample; a waiting one can be stopped only."""
+        state = self.state()
+        if state == "running":
+            CommandFolder(self.training_folder / "commands").give(command)
+        elif state == "waiting" and command == "stop":
+            self.note(phase="ended", ended=time.time())
+        else:
+            raise UserError(f"The job {self.id} is not running: there is nothing to {command}.")
+
+    def publish(self) -> bool:
+        """Copy the LoRA to where it is used, if it is newer than the copy; whether it was.
+
+        Raises UserError where there is no room for it.
+        """
+        folder = self.status.publish_to
+        if not folder or not self.lora.exists():
+            return False
+        copy = Path(folder) / self.lora.name
+        if copy.exists() and copy.stat().st_mtime_ns == self.lora.stat().st_mtime_ns:
+            return False
+        with written_beside(copy) as beside:
+            if shutil.disk_usage(copy.parent).free < self.lora.stat().st_size:
+                raise OSError(errno.ENOSPC, "")  # at once: who cannot publish tries it every second
+            shutil.copy2(self.lora, beside)
+        return True
+
+
+class Queue:
+    """A folder of jobs, of which one runs at a time."""
+
+    def __init__(self, folder: Path, python: Path | None = None) -> None:
+        """`python` is the interpreter that trainings run with, by default this one."""
+        self.folder = folder
+        self.python = python or Path(sys.executable)
+        self._runners: list[subprocess.Popen[bytes]] = []
+
+    def jobs(self) -> list[Job]:
+        """All jobs, in the order they were asked for."""
+        if not self.folder.exists():
+            return []
+        folders = (path.parent for path in self.folder.glob("*/status.json"))
+        return sorted(map(Job, folders), key=lambda job: job.status.added)
+
+    def job(self, identity: str) -> Job:
+        """The job of that id; raises UserError where there is none."""
+        known = {job.id: job for job in self.jobs()}
+        if identity not in known:
+            raise UserError(f"There is no job {identity}: it may have been removed.")
+        return known[identity]
+
+    def add(self, options: TrainingOptions, publish_to: Path | None = None) -> Job:
+        """Queue a training and see to it that the queue runs.
+
+        It writes into the job's own folder, whatever `output_dir` says; its LoRA is copied to
+        `publish_to`. Raises UserError for options that cannot be trained.
+        """
+        options.validate()
+        if publish_to is not None:
+            self._check_name(options.output_name, publish_to)
+        job = Job(self._new_folder(options.output_name))
+        options.output_dir = str(job.folder)
+        try:
+            write_job(job.folder / "job.json", options)
+            # The status comes last: a folder without one is not a job yet.
+            status = Status(added=time.time(), publish_to=str(publish_to or ""))
+            write_json(job.folder / "status.json", asdict(status))
+        except UserError:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise
+        self.ensure_running()
+        return job
+
+    def resume(self, job: Job) -> None:
+        """Queue an unfinished job again, to go on where it was; raises UserError."""
+        if job.state() not in UNFINISHED:
+            raise UserError(f"The job {job.id} is {job.state()}: there is nothing to resume.")
+        job.note(phase="waiting", resume=job.can_resume, added=time.time(), exit_status=None)
+        self.ensure_running()
+
+    def remove(self, job: Job) -> None:
+        """Delete a job with all its files, but not the copy of its LoRA."""
+        if job.state() == "running":
+            raise UserError(f"The job {job.id} is running: stop it first.")
+        shutil.rmtree(job.folder)
+
+    def running(self) -> Job | None:
+        """The job that is being trained."""
+        started = (job for job in self.jobs() if job.status.phase == "running")
+        return next((job for job in started if job.state() == "running"), None)
+
+    def waiting(self) -> list[Job]:
+        """The jobs whose turn is to come."""
+        return [job for job in self.jobs() if job.status.phase == "waiting"]
+
+    def ensure_running(self) -> None:
+        """Start the runner process where none is; one too many goes by itself."""
+        self._runners = [runner for runner in self._runners if runner.poll() is None]
+        if not is_held(self.folder / "runner.lock"):
+            log = self.folder / "runner.log"
+            self._runners.append(start_detached(self.python, ["queue", str(self.folder)], log))
+
+    def wait_for_runner(self, seconds: float | None = None) -> None:
+        """Wait until the runners that this object started have gone."""
+        for runner in self._runners:
+            runner.wait(seconds)
+
+    def _check_name(self, name: str, publish_to: Path) -> None:
+        """Refuse a name under which there is a LoRA that was not trained here."""
+        if not (publish_to / f"{name}.safetensors").exists():
+            return
+        for job in self.jobs():
+            if job.options.output_name == name and job.status.publish_to == str(publish_to):
+                return
+        raise UserError(f"There is a LoRA called {name} already: choose another output_name.")
+
+    def _new_folder(self, name: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for number in range(1, 1000):
+            folder = self.folder / (f"{stamp}-{name}" + (f"-{number}" if number > 1 else ""))
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+        raise UserError("A thousand jobs in one second are too many.")
+
+
+def run_queue(folder: Path) -> None:
+    """Train the waiting jobs of a queue in turn; does nothing where another process does it."""
+    queue = Queue(folder)
+    # Looked at again after the lock is free: who added a job meanwhile saw it held.
+    while queue.waiting():
+        try:
+            with hold(folder / "runner.lock", seconds=5):
+                _mourn(queue)
+                while waiting := queue.waiting():
+                    _run(waiting[0])
+        except HeldError:
+            return
+
+
+def _mourn(queue: Queue) -> None:
+    """Take down the end of jobs whose runner died; wait for those that are trained still."""
+    for job in queue.jobs():
+        if job.status.phase == "running":
+            while job.is_alive():
+                _publish(job)
+                time.sleep(LOOK_EVERY)
+            job.note(phase="ended", ended=time.time(), unpublished=_publish(job))
+
+
+def _run(job: Job) -> None:
+    """Train one job to its end and take down how it ended."""
+    kills = count_memory_kills()
+    unknown: dict[str, Any] = {
+        "exit_status": None,
+        "memory_ran_out": False,
+        "disk_full": False,
+        "unpublished": "",
+    }
+    job.note(phase="running", started=time.time(), ended=0.0, **unknown)
+    resume = ["--resume"] if job.status.resume else []
+    arguments = ["train", str(job.folder / "job.json"), "--events", "json", *resume]
+    with job.log.open("ab") as log:
+        process = subprocess.Popen(
+            command_line(Path(sys.executable), arguments),
+            cwd=ROOT,
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the events; events.jsonl keeps them
+            stderr=log,
+        )
+    for _ in _while_running(process):
+        _publish(job)
+    CommandFolder(job.training_folder / "commands").take()  # those that came too late
+    job.note(
+        phase="ended",
+        ended=time.time(),
+        exit_status=process.returncode,
+        memory_ran_out=count_memory_kills() > kills,
+        disk_full=disk_is_full(job.folder),
+        unpublished=_publish(job),
+    )
+    _learn_speed(job)
+
+
+def _publish(job: Job) -> str:
+    """Publish the LoRA where it is new; what kept it from it."""
+    try:
+        job.publish()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _learn_speed(job: Job) -> None:
+    """Remember how fast this machine was, for the next estimate."""
+    seconds = job.progress().seconds_a_step
+    if seconds is not None:
+        try:
+            learn_speed(job.options, seconds, job.folder.parent)
+        except (UserError, OSError):
+            return  # an estimate less
+
+
+def _while_running(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    while True:
+        try:
+            process.wait(LOOK_EVERY)
+            return
+        except subprocess.TimeoutExpired:
+            yield
+
+
+def command_line(python: Path, arguments: list[str]) -> list[str]:
+    """What starts `python -m lib_rimo` with an interpreter."""
+    return [str(python), "-m", "lib_rimo", *arguments]
+
+
+def child_environment() -> dict[str, str]:
+    """The environment variables of our processes: the interpreter has all that is needed."""
+    return {**os.environ, "RIMO_ENVIRONMENT": "current"}
+
+
+def start_detached(python: Path, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start `python -m lib_rimo` so that it stays when this process and its terminal go."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        flags = 0
+        if sys.platform == "win32":
+            flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        return subprocess.Popen(
+            command_line(python, arguments),
+            cwd=ROOT,
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            creationflags=flags,
+            start_new_session=True,  # nothing on Windows
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all; raises UserError."""
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,108 @@
+"""Captions are found beside the pictures and vary as kohya's trainer varies them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.data.captions import (
+    CaptionVariation,
+    count_tags,
+    has_trigger,
+    join_tags,
+    read_caption,
+    split_tags,
+    with_trigger,
+)
+
+tags = st.lists(st.text("abcdefgh_() :", min_size=1).map(str.strip).filter(bool), max_size=8)
+
+
+def test_the_chosen_ending_comes_first_then_the_usual_ones(tmp_path: Path) -> None:
+    picture = tmp_path / "1.png"
+    assert read_caption(picture) is None
+    (tmp_path / "1.caption").write_text("from caption")
+    assert read_caption(picture) == "from caption"
+    (tmp_path / "1.txt").write_text("from txt")
+    assert read_caption(picture) == "from txt"
+    assert read_caption(picture, ".caption") == read_caption(picture, "caption") == "from caption"
+    (tmp_path / "1.tags").write_text("from tags")
+    assert read_caption(picture, ".tags") == "from tags"
+
+
+def test_lines_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_bytes("1girl, solo,\r\n\r\nsitting, 莉沫\r\n".encode("utf-8-sig"))
+    assert read_caption(tmp_path / "1.png") == "1girl, solo, sitting, 莉沫"
+
+
+def test_an_empty_caption_is_none(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_text(" \n")
+    assert read_caption(tmp_path / "1.png") is None
+
+
+def test_another_encoding_is_refused_with_the_files_name(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_bytes("莉沫".encode("gbk"))
+    with pytest.raises(UserError, match=r"1\.txt is not UTF-8"):
+        read_caption(tmp_path / "1.png")
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("1girl, solo", "rimochan, 1girl, solo"),
+        ("1girl, rimochan, solo", "rimochan, 1girl, solo"),
+        ("a photo of rimochan, outdoors", "a photo of rimochan, outdoors"),
+        ("rimochan2, solo", "rimochan, rimochan2, solo"),
+        ("", "rimochan"),
+    ],
+)
+def test_the_trigger_word_stands_in_every_caption(caption: str, expected: str) -> None:
+    assert with_trigger(caption, "rimochan") == expected
+    assert has_trigger(expected, "rimochan")
+    assert with_trigger(expected, "rimochan") == expected
+
+
+def test_no_trigger_word_changes_nothing() -> None:
+    assert with_trigger("1girl,  solo", "") == "1girl,  solo"
+
+
+@given(tags, st.integers(0, 10), st.integers())
+def test_shuffling_keeps_the_tags_and_the_first_ones_in_place(
+    found: list[str], keep: int, seed: int
+) -> None:
+    variation = CaptionVariation(shuffle_caption=True, keep_tokens=keep)
+    shuffled = split_tags(variation.apply(join_tags(found), random.Random(seed)))
+    assert shuffled[:keep] == found[:keep]
+    assert sorted(shuffled) == sorted(found)
+
+
+@given(tags, st.integers())
+def test_dropping_every_tag_leaves_the_kept_ones(found: list[str], seed: int) -> None:
+    variation = CaptionVariation(
+        keep_tokens=1, caption_tag_dropout_rate=1.0, trigger_word="rimochan"
+    )
+    left = variation.apply(join_tags([*found, "a rimochan"]), random.Random(seed))
+    assert split_tags(left) == list(dict.fromkeys([*found[:1], "a rimochan"]))
+
+
+def test_rates_are_met() -> None:
+    draw = random.Random(0)
+    drops = CaptionVariation(caption_dropout_rate=0.25)
+    empty = sum(drops.apply("a, b", draw) == "" for _ in range(4000))
+    assert empty / 4000 == pytest.approx(0.25, abs=0.03)
+    thins = CaptionVariation(caption_tag_dropout_rate=0.25)
+    left = sum(len(split_tags(thins.apply("a, b, c, d", draw))) for _ in range(4000))
+    assert left / 16000 == pytest.approx(0.75, abs=0.03)
+
+
+def test_nothing_asked_nothing_changed() -> None:
+    assert CaptionVariation().apply("b,a , c", random.Random(0)) == "b,a , c"
+
+
+def test_tags_are_counted_once_a_caption_in_lower_case() -> None:
+    assert count_tags(["1girl, Solo", "solo, (hat:1.2)"]) == {"1girl": 1, "solo": 2, "(hat:1.2)": 1}
