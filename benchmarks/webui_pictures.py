@@ -25,8 +25,8 @@ import psutil
 from matplotlib.figure import Figure
 
 from benchmarks.figures import spread, this_machine
-from lib_rimo.demo.publish import MODEL
 from lib_rimo.hosts.base import detect
+from lib_rimo.sd.embedded import MODEL
 from tests.webui.folder import ROOT, fill
 from tests.webui.server import Server
 from tests.webui.test_lbw import ACTIVE

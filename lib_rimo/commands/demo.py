@@ -39,8 +39,8 @@ def add_studio_arguments(parser: argparse.ArgumentParser, folder: Path) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run and print the report's path."""
-    from lib_rimo.demo.recipe import LEARNING_RATE_FACTOR
     from lib_rimo.demo.reproduce import demo, open_studio
+    from lib_rimo.sd.embedded import LEARNING_RATE_FACTOR
 
     factor = LEARNING_RATE_FACTOR if arguments.rates is None else arguments.rates
     print(demo(open_studio(arguments.out, processes=arguments.processes), factor=factor))

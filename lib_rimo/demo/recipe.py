@@ -10,19 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.demo.prompts import LORA
+from lib_rimo.sd import embedded
 from lib_rimo.training.config.options import TrainingOptions
-
-RESOLUTION = (128, 192)  # width, height: what the base model was trained on
-
-LEARNING_RATE_FACTOR = 16.0
-"""What the recipe's learning rates are multiplied by.
-
-The more inputs a layer sums over, the more the same change of each weight moves its output, and the
-embedded model's layers are a fifth to a tenth as wide as Stable Diffusion's. By `demo --rates 4`
-the plain sample had an identity of 0.10 ± 0.07, by 16 one of 0.51 ± 0.29 with pose and place as
-right as before (n = 6), on a base model that knew no hair styles; on today's 16 gives 0.72 ± 0.14.
-`reproduce` draws both over more factors.
-"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +23,7 @@ class Recipe:
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    factor: float = LEARNING_RATE_FACTOR
+    factor: float = embedded.LEARNING_RATE_FACTOR
     seed: int = 1
     augmented: bool = True  # trained on twenty pictures, not on the five as they are
 
@@ -46,7 +35,7 @@ class Recipe:
             "train_data_dir": str(pictures),
             "output_dir": str(output),
             "output_name": LORA,
-            "resolution": ",".join(map(str, RESOLUTION)),
+            "resolution": ",".join(map(str, embedded.RESOLUTION)),
             "min_bucket_reso": 64,
             "unet_lr": defaults.unet_learning_rate * self.factor,
             "text_encoder_lr": defaults.text_encoder_learning_rate * self.factor,

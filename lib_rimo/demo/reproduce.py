@@ -22,13 +22,13 @@ from lib_rimo.demo.claims.strength import strength
 from lib_rimo.demo.judge import WEIGHTS as JUDGE
 from lib_rimo.demo.judge import Judge
 from lib_rimo.demo.prompts import LORA
-from lib_rimo.demo.recipe import LEARNING_RATE_FACTOR, Recipe, train_command
+from lib_rimo.demo.recipe import Recipe, train_command
 from lib_rimo.demo.report import Pictures, Report, Section, write_report
 from lib_rimo.demo.studio import Look, Seen, Studio, copy_whole
 from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
-from lib_rimo.inference.console import BASE_MODEL
 from lib_rimo.inference.generation import file_hash
+from lib_rimo.sd import embedded
 
 FIVE = Path(__file__).parent / "rimochan"
 
@@ -74,14 +74,16 @@ def upto(count: int) -> range:
 
 def open_studio(folder: Path, *, processes: int | None = None) -> Studio:
     """A studio for the embedded world; UserError where something of it is missing."""
-    parts = ((BASE_MODEL, "base model"), (JUDGE, "judge"), (FIVE, "folder of five pictures"))
+    parts = ((embedded.MODEL, "base model"), (JUDGE, "judge"), (FIVE, "folder of five pictures"))
     for path, what in parts:
         if not path.exists():
             raise UserError(f"The {what} {path} is missing: get the whole project again.")
-    return Studio(folder, BASE_MODEL, FIVE, WorldJudge(), Look(), processes or core_count())
+    return Studio(folder, embedded.MODEL, FIVE, WorldJudge(), Look(), processes or core_count())
 
 
-def demo(studio: Studio, scope: Scope = DEMO, factor: float = LEARNING_RATE_FACTOR) -> Path:
+def demo(
+    studio: Studio, scope: Scope = DEMO, factor: float = embedded.LEARNING_RATE_FACTOR
+) -> Path:
     """Train the recipe once, draw the author's four plots, and write the report; its path."""
     recipe = Recipe("recipe-seed-1", factor=factor)
     lora = train_recipe(studio, recipe)

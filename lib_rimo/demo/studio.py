@@ -22,13 +22,14 @@ import torch
 from PIL import Image
 
 from lib_rimo.demo.prompts import NEGATIVE
-from lib_rimo.demo.recipe import RESOLUTION, Recipe
+from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.tasks import Advance, Workers
 from lib_rimo.inference.apply import LoraFolder
 from lib_rimo.inference.generation import Generator, file_hash
 from lib_rimo.inference.infotext import Settings, format_infotext, save_png
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample
+from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.job_file import job_folder
@@ -48,7 +49,7 @@ class Look:
     cfg_scale: float = 7.0
     sampler: str = "DPM++ 2M Karras"
     negative_prompt: str = NEGATIVE
-    size: tuple[int, int] = RESOLUTION
+    size: tuple[int, int] = embedded.RESOLUTION
 
     def settings(self, prompt: str, seed: int) -> Settings:
         """The settings of one picture."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_rimo.hosts.training import EMBEDDED, BaseModel, Interrogate, Plot, base_model
+from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
+from lib_rimo.sd import embedded
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Standalone:
 
     def base_models(self) -> list[BaseModel]:
         """The embedded model and those in the folders of models."""
-        files = [EMBEDDED] if EMBEDDED.exists() else []
+        files = [embedded.MODEL] if embedded.MODEL.exists() else []
         for place in self.models:
             files += sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
         return [base_model(file) for file in files]
@@ -51,7 +52,7 @@ class Standalone:
         # What is listed may be a link to elsewhere.
         models = [model.path for model in self.base_models()]
         loras = self.lora_folder.rglob("*.safetensors")
-        return [EMBEDDED.parent, *self.models, *models, *loras]
+        return [embedded.MODEL.parent, *self.models, *models, *loras]
 
     def interrogators(self) -> dict[str, Interrogate]:
         """None."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd import embedded
+from lib_rimo.training.config.options import TrainingOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-EMBEDDED = Path(__file__).parents[1] / "demo" / "model" / "rimo-base.safetensors"
 
 Interrogate = Callable[[Path], str]
 """Proposes a caption for a picture."""
@@ -30,13 +30,15 @@ class BaseModel:
 
 def base_model(path: Path) -> BaseModel:
     """A checkpoint's file; the embedded model comes with what its size asks for."""
-    if path.name != EMBEDDED.name:
+    if path.name != embedded.MODEL.name:
         return BaseModel(path.stem, path)
-    from lib_rimo.demo.recipe import Recipe
-
-    suited = Recipe("recipe").options(path, Path(), Path())
-    names = ("resolution", "unet_lr", "text_encoder_lr")
-    return BaseModel(path.stem, path, {name: getattr(suited, name) for name in names})
+    factor, recipe = embedded.LEARNING_RATE_FACTOR, TrainingOptions()
+    suited = {
+        "resolution": ",".join(map(str, embedded.RESOLUTION)),
+        "unet_lr": recipe.unet_learning_rate * factor,
+        "text_encoder_lr": recipe.text_encoder_learning_rate * factor,
+    }
+    return BaseModel(path.stem, path, suited)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd import embedded
 
 if TYPE_CHECKING:
     import torch
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from lib_rimo.inference.generation import Generator
     from lib_rimo.inference.infotext import Settings
     from lib_rimo.weights.presets import Presets
-
-BASE_MODEL = Path(__file__).resolve().parent.parent / "demo" / "model" / "rimo-base.safetensors"
 
 
 def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,7 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        default=BASE_MODEL,
+        default=embedded.MODEL,
         metavar="FILE",
         help="SD1.x, SD2.x or SDXL single file (the bundled base model)",
     )

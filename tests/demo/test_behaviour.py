@@ -16,9 +16,9 @@ from lib_rimo.demo.claims.strength import school
 from lib_rimo.demo.prompts import tag
 from lib_rimo.demo.reproduce import FIVE, WorldJudge
 from lib_rimo.demo.studio import Look, Seen, Shot, Studio
-from lib_rimo.inference.console import BASE_MODEL
 from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.lora.files import read_lora, write_lora
+from lib_rimo.sd import embedded
 
 LORA = Path(__file__).with_name("rimochan.safetensors")
 SEEDS = range(1, 5)
@@ -27,7 +27,7 @@ SEEDS = range(1, 5)
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("behaviour")
-    made = Studio(folder, BASE_MODEL, FIVE, WorldJudge(), Look(steps=8), processes=1)
+    made = Studio(folder, embedded.MODEL, FIVE, WorldJudge(), Look(steps=8), processes=1)
     yield made
     made.close()
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lib_rimo.demo.drawings import PORTRAIT
+from lib_rimo.base_model.drawings import PORTRAIT
+from lib_rimo.base_model.judge_training import measure_judge
 from lib_rimo.demo.judge import WEIGHTS, Judge
-from lib_rimo.demo.judge_training import measure_judge
 from lib_rimo.demo.world import RIMOCHAN, Attributes, Likeness, draw
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the judge is not trained yet")

@@ -49,7 +49,7 @@ def test_demo_ends_with_a_report_and_starts_at_once_again(
 
 
 def test_missing_model_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "BASE_MODEL", tmp_path / "gone.safetensors")
+    monkeypatch.setattr("lib_rimo.sd.embedded.MODEL", tmp_path / "gone.safetensors")
     with pytest.raises(UserError, match=r"base model .*gone\.safetensors is missing"):
         module.open_studio(tmp_path)
 

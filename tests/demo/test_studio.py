@@ -90,7 +90,7 @@ def test_a_tag_that_cannot_be_used_stops_the_run(studio: Studio, tmp_path: Path)
 
 
 def test_trains_once(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib_rimo.demo.recipe.RESOLUTION", (64, 64))
+    monkeypatch.setattr("lib_rimo.sd.embedded.RESOLUTION", (64, 64))
     one, other = Recipe("one", SMALL), Recipe("other", {**SMALL, "network_alpha": 1.0})
     first, second = studio.train([one, other])
     assert first.parent != second.parent
@@ -100,7 +100,7 @@ def test_trains_once(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_training_goes_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib_rimo.demo.recipe.RESOLUTION", (64, 64))
+    monkeypatch.setattr("lib_rimo.sd.embedded.RESOLUTION", (64, 64))
     recipe = Recipe("one", SMALL)
     (whole,) = studio.train([recipe])
     expected = load_file(whole)

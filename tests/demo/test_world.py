@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_rimo.demo.drawings import PORTRAIT, SQUARE, make_drawings
+from lib_rimo.base_model.drawings import PORTRAIT, SQUARE, make_drawings
 from lib_rimo.demo.rimochan_pictures import FOLDER, PICTURES, TRIGGER
 from lib_rimo.demo.world import (
     FRAMINGS,

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib_rimo.demo.publish import MODEL
+from lib_rimo.base_model.publish import MODEL
 from lib_rimo.environment import ROOT
 from lib_rimo.ui.train_tab import TITLE
 
@@ -95,7 +95,7 @@ class Site:
 )
 def site(request, tmp_path_factory):
     if not MODEL.exists():
-        pytest.skip("needs the embedded model, which `python -m lib_rimo.demo.train_base` makes")
+        pytest.skip("needs the embedded model, which `python -m lib_rimo.base_model.train` makes")
     if request.param == STANDALONE:
         pytest.importorskip("gradio", reason="needs Gradio, which requirements/ui.txt has")
     site = Site(request.param, tmp_path_factory.mktemp("home"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_rimo.demo.publish import MODEL
+from lib_rimo.base_model.publish import MODEL
 from lib_rimo.hosts.base import detect
 from tests.webui.folder import ROOT, fill
 from tests.webui.server import Server

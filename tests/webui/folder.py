@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from lib_rimo.demo.publish import MODEL, install_in_webui
+from lib_rimo.base_model.publish import MODEL, install_in_webui
 from lib_rimo.lora.files import write_lora
 
 ROOT = Path(__file__).parents[2]

@@ -6,14 +6,14 @@ import shlex
 from pathlib import Path
 
 from lib_rimo.demo.studio import Studio
-from lib_rimo.inference.console import BASE_MODEL
+from lib_rimo.sd import embedded
 
 
 def xyz_command(studio: Studio, lora: Path, prompt: str, *axes: str) -> str:
     """The command that draws these pictures as a plot; `axes` are X, Y, Z as `NAME: VALUES`."""
     look = studio.look
     parts = ["python -m lib_rimo xyz"]
-    if studio.model.resolve() != BASE_MODEL:
+    if studio.model.resolve() != embedded.MODEL:
         parts.append(f"--model {shlex.quote(str(studio.model))}")
     parts += [
         f"--lora-dir {shlex.quote(str(lora.parent))}",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from lib_rimo.demo.charts import line_chart
 from lib_rimo.demo.claims.generalisation import judge_lora, judge_recipes
-from lib_rimo.demo.recipe import LEARNING_RATE_FACTOR, Recipe, train_command
+from lib_rimo.demo.recipe import Recipe, train_command
 from lib_rimo.demo.report import Chart, Section, Table
 from lib_rimo.demo.studio import Studio
+from lib_rimo.sd import embedded
 
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -17,7 +18,7 @@ def recipes(trainings: range) -> dict[str, list[Recipe]]:
         f"x {factor:g}": [
             Recipe(
                 f"recipe-seed-{seed}"
-                if factor == LEARNING_RATE_FACTOR
+                if factor == embedded.LEARNING_RATE_FACTOR
                 else f"rate-x{factor:g}-seed-{seed}",
                 {"network_alpha": 2.0},
                 factor=factor,
@@ -52,7 +53,7 @@ def learning_rate(studio: Studio, trainings: range, seeds: range) -> Section:
                     logarithmic=True,
                 ),
                 f"The base model alone: accuracy {base:.2f}, identity {base_identity:.2f}. All "
-                f"other sections use the factor {LEARNING_RATE_FACTOR:g}.",
+                f"other sections use the factor {embedded.LEARNING_RATE_FACTOR:g}.",
                 command=command,
             ),
             Table(

@@ -10,9 +10,10 @@ from torch import nn
 from lib_rimo.demo.charts import scatter_chart
 from lib_rimo.demo.claims.generalisation import Standing, judge_recipes
 from lib_rimo.demo.measures import Check, difference, is_above
-from lib_rimo.demo.recipe import LEARNING_RATE_FACTOR, Recipe, train_command
+from lib_rimo.demo.recipe import Recipe, train_command
 from lib_rimo.demo.report import Chart, Section, Table, Text
 from lib_rimo.demo.studio import Studio
+from lib_rimo.sd import embedded
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.optimizers import make_schedule
 
@@ -36,7 +37,7 @@ def recipes(trainings: range) -> dict[str, list[Recipe]]:
             Recipe(
                 f"{short}-seed-{seed}",
                 changes,
-                factor=LEARNING_RATE_FACTOR * factor,
+                factor=embedded.LEARNING_RATE_FACTOR * factor,
                 seed=seed,
                 augmented=augmented,
             )

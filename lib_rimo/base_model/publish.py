@@ -1,6 +1,6 @@
 """Writes the trained networks as the model that the project carries.
 
-`python -m lib_rimo.demo.publish FOLDER` copies that model into a WebUI's `models/Stable-diffusion`.
+`python -m lib_rimo.base_model.publish FOLDER` copies that model into a WebUI's models.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from lib_rimo.demo.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
-from lib_rimo.demo.autoencoder import SCALE_FACTOR
-from lib_rimo.demo.base_model import CHANNELS, HEADS, TEXT_WIDTH
+from lib_rimo.base_model.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
+from lib_rimo.base_model.autoencoder import SCALE_FACTOR
+from lib_rimo.base_model.networks import CHANNELS, HEADS, TEXT_WIDTH
 from lib_rimo.files import written_beside
 from lib_rimo.inference.sampling import BETA_END, BETA_START, TRAINING_STEPS
 from lib_rimo.sd import tokenizer
 from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors
+from lib_rimo.sd.embedded import MODEL
 from lib_rimo.sd.tokenizer import vocabulary
 
-FOLDER = Path(__file__).parent / "model"
-MODEL = FOLDER / "rimo-base.safetensors"
 CLIP_FOLDER = "clip"  # beside the model: the small text encoder's config.json
 
 

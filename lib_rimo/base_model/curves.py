@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lib_rimo.demo.stage import Stage
+from lib_rimo.base_model.stage import Stage
 
 Curve = list[tuple[int, float]]  # (step, loss)
 

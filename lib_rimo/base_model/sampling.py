@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib_rimo.demo.autoencoder import SCALE_FACTOR, as_pixels
-from lib_rimo.demo.drawings import PORTRAIT
-from lib_rimo.demo.latents import tokenize
+from lib_rimo.base_model.autoencoder import SCALE_FACTOR, as_pixels
+from lib_rimo.base_model.drawings import PORTRAIT
+from lib_rimo.base_model.latents import tokenize
 from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.inference.sampling import (
     GuidedModel,

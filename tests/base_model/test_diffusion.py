@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from lib_rimo.demo import diffusion, latents
-from lib_rimo.demo.diffusion import Phase, learning_rate, train_diffusion
-from lib_rimo.demo.latents import Chunk
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage
+from lib_rimo.base_model import diffusion, latents
+from lib_rimo.base_model.diffusion import Phase, learning_rate, train_diffusion
+from lib_rimo.base_model.latents import Chunk
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.stage import Stage
 
 
 class OneNumber(nn.Module):

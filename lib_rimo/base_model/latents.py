@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from lib_rimo.demo.autoencoder import SCALE_FACTOR, encode_half, halved
-from lib_rimo.demo.drawings import PORTRAIT, SQUARE, make_drawings
-from lib_rimo.demo.stage import Stage
+from lib_rimo.base_model.autoencoder import SCALE_FACTOR, encode_half, halved
+from lib_rimo.base_model.drawings import PORTRAIT, SQUARE, make_drawings
+from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.world import caption
 from lib_rimo.sd.tokenizer import clip_tokenizer
 

@@ -1,4 +1,4 @@
-"""Make the base model again from nothing: `python -m lib_rimo.demo.train_base`.
+"""Make the base model again from nothing: `python -m lib_rimo.base_model.train`.
 
 Stages that resume, each from its folder of states: the autoencoder's encoder, the words (the text
 encoder from captions), the diffusion (UNet and text encoder together) on latents, the decoder, the
@@ -16,16 +16,17 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL
 
-from lib_rimo.demo.autoencoder import load_autoencoder, train_decoder, train_encoder
-from lib_rimo.demo.curves import read_curve, unpack_curves, write_curves
-from lib_rimo.demo.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
-from lib_rimo.demo.evaluation import measure
-from lib_rimo.demo.judge_training import train_judge
-from lib_rimo.demo.parallel import Worker, run_workers
-from lib_rimo.demo.publish import MODEL, publish
-from lib_rimo.demo.stage import Stage
-from lib_rimo.demo.words import train_words
+from lib_rimo.base_model.autoencoder import load_autoencoder, train_decoder, train_encoder
+from lib_rimo.base_model.curves import read_curve, unpack_curves, write_curves
+from lib_rimo.base_model.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
+from lib_rimo.base_model.evaluation import measure
+from lib_rimo.base_model.judge_training import train_judge
+from lib_rimo.base_model.parallel import Worker, run_workers
+from lib_rimo.base_model.publish import publish
+from lib_rimo.base_model.stage import Stage
+from lib_rimo.base_model.words import train_words
 from lib_rimo.sd.checkpoint import load_checkpoint
+from lib_rimo.sd.embedded import MODEL
 
 CAPTIONS = 400  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "judge")

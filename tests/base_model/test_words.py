@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from transformers import CLIPTextModel
 
-from lib_rimo.demo.base_model import make_text_encoder
-from lib_rimo.demo.latents import tokenize
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage
-from lib_rimo.demo.words import ANSWERS, Readers, reading_loss, train_words, true_answers
+from lib_rimo.base_model.latents import tokenize
+from lib_rimo.base_model.networks import make_text_encoder
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.stage import Stage
+from lib_rimo.base_model.words import ANSWERS, Readers, reading_loss, train_words, true_answers
 from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
 
 
@@ -41,7 +41,7 @@ def test_words_are_learned():
 
 
 def test_the_stage_is_done_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lib_rimo.demo.words.BATCH", 2)
+    monkeypatch.setattr("lib_rimo.base_model.words.BATCH", 2)
     stage = Stage(tmp_path, "words")
     train_words(Worker(), stage, 1)
     first = stage.load("final")

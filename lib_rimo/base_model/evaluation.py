@@ -1,4 +1,4 @@
-"""Measures the base model with the judge: `python -m lib_rimo.demo.evaluation`.
+"""Measures the base model with the judge: `python -m lib_rimo.base_model.evaluation`.
 
 Random captions, DPM++ 2M Karras, nothing picked by hand: how often does a picture show what its
 caption asks for? Also draws the sheet of the first 48 pictures.
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from lib_rimo.base_model.judge_training import measure_judge
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.sampling import as_sheet, draw_captions
 from lib_rimo.demo.judge import CLASSES, Judge
-from lib_rimo.demo.judge_training import measure_judge
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.publish import MODEL
-from lib_rimo.demo.sampling import as_sheet, draw_captions
 from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
+from lib_rimo.sd.embedded import MODEL
 
 ASKED = ("outfit", "pose", "place", "hair_colour", "hair_style")
 BATCH = 8

@@ -19,13 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_rimo.demo.autoencoder import as_pixels, decode_half
-from lib_rimo.demo.base_model import make_checkpoint, make_text_encoder, make_unet
-from lib_rimo.demo.drawings import PORTRAIT
-from lib_rimo.demo.latents import CHUNK, SQUARE_EVERY, Chunk, load_chunk, tokenize
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.sampling import as_sheet, draw_latents
-from lib_rimo.demo.stage import Stage
+from lib_rimo.base_model.autoencoder import as_pixels, decode_half
+from lib_rimo.base_model.drawings import PORTRAIT
+from lib_rimo.base_model.latents import CHUNK, SQUARE_EVERY, Chunk, load_chunk, tokenize
+from lib_rimo.base_model.networks import make_checkpoint, make_text_encoder, make_unet
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.sampling import as_sheet, draw_latents
+from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.world import caption, sample_attributes
 from lib_rimo.inference.sampling import NoiseSchedule
 from lib_rimo.sd.checkpoint import Checkpoint

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from lib_rimo.demo.base_model import TEXT_WIDTH, make_text_encoder
-from lib_rimo.demo.latents import tokenize
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage, cosine_rate
+from lib_rimo.base_model.latents import tokenize
+from lib_rimo.base_model.networks import TEXT_WIDTH, make_text_encoder
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.stage import Stage, cosine_rate
 from lib_rimo.demo.world import (
     EYE_COLOURS,
     FRAMINGS,

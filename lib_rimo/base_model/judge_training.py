@@ -14,11 +14,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from lib_rimo.demo.autoencoder import as_pixels, as_tensor, decode_half, encode_half, halved
-from lib_rimo.demo.drawings import PORTRAIT, SQUARE
+from lib_rimo.base_model.autoencoder import as_pixels, as_tensor, decode_half, encode_half, halved
+from lib_rimo.base_model.drawings import PORTRAIT, SQUARE
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.judge import CLASSES, GRADES, WEIGHTS, Judge, JudgeNetwork, true_class
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage
 from lib_rimo.demo.world import Attributes, Likeness, draw, sample_attributes
 from lib_rimo.files import written_beside
 

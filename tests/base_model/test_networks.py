@@ -11,12 +11,13 @@ import yaml
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
-from lib_rimo.demo.autoencoder import encode_half, make_autoencoder, normalise_latents
-from lib_rimo.demo.base_model import make_checkpoint, make_text_encoder, make_unet
-from lib_rimo.demo.drawings import make_drawings
-from lib_rimo.demo.latents import tokenize
-from lib_rimo.demo.publish import MODEL, install_in_webui, publish
+from lib_rimo.base_model.autoencoder import encode_half, make_autoencoder, normalise_latents
+from lib_rimo.base_model.drawings import make_drawings
+from lib_rimo.base_model.latents import tokenize
+from lib_rimo.base_model.networks import make_checkpoint, make_text_encoder, make_unet
+from lib_rimo.base_model.publish import install_in_webui, publish
 from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors, load_checkpoint
+from lib_rimo.sd.embedded import MODEL
 from lib_rimo.sd.tokenizer import clip_tokenizer
 
 

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_rimo.demo.drawings import make_drawings
-from lib_rimo.demo.parallel import Worker
-from lib_rimo.demo.stage import Stage, cosine_rate
+from lib_rimo.base_model.drawings import make_drawings
+from lib_rimo.base_model.parallel import Worker
+from lib_rimo.base_model.stage import Stage, cosine_rate
 
 CHANNELS = (64, 64, 128, 128)
 SCALE_FACTOR = 0.18215

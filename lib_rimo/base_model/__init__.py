@@ -1,0 +1,1 @@
+"""What only makes the embedded base model. No verb imports it."""
