@@ -25,7 +25,7 @@ import psutil
 from matplotlib.figure import Figure
 
 from benchmarks.figures import spread, this_machine
-from lib_rimo.hosts.base import detect
+from lib_rimo.hosts.detection import detect
 from lib_rimo.sd.embedded import MODEL
 from tests.webui.folder import ROOT, fill
 from tests.webui.server import Server

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from modules import paths_internal, scripts
 
-from lib_rimo.hosts import base
+from lib_rimo.hosts.detection import connect
 
-host = base.connect(Path(paths_internal.script_path))
+host = connect(Path(paths_internal.script_path))
 if host is None:
     print("Rimo: block weights need AUTOMATIC1111's WebUI or Forge, with their Lora extension on.")
 else:

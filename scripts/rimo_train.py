@@ -6,17 +6,18 @@ from pathlib import Path
 import gradio as gr
 from modules import paths_internal, script_callbacks, scripts, shared
 
-from lib_rimo.hosts import base
-from lib_rimo.hosts.webui_training import Attendant, training_host
+from lib_rimo.hosts.callbacks import register
+from lib_rimo.hosts.detection import detect
+from lib_rimo.hosts.webui_training import TrainingWatcher, training_host
 from lib_rimo.ui.api import Guard, add_routes
 from lib_rimo.ui.gradio_compat import has_session
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.ui.train_tab import TITLE, render_train_tab
 
-name = base.detect(Path(paths_internal.script_path))
+name = detect(Path(paths_internal.script_path))
 host = None if name is None else training_host(name)
 server = None if host is None else TrainServer(host)
-attendant = None if host is None else Attendant(server.queue, host)
+watcher = None if host is None else TrainingWatcher(server.queue, host)
 
 
 def on_train_tabs(params):  # AUTOMATIC1111's: a tab inside its Train tab
@@ -31,22 +32,22 @@ def on_tabs():  # Forge has no Train tab
 
 
 def on_app_started(demo, app):
-    attendant.start()
+    watcher.start()
     if shared.cmd_opts.api:
         add_routes(app, server, Guard(host.logins(), partial(has_session, app)))
 
 
 if host is not None:
     tab = {"on_ui_train_tabs": on_train_tabs} if host.name == "a1111" else {"on_ui_tabs": on_tabs}
-    base.register(
+    register(
         script_callbacks,
         **tab,
         on_app_started=on_app_started,
-        on_script_unloaded=attendant.stop,
+        on_script_unloaded=watcher.stop,
     )
 
 
-class ModelComesBack(scripts.Script):
+class TrainingScript(scripts.Script):
     """A picture that is drawn during a training gets the model back for its time."""
 
     def title(self):
@@ -56,4 +57,4 @@ class ModelComesBack(scripts.Script):
         return scripts.AlwaysVisible if host is not None else False
 
     def before_process(self, p, *args):
-        attendant.come_back()
+        watcher.bring_model_back()

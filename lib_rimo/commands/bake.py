@@ -1,4 +1,4 @@
-"""Write block weights into a LoRA file, for hosts and friends that know no block weights.
+"""Write block weights into a LoRA file, for programs that know no block weights.
 
     python -m lib_rimo bake rimochan.safetensors IN07@0.8,IN08@0.2 out.safetensors
 

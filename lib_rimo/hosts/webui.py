@@ -17,7 +17,7 @@ from lib_rimo.hosts.activation import (
     read_tag,
     write_infotext,
 )
-from lib_rimo.hosts.base import register
+from lib_rimo.hosts.callbacks import register
 from lib_rimo.hosts.multiplier import multiplier_of, place_of
 from lib_rimo.hosts.patches import Patches
 from lib_rimo.hosts.xyz import add_axes, write_prompts

@@ -205,7 +205,7 @@ def training_host(name: str) -> WebUITraining:
     return A1111Training() if name == "a1111" else ForgeTraining()
 
 
-class Attendant:
+class TrainingWatcher:
     """Looks after the trainings from inside the host: room for them, and their LoRAs.
 
     A thread of its own; trainings need it for nothing, so it may come and go with the host.
@@ -219,7 +219,7 @@ class Attendant:
         self.is_away = False
         self._published: dict[str, int] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rimo-attendant", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="rimo-training-watcher", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""
@@ -252,9 +252,9 @@ class Attendant:
             self.is_away = True
         if self.is_away and running is None and not self.queue.waiting():
             with self.host.lock:
-                self.come_back()
+                self.bring_model_back()
 
-    def come_back(self) -> None:
+    def bring_model_back(self) -> None:
         """Bring the host's model back; also for a picture that is drawn during a training.
 
         To be called while the host's lock is held, as it is around every picture.

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lib_rimo.base_model.publish import MODEL
-from lib_rimo.hosts.base import detect
+from lib_rimo.hosts.detection import detect
 from tests.webui.folder import ROOT, fill
 from tests.webui.server import Server
 

@@ -128,11 +128,11 @@ class Job:
         status = self.status
         if status.phase == "waiting":
             return "waiting"
-        if status.phase == "running" and (self.is_alive() or self.is_cared_for()):
+        if status.phase == "running" and (self.is_alive() or self.has_runner()):
             return "running"
         return self.ending(progress).kind
 
-    def is_cared_for(self) -> bool:
+    def has_runner(self) -> bool:
         """Whether the queue's runner is alive."""
         return is_held(self.folder.parent / "runner.lock")
 
@@ -272,14 +272,14 @@ def run_queue(folder: Path) -> None:
     while queue.waiting():
         try:
             with hold(folder / "runner.lock", seconds=5):
-                _mourn(queue)
+                _end_orphans(queue)
                 while waiting := queue.waiting():
                     _run(waiting[0])
         except HeldError:
             return
 
 
-def _mourn(queue: Queue) -> None:
+def _end_orphans(queue: Queue) -> None:
     """Take down the end of jobs whose runner died; wait for those that are trained still."""
     for job in queue.jobs():
         if job.status.phase == "running":
