@@ -14,7 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib_rimo.training.config.options import GROUPS, TrainingOptions, option_type
+from lib_rimo.training.config.declaration import option_type
+from lib_rimo.training.config.options import GROUPS, TrainingOptions
 
 HELP = "train a LoRA on a folder of pictures"
 

@@ -23,9 +23,10 @@ from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.files import is_full
 from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import flatten, from_mapping
-from lib_rimo.training.config.options import GROUPS, TrainingOptions, option_type
+from lib_rimo.training.config.options import GROUPS, TrainingOptions
 from lib_rimo.training.config.recipes import load_recipes, save_recipe
 from lib_rimo.training.data.picture_set import PictureSet, data_url
 from lib_rimo.training.events import COMMANDS, CommandFolder

@@ -16,8 +16,9 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.lora.blocks import LAYOUTS
 from lib_rimo.training.config.dataset_config import read_dataset_config
+from lib_rimo.training.config.declared.network import NETWORK_TYPES
 from lib_rimo.training.config.documents import read_mapping
-from lib_rimo.training.config.options import NETWORK_TYPES, TrainingOptions
+from lib_rimo.training.config.options import TrainingOptions
 
 # Options that change nothing here: what they ask for is always so, or has no counterpart.
 NEEDLESS = frozenset(

@@ -1,0 +1,41 @@
+"""Pictures and captions: where they are, how they vary, their buckets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lib_rimo.training.config.declaration import option
+
+
+@dataclass
+class DataOptions:
+    """The options of the group `data`."""
+
+    dataset_config: str = option("", "kohya's TOML of datasets and subsets", "data")
+    reg_data_dir: str = option("", "Folder of regularisation pictures", "data")
+    prior_loss_weight: float = option(
+        1.0, "Weight of the regularisation pictures' loss", "data", minimum=0
+    )
+    caption_extension: str = option(
+        "", "Ending of caption files; empty: .txt, then .caption", "data"
+    )
+    shuffle_caption: bool = option(False, "Shuffle the tags of each caption", "data")
+    keep_tokens: int = option(0, "Tags at the front that stay in place", "data", minimum=0)
+    caption_dropout_rate: float = option(
+        0.0, "Share of captions left empty", "data", minimum=0, maximum=1
+    )
+    caption_tag_dropout_rate: float = option(
+        0.0, "Share of tags left out", "data", minimum=0, maximum=1
+    )
+    flip_aug: bool = option(False, "Train on the mirrored pictures too", "data")
+    enable_bucket: bool = option(True, "Keep each picture's aspect ratio", "data")
+    min_bucket_reso: int = option(256, "Shortest side of a bucket", "data", minimum=32)
+    max_bucket_reso: int = option(1024, "Longest side of a bucket", "data", minimum=64)
+    bucket_reso_steps: int = option(64, "Sides of buckets are multiples of this", "data", minimum=8)
+    bucket_no_upscale: bool = option(False, "Never enlarge a picture", "data")
+    cache_latents_to_disk: bool = option(
+        False, "Keep encoded pictures on disk for the next run", "data"
+    )
+    masked_loss: bool = option(
+        False, "Count the loss only where the picture's alpha is opaque", "data"
+    )

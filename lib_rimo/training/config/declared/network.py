@@ -1,0 +1,60 @@
+"""What is trained: its form, its rank, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lib_rimo.training.config.declaration import option
+
+NETWORK_TYPES = ("lora", "loha", "lokr", "dora")
+
+
+@dataclass
+class NetworkShape:
+    """The options of the group `network`."""
+
+    network_type: str = option(
+        "lora",
+        "lora (with conv_dim: LoCon), or LyCORIS' loha, lokr, dora",
+        "network",
+        choices=NETWORK_TYPES,
+    )
+    network_dim: int = option(
+        10,
+        "Rank of each layer's change; small ones overfit less",
+        "network",
+        minimum=1,
+        maximum=1024,
+        usual="4 – 32",
+    )
+    network_alpha: float = option(
+        2.0,
+        "Scale: changes count alpha / dim; small ones overfit less",
+        "network",
+        minimum=1e-6,
+        maximum=1024,
+        usual="1 – dim",
+    )
+    conv_dim: int | None = option(
+        None, "Rank for 3x3 convolutions too (LoCon)", "network", minimum=1, maximum=1024
+    )
+    conv_alpha: float | None = option(
+        None, "Alpha of the 3x3 convolutions", "network", minimum=1e-6, maximum=1024
+    )
+    network_dropout: float = option(
+        0.0,
+        "Share of each layer's inner values dropped while training",
+        "network",
+        minimum=0,
+        maximum=0.99,
+    )
+    network_weights: str = option("", "A LoRA to go on from", "network")
+    block_dims: str = option(
+        "",
+        "Rank block by block: 12, 17, 20 or 26 numbers, as at inference; 0 leaves a block out",
+        "network",
+    )
+    block_alphas: str = option("", "Alpha block by block, as many numbers", "network")
+    block_lr_weight: str = option(
+        "", "Factor on the learning rate block by block, as many numbers", "network"
+    )
