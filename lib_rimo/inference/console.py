@@ -75,7 +75,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
     text = arguments.prompt
     if text is None:
         text = _read_text(arguments.prompt_file)
-    settings, fields = parse_infotext(text, Settings())
+    settings, fields = parse_infotext(text, Settings(), typed=arguments.prompt is not None)
     width, height = parse_size(arguments.size) if arguments.size else (None, None)
     given = {
         "negative_prompt": arguments.negative,
@@ -88,6 +88,8 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
         "width": width,
         "height": height,
     }
+    if "Size" in fields and not arguments.size:
+        print(f"The text says {fields['Size']}; drawn at {settings.width}x{settings.height}.")
     named = fields.get("Model", arguments.model.stem)
     if named != arguments.model.stem:
         print(f"The text names the model {named}; drawn with {arguments.model.stem}.")

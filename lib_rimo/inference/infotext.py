@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,33 +39,83 @@ class Settings:
     clip_skip: int = 1
 
 
-# A value with commas, colons or line breaks in it stands in quotes, written as JSON.
-_FIELD = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_FEWEST_FIELDS = 3
+# The fields that tell a line of settings from a line of a prompt, and what their values look like;
+# of all fields only these have values that words of a prompt don't have.
+_WHOLE = re.compile(r"-?\d{1,40}", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,40}(?:\.\d{0,40})?", re.ASCII)
+_TELLING = {
+    "Steps": _WHOLE,
+    "Sampler": re.compile(r"[A-Za-z][\w +\-]{1,40}"),
+    "Schedule type": re.compile(r"[A-Za-z][\w ]{1,40}"),
+    "CFG scale": _DECIMAL,
+    "Seed": _WHOLE,
+    "Size": re.compile(r"\d{1,5}x\d{1,5}", re.ASCII),
+    "Clip skip": _WHOLE,
+    "Model hash": re.compile(r"[0-9a-fA-F]{6,64}"),
+    "Denoising strength": _DECIMAL,
+}
+_FEWEST_FIELDS, _FEWEST_OF_THEIR_KIND = 3, 2
+
+# A value with commas, colons or line breaks in it stands in quotes, written as JSON. Each part of
+# the pattern is bounded or ends where the next one begins, so that it reads any text in one go.
+_FIELD = re.compile(r'\s*(\w[\w \-/]{1,60}):\s*("(?:\\.|[^\\"])+"(?=,|$)|[^,]*)')
 
 
-def parse_infotext(text: str, base: Settings | None = None) -> tuple[Settings, dict[str, str]]:
+def parse_infotext(
+    text: str, base: Settings | None = None, *, typed: bool = False
+) -> tuple[Settings, dict[str, str]]:
     """Read a prompt, or a whole text from under a picture: (settings, what else is in it).
 
     What the text does not say is taken from `base`. The rest holds the fields that are no setting,
-    such as `Model hash` or `X Values`. Raises UserError for a value that is none.
+    such as `Model hash` or `X Values`. A `typed` text of one line is a prompt whatever it says;
+    one from a file or a picture may have settings only. Raises UserError for a value that is none.
     """
     base = base or Settings()
-    *lines, last = text.strip().split("\n")
-    fields = dict(_FIELD.findall(last))
-    if len(fields) < _FEWEST_FIELDS:
-        lines, fields = [*lines, last], {}
-    values = {name: _unquoted(value) for name, value in fields.items()}
+    lines = text.strip().split("\n")
+    count = _count_settings_lines(lines[1:] if typed else lines)
+    fields = _fields_of(" ".join(lines[len(lines) - count :]))
     prompts: dict[str, list[str]] = {"prompt": [], "negative_prompt": []}
     where = "prompt"
-    for line in lines:
+    for line in lines[: len(lines) - count]:
         words = line.strip()
         if words.startswith(NEGATIVE):
             where, words = "negative_prompt", words.removeprefix(NEGATIVE).strip()
         prompts[where].append(words)
     found: dict[str, Any] = {name: "\n".join(words) for name, words in prompts.items() if words}
-    found |= _settings_of(values)
-    return replace(base, **found), values
+    found |= _settings_of(fields)
+    return replace(base, **found), fields
+
+
+def _count_settings_lines(lines: Sequence[str]) -> int:
+    """How many lines at the end of a text hold settings: mostly 1, none in a bare prompt.
+
+    A prompt may have colons as well: `(kimono:1.2), (obi:1.1), <lora:rimochan:1>`. So a line of
+    settings begins with a field that tells it, and some fields in all have values of their kind.
+    """
+    count = 0
+    for line in reversed(lines):
+        name, colon, _ = line.partition(":")
+        if not colon or name.strip() not in _TELLING:
+            break
+        count += 1
+    fields = _fields_of(" ".join(lines[len(lines) - count :]))
+    telling = [name for name in _TELLING if name in fields]
+    of_their_kind = [name for name in telling if _TELLING[name].fullmatch(fields[name])]
+    is_settings = len(telling) >= _FEWEST_FIELDS and len(of_their_kind) >= _FEWEST_OF_THEIR_KIND
+    return count if is_settings else 0
+
+
+def _fields_of(line: str) -> dict[str, str]:
+    """The fields of a line of settings; what stands between commas and is none is passed over."""
+    fields: dict[str, str] = {}
+    position = 0
+    while position < len(line):
+        found = _FIELD.match(line, position)
+        if found is not None:
+            fields[found[1]] = _unquoted(found[2])
+        comma = line.find(",", position if found is None else found.end())
+        position = len(line) if comma < 0 else comma + 1
+    return fields
 
 
 def _settings_of(values: dict[str, str]) -> dict[str, Any]:
@@ -85,21 +135,38 @@ def _settings_of(values: dict[str, str]) -> dict[str, Any]:
             try:
                 found[name] = kind(text)
             except ValueError as error:
-                raise UserError(f'{field} has to be a number, not "{text}".') from error
+                raise UserError(f'{field} has to be a number, not "{text[:40]}".') from error
     if found.get("schedule") == AUTOMATIC:
         found["schedule"] = ""
     if "Size" in values:
-        found["width"], found["height"] = parse_size(values.pop("Size"))
+        width, height = _read_size(values["Size"])
+        # The WebUI takes any size, and draws the whole latents that fit in it.
+        found["width"], found["height"] = _checked_size(
+            values["Size"], width // 8 * 8, height // 8 * 8
+        )
+        if (width, height) == (found["width"], found["height"]):
+            del values["Size"]
     return found
+
+
+LARGEST_SIDE = 8192
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """Read `448x704`: (width, height). Raises UserError."""
+    return _checked_size(text, *_read_size(text))
+
+
+def _read_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(\d{1,5})\s*[x×*,]\s*(\d{1,5})\s*", text)
-    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
-    if min(width, height) < 64 or width % 8 or height % 8:
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _checked_size(text: str, width: int, height: int) -> tuple[int, int]:
+    if min(width, height) < 64 or max(width, height) > LARGEST_SIDE or width % 8 or height % 8:
         raise UserError(
-            f'The size "{text}" is not WIDTHxHEIGHT in multiples of 8 from 64 on, as in 448x704.'
+            f'The size "{text[:40]}" is not WIDTHxHEIGHT in multiples of 8 from 64 to '
+            f"{LARGEST_SIDE}, as in 448x704."
         )
     return width, height
 

@@ -50,6 +50,56 @@ def test_a_bare_prompt_is_one():
     assert others == {}
 
 
+EMPHASIS = "rimochan, 1girl, (kimono:1.2), (obi:1.1), <lora:rimochan:1>"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        EMPHASIS,
+        "Subject: a girl, Style: anime, Mood: calm",
+        "Size: large, Seed: pumpkin, Steps: stone",
+        "portrait, Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 1",
+        "1girl, Steps: 20",
+        "a: b, c: d, e: f",
+    ],
+)
+def test_words_with_colons_are_a_prompt(prompt):
+    assert parse_infotext(prompt) == (Settings(prompt=prompt), {})
+    text = f"1girl\nNegative prompt: text,\n{prompt}"
+    settings, fields = parse_infotext(text)
+    assert (settings.negative_prompt, fields) == (f"text,\n{prompt}", {})
+
+
+def test_a_negative_prompt_stays_one_without_a_line_of_settings():
+    settings, _ = parse_infotext("1girl\nNegative prompt: (bad:1.4), (worst:1.3), (lowres:1.2)")
+    assert settings == Settings(
+        prompt="1girl", negative_prompt="(bad:1.4), (worst:1.3), (lowres:1.2)"
+    )
+
+
+def test_a_typed_line_is_a_prompt_and_a_files_may_be_settings():
+    line = "Steps: 3, Sampler: Euler, CFG scale: 5, Seed: 7"
+    assert parse_infotext(line, typed=True)[0] == Settings(prompt=line)
+    assert parse_infotext(line)[0] == Settings(steps=3, sampler="Euler", cfg_scale=5, seed=7)
+    assert parse_infotext(f"girl\n{line}", typed=True)[0].prompt == "girl"
+
+
+def test_texts_of_other_programs_are_read():
+    settings, fields = parse_infotext(
+        "a fisherman\nSteps: 20, CFG scale: 3.5, Sampler: Undefined, Seed: 1, Size: 900x540, "
+        'Clip skip: 1, Civitai resources: [{"type":"checkpoint","modelName":"FLUX"}], Denoise: 1'
+    )
+    assert settings.prompt == "a fisherman"
+    assert (settings.width, settings.height) == (896, 536)  # what the WebUI draws for such a size
+    assert (fields["Size"], fields["Denoise"]) == ("900x540", "1")
+    settings, fields = parse_infotext(
+        "1girl\nSteps: 30, Sampler: Euler a, CFG scale: 7, Seed: 1, Clip skip: 2,\n"
+        "Model hash: 1a2b3c4d5e, Model: foo"
+    )
+    assert (settings.prompt, settings.clip_skip, fields["Model"]) == ("1girl", 2, "foo")
+
+
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).map(str.strip)
 
 
@@ -80,7 +130,7 @@ def test_sizes(size):
     assert parse_size(size) == (448, 704)
 
 
-@pytest.mark.parametrize("size", ["448", "450x704", "8x8", "axb", "99999999x64"])
+@pytest.mark.parametrize("size", ["448", "450x704", "8x8", "axb", "99999999x64", "64x16384"])
 def test_sizes_that_are_none(size):
     with pytest.raises(UserError, match="multiples of 8"):
         parse_size(size)
