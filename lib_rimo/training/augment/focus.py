@@ -13,14 +13,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib_rimo.training.data.masks import NoMaskError, find_mask
 from lib_rimo.training.data.pictures import Picture
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
-
-
-_SAME_COLOUR = 16
-"""Of 255, in every channel: a background that differs by less is plain."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def _face_detector() -> Callable[[Image.Image], list[Any]] | None:
 
 
 class _Silhouette:
-    """The character cut out roughly: by its alpha, a plain background, or saliency and GrabCut."""
+    """The character cut out roughly: by its mask, or saliency and GrabCut where there is none."""
 
     SIDE = 192
     """Longest side of the small picture this is done on; details only distract."""
@@ -134,15 +131,11 @@ class _Silhouette:
         self.zoom = picture.size[0] / size[0], picture.size[1] / size[1]
         self.pixels = np.asarray(picture.rgb.resize(size, Image.Resampling.BOX))  # (h, w, 3)
         self.saliency = self._saliency()  # (h, w) in 0..1
-        if picture.alpha is not None:
-            alpha = picture.alpha.resize(size, Image.Resampling.BOX)
-            foreground = np.asarray(alpha) > 127
-        elif (background := plain_border(self.pixels)) is not None:
-            difference = np.abs(self.pixels.astype(np.int16) - background).max(axis=2)
-            foreground = difference > 1.5 * _SAME_COLOUR
-        else:
-            foreground = self._grab_cut()
-        self.mask = self._main_part(foreground)
+        try:
+            found = find_mask(picture).image.resize(size, Image.Resampling.BOX)
+            self.mask = self._main_part(np.asarray(found) > 127)
+        except NoMaskError:
+            self.mask = self._main_part(self._grab_cut())
 
     def boxes(self) -> tuple[Box, Box]:
         """Return the subject and the head that saliency suggests."""
@@ -232,23 +225,6 @@ def _edges(statistics: NDArray[np.int32]) -> tuple[int, int, int, int]:
     """Turn OpenCV's left, top, width, height, area into left, top, right, bottom."""
     left, top, width, height = (int(value) for value in statistics[:4])
     return left, top, left + width, top + height
-
-
-def plain_border(pixels: NDArray[np.uint8]) -> NDArray[np.int16] | None:
-    """Return the colour (3,) of a plain background, None for any other; pixels (h, w, 3).
-
-    It fills most of the border and all four corners; a character may reach over an edge.
-    """
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(np.int16)
-    colour = np.asarray(np.median(border, axis=0), np.int16)
-    if (np.abs(border - colour).max(axis=1) <= _SAME_COLOUR).mean() < 0.6:
-        return None
-    height, width = (max(1, side // 20) for side in pixels.shape[:2])
-    for rows in (pixels[:height], pixels[-height:]):
-        for corner in (rows[:, :width], rows[:, -width:]):
-            if np.abs(np.median(corner, axis=(0, 1)) - colour).max() > _SAME_COLOUR:
-                return None
-    return colour
 
 
 def _union(one: Box, other: Box) -> Box:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.augment.focus import Box, find_focus, plain_border
+from lib_rimo.training.augment.focus import Box, find_focus
 from lib_rimo.training.augment.framing import (
     WHOLE,
     OutOfFrame,
@@ -29,6 +29,7 @@ from lib_rimo.training.augment.framing import (
 from lib_rimo.training.data.buckets import Size
 from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import folder_at
+from lib_rimo.training.data.masks import plain_background
 from lib_rimo.training.data.pictures import Picture
 
 
@@ -160,7 +161,7 @@ def draw_variant(picture: Picture, variant: Variant) -> Image.Image:
 def _margin(picture: Picture, variant: Variant, target: tuple[int, int, int, int]) -> Image.Image:
     """Fill the canvas with the picture's border: its colour, or each side's where they differ."""
     pixels = np.asarray(picture.rgb)
-    plain = plain_border(pixels)
+    plain = plain_background(pixels)
     if plain is not None:
         return Image.new("RGB", variant.size, _colour(plain))
     width, height = variant.size

@@ -13,6 +13,8 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+MASK_ENDING = "-masklabel"
+"""1-masklabel.png is, as in OneTrainer, no picture but the mask of 1.png."""
 SHORTEST_SIDE = 64
 """Pixels. What is smaller holds less than one cell of the smallest bucket."""
 
@@ -49,7 +51,10 @@ def find_pictures(folder: Path) -> list[Path]:
     files = (
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in SUFFIXES
+        and not file.name.startswith(".")
+        and not file.stem.endswith(MASK_ENDING)
+        and file.is_file()
     )
     return sorted(files, key=lambda file: _natural(file.name))
 
