@@ -1,16 +1,11 @@
 """Registers block weights with the WebUI, which runs this file whenever it loads its scripts."""
 
-from pathlib import Path
-
-from modules import paths_internal, scripts
+from modules import scripts
 
 from lib_rimo.hosts.detection import connect
 
-host = connect(Path(paths_internal.script_path))
-if host is None:
-    print("Rimo: block weights need AUTOMATIC1111's WebUI or Forge, with their Lora extension on.")
-else:
-    host.install()
+host = connect()
+host.install()
 
 
 class BlockWeightsScript(scripts.Script):
@@ -18,7 +13,7 @@ class BlockWeightsScript(scripts.Script):
         return "LoRA block weights"
 
     def show(self, is_img2img):
-        return scripts.AlwaysVisible if host is not None else False
+        return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
         from lib_rimo.ui.panel import render_panel

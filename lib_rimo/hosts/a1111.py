@@ -6,15 +6,14 @@ their blocks, answers when it asks for a layer's own, and tells layers whose own
 change that they hold the new ones already.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
 from lib_rimo.hosts.activation import ReadTag, not_found
 from lib_rimo.hosts.multiplier import BlockMultiplier, place_of, strength_at
-from lib_rimo.hosts.patches import Patches, patch_a1111
-from lib_rimo.hosts.webui import WebUI
+from lib_rimo.hosts.patches import Place
+from lib_rimo.hosts.webui import ACTIVATE, WebUI
 
 # (name, text encoder's strength, U-Net's strength, rank limit) of one LoRA that a layer holds
 Merged = tuple[str, float, float, int | None]
@@ -27,15 +26,24 @@ class A1111(WebUI):
     """The adapter for AUTOMATIC1111's WebUI."""
 
     name = "a1111"
+    places = (
+        Place("network", "NetworkModule.multiplier", 1),
+        ACTIVATE,
+    )
+    networks_needed = (
+        *WebUI.networks_needed,
+        "loaded_networks",
+        "networks_in_memory",
+        "network_restore_weights_from_backup",
+    )
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = importlib.import_module("network")
         self._timed: list[tuple[Any, ReadTag]] = []  # loaded LoRAs that act on some steps only
 
-    def patch(self) -> Patches:
-        """Put Rimo's functions in place of the host's."""
-        return patch_a1111(self)
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        """What stands in the places of the host's functions."""
+        return self.multiplier, self.activate
 
     def multiplier(self, original: Callable[..., Any], module: Any) -> float:
         """The strength of a LoRA at one of its layers."""

@@ -1,33 +1,36 @@
-"""Which host this is, and the adapter for it."""
+"""Which parts the host has, and the adapter that acts on them.
+
+Told by what is there, part by part: forks share names and version tags with what they came from.
+"""
 
 import sys
-from pathlib import Path
 
 from lib_rimo.hosts.base import Host
+from lib_rimo.hosts.bystander import Bystander
 
 
-def detect(webui: Path) -> str | None:
-    """Which host a WebUI's root folder holds: "a1111", "forge", or None for an unknown one.
+def connect() -> Host:
+    """The adapter for the WebUI that this runs in, not installed yet.
 
-    Told by what is there: forks share version tags with what they came from.
+    One that only says why, where block weights cannot act.
     """
-    if (webui / "modules_forge").is_dir():
-        return "forge" if (webui / "backend").is_dir() else None
-    return "a1111" if (webui / "modules").is_dir() else None
+    if not {"extra_networks_lora", "networks"} <= sys.modules.keys():
+        return Bystander("this WebUI's Lora extension is switched off, or is none that Rimo knows")
+    from lib_rimo.hosts.a1111 import A1111
+    from lib_rimo.hosts.forge import Forge
 
-
-def connect(webui: Path) -> Host | None:
-    """The adapter for the WebUI with that root folder, not installed yet.
-
-    None when the WebUI is an unknown one, or its Lora extension is switched off.
-    """
-    host = detect(webui) if "extra_networks_lora" in sys.modules else None
-    if host == "a1111":
-        from lib_rimo.hosts.a1111 import A1111
-
-        return A1111()
-    if host == "forge":
-        from lib_rimo.hosts.forge import Forge
-
-        return Forge()
-    return None
+    # A fork may keep what the host before it had and no longer use it, so A1111 comes last.
+    objections = []
+    for adapter in (Forge, A1111):
+        if not adapter.places[0].is_there():
+            continue
+        found = [objection for place in adapter.places if (objection := place.objection())]
+        found += [
+            f"this WebUI has no networks.{name}"
+            for name in adapter.networks_needed
+            if not hasattr(sys.modules["networks"], name)
+        ]
+        if not found:
+            return adapter()
+        objections += found
+    return Bystander((*objections, "this WebUI merges LoRAs in no way that Rimo knows")[0])

@@ -7,7 +7,6 @@ that they differ when the blocks do, sets the strengths of the single patches, a
 whose patches did not change out of the merging.
 """
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from lib_rimo.hosts.activation import ReadTag, text_encoder_part
+from lib_rimo.hosts.lora_files import can_be_read, find_file, forget_contents
 from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
-from lib_rimo.hosts.patches import Patches, patch_forge
-from lib_rimo.hosts.webui import WebUI
+from lib_rimo.hosts.patches import Place
+from lib_rimo.hosts.webui import ACTIVATE, WebUI
 
 # (file, strength, the model's own strength, whether it stays unmerged) -> weight's key -> patches;
 # a patch is [strength, tensors, the model's own strength, offset, function]
@@ -31,19 +31,24 @@ class Forge(WebUI):
     """The adapter for Forge."""
 
     name = "forge"
+    places = (
+        Place("backend.patcher.lora", "LoraLoader.refresh", 1, ("lora_patches", "offload_device")),
+        ACTIVATE,
+        Place("networks", "load_networks", 3),
+    )
+    networks_needed = (*WebUI.networks_needed, "load_lora_state_dict")
 
     def __init__(self) -> None:
         super().__init__()
-        self.lora = importlib.import_module("backend.patcher.lora")
         self._loading: Sequence[ReadTag] = ()
         self._timed: list[ReadTag] = []  # LoRAs that act on some steps only
         self._readable: dict[Path, float] = {}  # files that could be opened, and their times
         # model's loader -> what it has merged into each weight, and whether blocks were in play
         self._merged: WeakKeyDictionary[Any, tuple[dict[str, Merged], bool]] = WeakKeyDictionary()
 
-    def patch(self) -> Patches:
-        """Put Rimo's functions in place of the host's."""
-        return patch_forge(self)
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        """What stands in the places of the host's functions."""
+        return self.refresh, self.activate, self.load_networks
 
     def uninstall(self) -> None:
         """Put the host's own functions back, and let it load anew what knows blocks."""
@@ -53,15 +58,13 @@ class Forge(WebUI):
     def can_load(self, name: str) -> bool:
         """Whether the file is there and can be read: if not, Forge would drop all LoRAs."""
         if self.on_disk(name) is None:
-            self.networks.update_available_networks_by_names([name])
+            find_file(self.networks, name)
         path = self.lora_path(name)
         if path is None or not path.is_file():
             return False
         time = path.stat().st_mtime
         if path.suffix == ".safetensors" and self._readable.get(path) != time:
-            try:
-                _open(path)
-            except Exception:  # whatever is wrong with the file, it costs this tag only
+            if not can_be_read(path):
                 return False
             self._readable[path] = time
         return True
@@ -92,7 +95,7 @@ class Forge(WebUI):
         names: Sequence[str],
         te_multipliers: Sequence[float],
         unet_multipliers: Sequence[float],
-        dyn_dims: Sequence[int | None],
+        *dyn_dims: Sequence[int | None],
     ) -> None:
         """Load LoRAs; the host's function that a prompt's tags end in.
 
@@ -107,7 +110,7 @@ class Forge(WebUI):
                 alone[file] = self._multipliers_apart(read)
             elif read.tag.blocks is not None:  # plain numbers would mix up a file's tags
                 te[index], unet[index] = self.multipliers(read)
-        original(names, te, unet, dyn_dims)
+        original(names, te, unet, *dyn_dims)
 
         def strength_of(number: int, file: str, strength: float) -> float:
             if file in alone:
@@ -203,20 +206,12 @@ class Forge(WebUI):
 
     def forget(self, name: str) -> None:
         """Drop what the host remembers of a LoRA whose file has been replaced."""
-        self.networks.load_lora_state_dict.cache_clear()
+        forget_contents(self.networks)
         self.networks.list_available_networks()  # reads metadata and hash anew
         self.shared.sd_model.current_lora_hash = ""
         for patcher in self._patchers():
             patcher.lora_loader.loaded_hash = ""
             self._merged.pop(patcher.lora_loader, None)
-
-
-def _open(path: Path) -> None:
-    """Open a file as Forge doesn't: what fails there is renamed to `.corrupted`."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        file.keys()
 
 
 def _has_blocks(patches: LoraPatches) -> bool:

@@ -1,8 +1,63 @@
-"""Everything in the host that Rimo replaces, and how the host's own is put back."""
+"""What Rimo replaces in the host: all of it or nothing, and how the host's own is put back."""
 
 import functools
-from collections.abc import Callable
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from lib_rimo.errors import UserError
+
+_NOTHING = object()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A function of the host: where it is, and how Rimo calls it."""
+
+    module: str
+    path: str  # inside the module, such as "LoraLoader.refresh"
+    positional: int  # how many arguments it gets by position, `self` among them
+    named: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name inside its owner."""
+        return self.path.rpartition(".")[2]
+
+    def owner(self) -> Any:
+        """The module or class that holds it; raises AttributeError where there is none.
+
+        Only among the modules that the host has loaded: to import one could load what it never
+        uses.
+        """
+        owner: Any = sys.modules.get(self.module, _NOTHING)
+        if owner is _NOTHING:
+            raise AttributeError(self.module)
+        for part in self.path.split(".")[:-1]:
+            owner = getattr(owner, part)
+        return owner
+
+    def is_there(self) -> bool:
+        """Whether the host has anything of that name."""
+        try:
+            return hasattr(self.owner(), self.name)
+        except AttributeError:
+            return False
+
+    def objection(self) -> str:
+        """Why it cannot be replaced; empty where it can."""
+        if not self.is_there():
+            return f"this WebUI has no {self.module}.{self.path}"
+        function = getattr(self.owner(), self.name)
+        try:
+            inspect.signature(function).bind(
+                *range(self.positional), **dict.fromkeys(self.named, None)
+            )
+        except (TypeError, ValueError):  # no function, other arguments, or none that can be seen
+            return f"this WebUI's {self.module}.{self.path} takes other arguments"
+        return ""
 
 
 class Patches:
@@ -11,8 +66,18 @@ class Patches:
     def __init__(self) -> None:
         self._undoing: list[Callable[[], None]] = []
 
-    def replace(self, owner: Any, name: str, function: Callable[..., Any]) -> None:
-        """Put `function` in place of `owner.name`; its first argument is the host's own one."""
+    def replace_all(self, functions: Mapping[Place, Callable[..., Any]]) -> None:
+        """Put functions in place of the host's, each with the host's own as first argument.
+
+        Raises UserError where one cannot be replaced, and has replaced none then.
+        """
+        objections = [objection for place in functions if (objection := place.objection())]
+        if objections:
+            raise UserError(objections[0])
+        for place, function in functions.items():
+            self._replace(place.owner(), place.name, function)
+
+    def _replace(self, owner: Any, name: str, function: Callable[..., Any]) -> None:
         original = getattr(owner, name)
         standing = True
 
@@ -36,20 +101,3 @@ class Patches:
         """Put the host's own functions back."""
         while self._undoing:
             self._undoing.pop()()
-
-
-def patch_a1111(host: Any) -> Patches:
-    """Take over in AUTOMATIC1111's WebUI; `host` is a `lib_rimo.hosts.a1111.A1111`."""
-    patches = Patches()
-    patches.replace(host.extra_networks_lora.ExtraNetworkLora, "activate", host.activate)
-    patches.replace(host.network.NetworkModule, "multiplier", host.multiplier)
-    return patches
-
-
-def patch_forge(host: Any) -> Patches:
-    """Take over in Forge; `host` is a `lib_rimo.hosts.forge.Forge`."""
-    patches = Patches()
-    patches.replace(host.extra_networks_lora.ExtraNetworkLora, "activate", host.activate)
-    patches.replace(host.networks, "load_networks", host.load_networks)
-    patches.replace(host.lora.LoraLoader, "refresh", host.refresh)
-    return patches

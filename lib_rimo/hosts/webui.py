@@ -18,8 +18,9 @@ from lib_rimo.hosts.activation import (
     write_infotext,
 )
 from lib_rimo.hosts.callbacks import register
+from lib_rimo.hosts.lora_files import entry_of
 from lib_rimo.hosts.multiplier import multiplier_of, place_of
-from lib_rimo.hosts.patches import Patches
+from lib_rimo.hosts.patches import Patches, Place
 from lib_rimo.hosts.xyz import add_axes, write_prompts
 from lib_rimo.weights.presets import (
     DEFAULT_PRESETS,
@@ -30,11 +31,22 @@ from lib_rimo.weights.presets import (
 )
 from lib_rimo.weights.tags import LoraTag
 
+ACTIVATE = Place("extra_networks_lora", "ExtraNetworkLora.activate", 3)
+
 
 class WebUI:
     """An adapter's common part; one is made each time the host loads its scripts."""
 
     name: str
+    places: tuple[Place, ...]
+    """What is replaced in the host; the first is where it merges, which tells it from others."""
+    networks_needed: tuple[str, ...] = (
+        "available_networks",
+        "available_network_aliases",
+        "forbidden_network_aliases",
+        "list_available_networks",
+    )
+    """What is read of the Lora extension's module `networks`."""
 
     def __init__(self) -> None:
         # The Lora extension's modules are top-level ones; it is loaded before any other.
@@ -49,8 +61,11 @@ class WebUI:
         self._file_times: dict[str, float] = {}
 
     def install(self) -> None:
-        """Take over from the Lora extension, until the scripts are unloaded."""
-        self._patches = self.patch()
+        """Take over from the Lora extension, until the scripts are unloaded.
+
+        Raises UserError, and has replaced nothing then, where the host is not as it was known.
+        """
+        self._patches.replace_all(dict(zip(self.places, self.functions(), strict=True)))
         register(
             self.script_callbacks,
             on_script_unloaded=self.uninstall,
@@ -63,8 +78,8 @@ class WebUI:
         """Put the host's own functions back."""
         self._patches.undo()
 
-    def patch(self) -> Patches:
-        """Put Rimo's functions in place of the host's."""
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        """What stands in the places of the host's functions."""
         raise NotImplementedError
 
     def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
@@ -136,9 +151,7 @@ class WebUI:
 
     def on_disk(self, name: str) -> Any:
         """The host's entry of a LoRA file, by the name that a tag has; None without one."""
-        if name.lower() in self.networks.forbidden_network_aliases:
-            return self.networks.available_networks.get(name)
-        return self.networks.available_network_aliases.get(name)
+        return entry_of(self.networks, name)
 
     def panel_notes(self) -> Sequence[str]:
         """What the panel tells about this host."""

@@ -1,8 +1,11 @@
-"""What the trainer finds in AUTOMATIC1111's WebUI and in Forge."""
+"""What the trainer finds in a WebUI, part by part."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import inspect
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.environment import TrainerEnvironment
+from lib_rimo.hosts.lora_files import find_file
+from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.training.jobs.estimate import estimate
 from lib_rimo.training.jobs.lock import hold
@@ -22,14 +27,14 @@ if TYPE_CHECKING:
 class WebUITraining:
     """The trainer's host in a WebUI; see `lib_rimo.hosts.training.TrainingHost`."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name = "webui"
+
+    def __init__(self) -> None:
         self.shared = importlib.import_module("modules.shared")
         self.devices = importlib.import_module("modules.devices")
-        self.errors = importlib.import_module("modules.errors")
         self.sd_models = importlib.import_module("modules.sd_models")
         self.lock = importlib.import_module("modules.call_queue").queue_lock
-        paths = importlib.import_module("modules.paths_internal")
+        paths = importlib.import_module("modules.paths")
         self.home = Path(paths.data_path) / "rimo"
         self.lora_folder = Path(self.shared.cmd_opts.lora_dir)
         self.environment = TrainerEnvironment()
@@ -75,13 +80,17 @@ class WebUITraining:
         return [Path(known.filename) for known in list(networks.available_networks.values())]
 
     def interrogators(self) -> dict[str, Interrogate]:
-        """The host's own; their models are fetched by the host when first used."""
-        return {
-            "DeepBooru": self._with_picture(
+        """The host's own, as far as it has any; it fetches their models when first used."""
+        found = {}
+        if _has_module("modules.deepbooru"):
+            found["DeepBooru"] = self._with_picture(
                 lambda image: importlib.import_module("modules.deepbooru").model.tag(image)
-            ),
-            "CLIP": self._with_picture(lambda image: self.shared.interrogator.interrogate(image)),
-        }
+            )
+        if getattr(self.shared, "interrogator", None) is not None:
+            found["CLIP"] = self._with_picture(
+                lambda image: self.shared.interrogator.interrogate(image)
+            )
+        return found
 
     def _with_picture(self, propose: Callable[[Any], str]) -> Interrogate:
         def interrogate(path: Path) -> str:
@@ -93,7 +102,9 @@ class WebUITraining:
                 if "<error>" in caption:  # what CLIP has instead of, or behind, a caption
                     raise RuntimeError(caption)
             except Exception as error:  # whatever the host's models raise, it costs a caption only
-                self.errors.report(f"Rimo: no caption for {path}", exc_info=True)
+                importlib.import_module("modules.errors").report(
+                    f"Rimo: no caption for {path}", exc_info=True
+                )
                 raise UserError(
                     f"The WebUI could not caption {path.name}: it downloads the model for that "
                     "when it is first used, so check the network connection; its console says "
@@ -104,12 +115,11 @@ class WebUITraining:
         return interrogate
 
     def refresh(self, name: str) -> None:
-        """Let the host find a new file; one that was replaced is noticed when it is used.
-
-        Listing all files would leave none for a moment, in which the API says so.
-        """
-        with self.lock:
-            importlib.import_module("networks").update_available_networks_by_names([name])
+        """Let the host find a new file; one that was replaced is noticed when it is used."""
+        networks = sys.modules.get("networks")
+        if networks is not None:  # a Lora extension of another kind looks for itself
+            with self.lock:
+                find_file(networks, name)
 
     def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
         """Draw a plot with the loaded checkpoint, through the WebUI's own pipeline."""
@@ -142,8 +152,13 @@ class WebUITraining:
         annotated: Image = images.draw_grid_annotations(grid, width, height, *labels)
         return annotated
 
-    def logins(self) -> dict[str, str]:
-        """Who may use the API: the logins of `--api-auth` and `--gradio-auth`; none: everybody."""
+    def logins(self) -> dict[str, str] | None:
+        """Who may use the API: the logins of `--api-auth` and `--gradio-auth`; none: everybody.
+
+        None where the host doesn't tell.
+        """
+        if not _has_module("modules.initialize_util"):
+            return None
         credentials = importlib.import_module("modules.initialize_util").get_gradio_auth_creds()
         logins = {pair[0]: pair[1] for pair in credentials if len(pair) == 2}
         for pair in (self.shared.cmd_opts.api_auth or "").split(","):
@@ -158,51 +173,26 @@ class WebUITraining:
 
     def leave_gpu(self) -> None:
         """Move the host's model to the machine's own memory."""
-        raise NotImplementedError
+        model_memory().leave_gpu()
 
     def return_to_gpu(self) -> None:
         """Bring it back."""
-        raise NotImplementedError
+        model_memory().return_to_gpu()
 
 
-class A1111Training(WebUITraining):
-    """The trainer's host in AUTOMATIC1111's WebUI."""
-
-    def __init__(self) -> None:
-        super().__init__("a1111")
-
-    def leave_gpu(self) -> None:
-        """Move the model to the CPU, where it keeps its weights."""
-        model = self.sd_models.model_data.sd_model  # shared.sd_model would load one
-        if model is not None:
-            self.sd_models.send_model_to_cpu(model)
-
-    def return_to_gpu(self) -> None:
-        """Bring it back."""
-        model = self.sd_models.model_data.sd_model
-        if model is not None:
-            self.sd_models.send_model_to_device(model)
+def has_train_tab() -> bool:
+    """Whether the host's page opens its Train tab to extensions; forks kept the callback alone."""
+    functions = filter(inspect.isfunction, vars(importlib.import_module("modules.ui")).values())
+    return any("ui_train_tabs_callback" in function.__code__.co_names for function in functions)
 
 
-class ForgeTraining(WebUITraining):
-    """The trainer's host in Forge."""
-
-    def __init__(self) -> None:
-        super().__init__("forge")
-
-    def leave_gpu(self) -> None:
-        """Move all models to the CPU; Forge brings them back at the next picture."""
-        memory = importlib.import_module("backend.memory_management")
-        memory.unload_all_models()
-        memory.soft_empty_cache()
-
-    def return_to_gpu(self) -> None:
-        """Forge does it by itself."""
-
-
-def training_host(name: str) -> WebUITraining:
-    """The trainer's host in the WebUI "a1111" or "forge"."""
-    return A1111Training() if name == "a1111" else ForgeTraining()
+def _has_module(name: str) -> bool:
+    if name in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 class TrainingWatcher:

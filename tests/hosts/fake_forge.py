@@ -95,7 +95,11 @@ class FakeForge(FakeLora):
         return dict(self.deltas[Path(filename).stem])
 
     def load_networks(
-        self, names: Sequence[str], te: Sequence[float], unet: Sequence[float], dyn: Sequence[Any]
+        self,
+        names: Sequence[str],
+        te: Sequence[float],
+        unet: Sequence[float],
+        dyn: Sequence[Any] = (),
     ) -> None:
         """As in Forge, a name without a file fails all."""
         found = [self.networks.available_network_aliases.get(name) for name in names]

@@ -136,6 +136,7 @@ class FakeLora:
             "modules.paths_internal": SimpleNamespace(
                 script_path=str(self.folder), data_path=str(self.folder)
             ),
+            "modules.paths": SimpleNamespace(data_path=str(self.folder)),
             "modules.script_callbacks": SimpleNamespace(
                 **{f"on_{kind}": register(kind) for kind in kinds}
             ),

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from lib_rimo.errors import UserError
+from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.training import check_folder
-from lib_rimo.hosts.webui_training import WebUITraining
+from lib_rimo.hosts.webui_training import WebUITraining, has_train_tab
 from lib_rimo.ui.train_server import TrainServer
 
 
@@ -48,7 +49,7 @@ def webui(tmp_path, monkeypatch):
             checkpoints_list={"large": known}, select_checkpoint=lambda: known
         ),
         "modules.call_queue": SimpleNamespace(queue_lock=threading.Lock()),
-        "modules.paths_internal": SimpleNamespace(data_path=str(tmp_path)),
+        "modules.paths": SimpleNamespace(data_path=str(tmp_path)),
         "networks": SimpleNamespace(
             available_networks=listed,
             list_available_networks=listed.clear,  # what it does at first
@@ -57,7 +58,7 @@ def webui(tmp_path, monkeypatch):
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    return WebUITraining("a1111")
+    return WebUITraining()
 
 
 @pytest.mark.parametrize("path", ["models/large.safetensors", "loras/old.safetensors"])
@@ -91,6 +92,46 @@ def test_what_lies_beside_it_is_refused(webui, tmp_path, path, is_model):
 def test_a_new_lora_is_found_and_the_others_stay_known(webui):
     webui.refresh("new")
     assert set(sys.modules["networks"].available_networks) == {"old", "new"}
+
+
+def test_a_host_that_only_lists_all_files_finds_a_new_one_too(webui, monkeypatch):
+    monkeypatch.delattr(sys.modules["networks"], "update_available_networks_by_names")
+    webui.refresh("new")
+    assert sys.modules["networks"].available_networks == {}  # listed anew, and the folder is empty
+
+
+def test_what_a_host_lacks_is_not_offered(webui):
+    assert webui.interrogators() == {}
+    assert webui.logins() is None  # so that no API is opened that nobody guards
+
+
+def calls_train_tabs():
+    script_callbacks.ui_train_tabs_callback(None)  # noqa: F821 - read, not run
+
+
+@pytest.mark.parametrize(("create_ui", "has_tab"), [(calls_train_tabs, True), (len, False)])
+def test_a_train_tab_is_one_that_extensions_can_fill(monkeypatch, create_ui, has_tab):
+    monkeypatch.setitem(sys.modules, "modules.ui", SimpleNamespace(create_ui=create_ui))
+    assert has_train_tab() == has_tab
+
+
+@pytest.mark.parametrize(
+    "manager", ["backend.memory_management", "ldm_patched.modules.model_management", None]
+)
+def test_the_model_makes_room_by_what_the_host_has(webui, monkeypatch, manager):
+    done = []
+    webui.sd_models.send_model_to_cpu = done.append  # which Forge has too, and which does nothing
+    webui.sd_models.send_model_to_device = done.append
+    webui.sd_models.model_data = SimpleNamespace(sd_model="model")
+    if manager is not None:
+        module = SimpleNamespace(
+            unload_all_models=lambda: done.append("all"), soft_empty_cache=lambda: None
+        )
+        monkeypatch.setitem(sys.modules, manager, module)
+    model_memory().leave_gpu()
+    assert done == (["model"] if manager is None else ["all"])
+    model_memory().return_to_gpu()
+    assert done == (["model", "model"] if manager is None else ["all"])
 
 
 class Interrogators:
