@@ -151,10 +151,9 @@ class Trainer:
         self.data = TrainingSet.from_options(options)
         summary = self.data.summary(self.accelerator.num_processes)
         events.emit("data", summary=list(summary.lines()))
-        self.steps_per_epoch = max(
-            1, summary.steps_per_epoch // options.gradient_accumulation_steps
-        )
-        if options.max_train_epochs is not None:
+        # As in kohya's trainer an epoch's last batches make a step, however few they are.
+        self.steps_per_epoch = -(-summary.steps_per_epoch // options.gradient_accumulation_steps)
+        if options.max_train_epochs:
             options.max_train_steps = options.max_train_epochs * self.steps_per_epoch
         encode_with_vae(self.checkpoint, self.data, options)
 

@@ -69,13 +69,13 @@ class Objective:
         if masks is not None:
             error = error * masks.to(error)
         by_picture = error.mean(dim=(1, 2, 3)) * weights.to(error)
-        if self.min_snr_gamma is not None:
+        if self.min_snr_gamma:
             by_picture = by_picture * self._snr_weight(noised.timesteps)
         return by_picture.mean()
 
     def _snr_weight(self, timesteps: Tensor) -> Tensor:
         """min(SNR, gamma) over what the prediction type already weighs by (arXiv:2303.09556)."""
-        assert self.min_snr_gamma is not None
+        assert self.min_snr_gamma
         alpha = self.alphas_cumprod.to(timesteps.device)[timesteps]
         snr = alpha / (1 - alpha)
         inherent = snr + 1 if self.prediction_type == "v_prediction" else snr.clamp(min=1e-8)

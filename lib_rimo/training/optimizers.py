@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.optimization import get_scheduler
@@ -31,6 +31,8 @@ _ALIASES = {
 _ARGUMENT_ALIASES = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
 # Those that find their own step size and take the learning rate as a factor on it.
 _SELF_TUNING = ("dadapt", "prodigy")
+# Of these, those that set a parameter from where it began rather than move it on.
+_ABSOLUTE = ("dadaptadagrad", "dadaptsgd")
 
 Notice = Callable[[str], None]
 
@@ -53,7 +55,7 @@ def make_optimizer(
             f"{options.optimizer_type} finds the learning rate itself: set unet_lr and "
             "text_encoder_lr to 1 and lr_scheduler to constant or cosine."
         )
-    arguments = _arguments(options.optimizer_args)
+    arguments = read_arguments(options.optimizer_args, "optimizer_args")
     if asked.startswith("sgdnesterov"):
         arguments = {"momentum": 0.9, "nesterov": True, **arguments}
     make: type[torch.optim.Optimizer] = _optimizer_class(name, options.optimizer_type)
@@ -67,7 +69,73 @@ def make_optimizer(
             f"{options.optimizer_type} does not take {', '.join(unknown)} in optimizer_args: "
             f"it takes {', '.join(argument for argument in known if argument != 'params')}."
         )
-    return make(groups, **arguments)
+    if name == "adafactor":
+        return _adafactor(make, groups, arguments, notice)
+    optimizer = make(groups, **arguments)
+    if name.startswith(_SELF_TUNING):
+        scale_steps_by_rate(optimizer, name, options.optimizer_type)
+    return optimizer
+
+
+def scale_steps_by_rate(optimizer: torch.optim.Optimizer, name: str, asked: str) -> None:
+    """Let each group of a self-tuning optimizer move by its own rate.
+
+    These optimizers find one step size for all and multiply it with the first group's rate. Here
+    they step with the largest rate; of their step a group then goes the share that its own rate is
+    of the largest. Raises UserError where positions are not made of steps, so that this is wrong.
+    """
+    if len({group["lr"] for group in optimizer.param_groups}) == 1:
+        return
+    if name in _ABSOLUTE:
+        raise UserError(
+            f"{asked} knows one learning rate for all: give unet_lr, text_encoder_lr and every "
+            "block the same, or use Prodigy or DAdaptAdam."
+        )
+    rates: list[float] = []
+    before: list[tuple[torch.nn.Parameter, torch.Tensor, float]] = []
+
+    def take_largest(*_: Any) -> None:
+        rates[:] = [group["lr"] for group in optimizer.param_groups]
+        before.clear()
+        largest = max(rates)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = largest
+            if rate < largest:
+                before.extend(
+                    (parameter, parameter.detach().clone(), rate / largest)
+                    for parameter in group["params"]
+                )
+
+    def go_the_share(*_: Any) -> None:
+        with torch.no_grad():
+            for parameter, start, share in before:
+                parameter.copy_(torch.lerp(start, parameter, share))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    optimizer.register_step_pre_hook(take_largest)
+    optimizer.register_step_post_hook(go_the_share)
+
+
+def _adafactor(
+    make: Any, groups: list[dict[str, Any]], arguments: dict[str, Any], notice: Notice
+) -> torch.optim.Optimizer:
+    """AdaFactor as kohya's trainer makes it: it finds the rates itself unless told not to."""
+    if arguments.get("warmup_init"):
+        arguments["relative_step"] = True
+    if not arguments.setdefault("relative_step", True):
+        return cast(torch.optim.Optimizer, make(groups, **arguments))
+    notice(
+        "AdaFactor finds the learning rate itself, so unet_lr and text_encoder_lr count only as "
+        "0 or not; to use them add relative_step=False scale_parameter=False warmup_init=False "
+        "to optimizer_args."
+    )
+    # It takes no rates then, but schedules and reports want some.
+    rates = [group.pop("lr") for group in groups]
+    optimizer: torch.optim.Optimizer = make(groups, **arguments)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return optimizer
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
@@ -96,7 +164,8 @@ def make_schedule(
     return schedule
 
 
-def _arguments(texts: list[str]) -> dict[str, Any]:
+def read_arguments(texts: list[str], option: str) -> dict[str, Any]:
+    """Values by name from texts like `weight_decay=0.01`; UserError for what is no such text."""
     arguments = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -104,10 +173,10 @@ def _arguments(texts: list[str]) -> dict[str, Any]:
             arguments[name.strip()] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             raise UserError(
-                f"optimizer_args has {text!r}: write name=value, as in weight_decay=0.01."
+                f"{option} has {text!r}: write name=value, as in weight_decay=0.01."
             ) from None
         if not equals:
-            raise UserError(f"optimizer_args has {text!r}: write name=value.")
+            raise UserError(f"{option} has {text!r}: write name=value.")
     return arguments
 
 
@@ -116,6 +185,10 @@ def _optimizer_class(name: str, asked: str) -> Any:
         return torch.optim.AdamW  # its fused form is the fastest there is
     if name == "sgd":
         return torch.optim.SGD
+    if name == "adafactor":  # that of kohya's trainer
+        from transformers.optimization import Adafactor
+
+        return Adafactor
     if _is_bitsandbytes(name):
         import bitsandbytes
 

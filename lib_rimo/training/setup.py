@@ -96,7 +96,7 @@ def make_network(checkpoint: Checkpoint, options: TrainingOptions) -> Network:
             dim=dim,
             alpha=alphas.get(block, options.network_alpha),
             conv_dim=(options.conv_dim or 0) if dim else 0,
-            conv_alpha=options.conv_alpha or 1.0,
+            conv_alpha=1.0 if options.conv_alpha is None else options.conv_alpha,
         )
 
     network = Network(

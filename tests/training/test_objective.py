@@ -57,6 +57,17 @@ def test_min_snr_weighs_by_the_smaller_of_snr_and_gamma(schedule, prediction_typ
         assert ratio.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_a_gamma_of_zero_is_off():
+    noised = Objective("epsilon", seed=0).add_noise(torch.randn(1, 4, 8, 8), 0, [0])
+    losses = [
+        Objective("epsilon", seed=0, min_snr_gamma=gamma).loss(
+            torch.zeros(1, 4, 8, 8), noised, torch.ones(1), None
+        )
+        for gamma in (None, 0.0)
+    ]
+    assert losses[0] == losses[1] > 0
+
+
 def test_masked_parts_do_not_count():
     objective = Objective("epsilon", seed=0)
     noised = objective.add_noise(torch.zeros(1, 4, 8, 8), 0, [0])

@@ -121,7 +121,7 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
 
 def _left_open(options: TrainingOptions, values: Mapping[str, Any]) -> str:
     names = KOHYA_DEFAULTS.keys() - values.keys()
-    if options.max_train_epochs is not None:
+    if options.max_train_epochs:
         names -= {"max_train_steps"}
     return ", ".join(
         f"{name} {_short(getattr(options, name))} (kohya's trainer: {theirs})"

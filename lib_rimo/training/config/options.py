@@ -30,6 +30,8 @@ GROUPS = {
     "machine": "Speed and memory",
 }
 
+MOST_DIM = 1024
+
 
 # A dataclass takes its fields from the last base first.
 @dataclass
@@ -52,6 +54,13 @@ class TrainingOptions(
             )
         if not (self.train_data_dir or self.dataset_config):
             raise UserError("No pictures were named: give --train_data_dir FOLDER.")
+        if self.network_type != "lokr":  # where larger ones stand for whole matrices
+            for name in ("network_dim", "conv_dim"):
+                if (getattr(self, name) or 0) > MOST_DIM:
+                    raise UserError(
+                        f"{name} is {getattr(self, name)}: use at most {MOST_DIM}; only with "
+                        "network_type lokr a larger one means whole matrices."
+                    )
         if self.max_token_length not in (75, 150, 225):
             raise UserError(f"max_token_length is {self.max_token_length}: use 75, 150 or 225.")
         if not self.output_name or set(self.output_name) & set('/\\:*?"<>|'):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
-from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.jobs.machine import Machine, this_machine
@@ -122,7 +122,7 @@ def amount(options: TrainingOptions) -> tuple[int, int]:
         return options.max_train_steps, 0
     counts = [(folder.repeats, len(find_pictures(folder.path))) for folder in folders]
     pictures = sum(count for _, count in counts) * (1 + options.flip_aug)
-    if options.max_train_epochs is None:
+    if not options.max_train_epochs:
         return options.max_train_steps, pictures
     seen = sum(repeats * count for repeats, count in counts)
     at_once = options.train_batch_size * options.gradient_accumulation_steps
@@ -152,7 +152,7 @@ def memory_of(model: Model, options: TrainingOptions, machine: Machine) -> float
     if machine.kind == "cpu":
         activations *= HEAP_GAPS
     states = STATES.get(options.optimizer_type.lower().removesuffix("8bit"), 2)
-    lora = model.lora_width * options.network_dim * 4 * (2 + states)
+    lora = model.lora_width * min(options.network_dim, MOST_DIM) * 4 * (2 + states)
     overhead = CPU_OVERHEAD if machine.kind == "cpu" else GPU_OVERHEAD
     return weights * size + activations + lora + overhead
 

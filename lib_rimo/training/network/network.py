@@ -19,7 +19,7 @@ RESIDUAL_PARTS = ("resnets", "downsamplers", "upsamplers")
 
 @dataclass(frozen=True)
 class Rank:
-    """Rank and alpha of the layers of one block; dim 0 leaves a layer alone."""
+    """Rank and alpha of the layers of one block; dim 0 leaves a layer alone, alpha 0 is the dim."""
 
     dim: int
     alpha: float
@@ -29,8 +29,8 @@ class Rank:
     def of(self, layer: nn.Linear | nn.Conv2d) -> tuple[int, float]:
         """(dim, alpha) for a layer: 3x3 convolutions have their own."""
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
-            return self.conv_dim, self.conv_alpha
-        return self.dim, self.alpha
+            return self.conv_dim, self.conv_alpha or self.conv_dim
+        return self.dim, self.alpha or self.dim
 
 
 class Network(nn.Module):
@@ -127,6 +127,12 @@ class Network(nn.Module):
                 f"The LoRA to go on from has other layers or ranks ({len(odd)} differ, the first "
                 f"is {odd[0]}): use the network options that it was trained with."
             )
+        for name, tensor in own.items():
+            if name.endswith(".alpha") and float(tensor) != float(tensors[name]):
+                raise UserError(
+                    f"The LoRA to go on from has alpha {float(tensors[name]):g} in {name} where "
+                    f"the options say {float(tensor):g}: give the alphas that it was trained with."
+                )
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])

@@ -24,22 +24,30 @@ class NetworkShape:
         "Rank of each layer's change; small ones overfit less",
         "network",
         minimum=1,
-        maximum=1024,
+        maximum=100_000_000,
         usual="4 – 32",
     )
     network_alpha: float = option(
         2.0,
-        "Scale: changes count alpha / dim; small ones overfit less",
+        "Scale: changes count alpha / dim; small ones overfit less; 0 stands for dim",
         "network",
-        minimum=1e-6,
-        maximum=1024,
+        minimum=0,
+        maximum=100_000_000,
         usual="1 – dim",
     )
     conv_dim: int | None = option(
-        None, "Rank for 3x3 convolutions too (LoCon)", "network", minimum=1, maximum=1024
+        None,
+        "Rank for 3x3 convolutions too (LoCon); 0: none",
+        "network",
+        minimum=0,
+        maximum=100_000_000,
     )
     conv_alpha: float | None = option(
-        None, "Alpha of the 3x3 convolutions", "network", minimum=1e-6, maximum=1024
+        None,
+        "Alpha of the 3x3 convolutions; empty: 1; 0 stands for conv_dim",
+        "network",
+        minimum=0,
+        maximum=100_000_000,
     )
     network_dropout: float = option(
         0.0,

@@ -16,7 +16,7 @@ class ObjectiveOptions:
     )
     zero_terminal_snr: bool = option(False, "End the noise schedule in pure noise", "objective")
     min_snr_gamma: float | None = option(
-        None, "Weigh steps by min(SNR, gamma); 5 is usual", "objective", minimum=0
+        None, "Weigh steps by min(SNR, gamma); 5 is usual, 0 is off", "objective", minimum=0
     )
     noise_offset: float = option(
         0.0,

@@ -23,7 +23,10 @@ class Recipe:
         usual="500 – 3000",
     )
     max_train_epochs: int | None = option(
-        None, "Passes over all pictures; overrides the steps", "recipe", minimum=1
+        None,
+        "Passes over all pictures; overrides the steps; 0: as many as the steps",
+        "recipe",
+        minimum=0,
     )
     train_batch_size: int = option(
         2, "Pictures a step", "recipe", minimum=1, maximum=1024, usual="1 – 4"
@@ -67,7 +70,10 @@ class Recipe:
     )
     lr_scheduler_power: float = option(1.0, "Power of polynomial", "recipe", minimum=0)
     lr_warmup_steps: float = option(
-        0.0, "Steps of rising learning rate; below 1 a share of all steps", "recipe", minimum=0
+        0.0,
+        "Steps of rising learning rate, also before constant; below 1 a share of all steps",
+        "recipe",
+        minimum=0,
     )
     max_grad_norm: float = option(
         1.0, "Longest gradient; longer ones are shortened; 0: never", "recipe", minimum=0
