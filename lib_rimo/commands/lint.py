@@ -1,4 +1,4 @@
-"""Check style, formatting and types of the whole project."""
+"""Check style, formatting, types and the directions of imports of the whole project."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import sys
 
 from lib_rimo.environment import ROOT
 
-HELP = "check style, formatting and types"
+HELP = "check style, formatting, types and imports"
 NEEDS = "test"
 
-CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+CHECKS = (
+    ("-m", "ruff", "check", "."),
+    ("-m", "ruff", "format", "--check", "."),
+    ("-m", "mypy"),
+    ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,4 +25,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every check, also after one failed; 0 only where all passed."""
-    return max(subprocess.call([sys.executable, "-m", *check], cwd=ROOT) for check in CHECKS)
+    return max(subprocess.call([sys.executable, *check], cwd=ROOT) for check in CHECKS)

@@ -17,6 +17,7 @@ from lib_rimo.lora.delta import form_of, layer_delta, scaled, split_modules
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import read_lora
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.unet_names import ldm_module_name
 from lib_rimo.weights.tags import LoraTag
 
 _FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
@@ -268,6 +269,6 @@ def _keyed_layers(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
     without_attention = () if checkpoint.family == "sdxl" else (0,)
     for name, layer in checkpoint.unet.named_modules():
         if isinstance(layer, _LAYER_KINDS):
-            ldm_name = keys.ldm_module_name(name, without_attention)
+            ldm_name = ldm_module_name(name, without_attention)
             yield f"{keys.UNET_PREFIX}_{ldm_name.replace('.', '_')}", layer
             yield keys.unet_key("sd1", name), layer

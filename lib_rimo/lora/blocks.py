@@ -6,10 +6,11 @@ BASE stands for the text encoder or encoders. Users write block weights as vecto
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.unet_names import RESNET_LAYERS, input_block, output_block
 
 Value = TypeVar("Value")
 
@@ -64,15 +65,7 @@ _BEFORE_BLOCKS = re.compile(
 )
 _AFTER_BLOCKS = re.compile(r"(?:^|_)(?:conv_norm_out|conv_out|out_[02])(?:_|$)")
 
-# A diffusers residual block's layers under the names of the original code.
-_RESNET_LAYERS: Mapping[str, str] = {
-    "norm1": "in_layers_0",
-    "conv1": "in_layers_2",
-    "time_emb_proj": "emb_layers_1",
-    "norm2": "out_layers_0",
-    "conv2": "out_layers_3",
-    "conv_shortcut": "skip_connection",
-}
+_RESNET_LAYERS = {name: ldm_name.replace(".", "_") for name, ldm_name in RESNET_LAYERS.items()}
 
 
 def block_of_key(key: str, family: str = "sd1") -> str | None:
@@ -105,15 +98,14 @@ def _locate(key: str, family: str) -> tuple[str | None, str]:
         return "M00", _ldm_layer(name[found.end() :])
     if found := _DIFFUSERS_DOWN.search(name):
         level, part, index = int(found[1]), found[2], int(found[3])
-        # Each level of the U-Net has two blocks and its downsampler, after the first convolution.
         if part == "downsamplers":
-            return _numbered("IN", 3 * level + 3), "op"
-        return _numbered("IN", 3 * level + 1 + index), _ldm_layer(name[found.end() :])
+            return _numbered("IN", input_block(level, 2)), "op"
+        return _numbered("IN", input_block(level, index)), _ldm_layer(name[found.end() :])
     if found := _DIFFUSERS_UP.search(name):
         level, part, index = int(found[1]), found[2], int(found[3])
         if part == "upsamplers":  # sits inside the level's third block
-            return _numbered("OUT", 3 * level + 2), "conv"
-        return _numbered("OUT", 3 * level + index), _ldm_layer(name[found.end() :])
+            return _numbered("OUT", output_block(level, 2)), "conv"
+        return _numbered("OUT", output_block(level, index)), _ldm_layer(name[found.end() :])
     if found := _TEXT_ENCODER.search(name):
         return "BASE", name[found.end() :].removeprefix("text_model_")
     # Merging tools count the embeddings to the first block and the output layers to the last.

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lib_rimo.lora.keys import ldm_module_name
+from lib_rimo.sd.unet_names import ldm_module_name
 
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."

@@ -9,7 +9,7 @@ from lib_rimo.lora.blocks import (
     expand_vector,
     fitting_layout,
 )
-from lib_rimo.lora.keys import ldm_module_name
+from lib_rimo.sd.unet_names import ldm_module_name
 
 
 def test_layouts_are_ordered_parts_of_the_26_blocks():

@@ -22,16 +22,25 @@ from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.training.config.documents import read_mapping
-from lib_rimo.training.data.folders import Folder
 
-_OF_A_FOLDER = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg"})
+_OF_A_SUBSET = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg"})
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A folder of pictures as the file names it; names and meanings are kohya's."""
+
+    image_dir: Path
+    num_repeats: int
+    class_tokens: str
+    is_reg: bool
 
 
 @dataclass
 class DatasetConfig:
     """What a file asks for: folders, options of the training, and what could not be taken."""
 
-    folders: list[Folder] = field(default_factory=list)
+    subsets: list[Subset] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -47,8 +56,8 @@ def read_dataset_config(path: Path) -> DatasetConfig:
     for subset in subsets:
         if "image_dir" not in subset:
             raise UserError(f"{where} has a subset without image_dir: only folders are supported.")
-        config.folders.append(
-            Folder(
+        config.subsets.append(
+            Subset(
                 Path(str(subset["image_dir"])),
                 _repeats(subset.get("num_repeats", 1), where),
                 str(subset.get("class_tokens", "")),
@@ -81,7 +90,7 @@ def _repeats(value: Any, where: str) -> int:
 
 def _agree(config: DatasetConfig, parts: list[Mapping[str, Any]]) -> None:
     """Take the options that all parts share; the others would need a training each."""
-    names = {name for part in parts for name in part} - _OF_A_FOLDER - {"subsets"}
+    names = {name for part in parts for name in part} - _OF_A_SUBSET - {"subsets"}
     for name in sorted(names):
         values = [part.get(name, config.options.get(name)) for part in parts]
         config.options[name] = values[0]

@@ -86,7 +86,11 @@ def find_entries(options: EntryOptions) -> Findings:
 def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
     """The folders to read: those of a dataset_config, else of the two options."""
     if options.dataset_config:
-        return list(read_dataset_config(Path(options.dataset_config)).folders)
+        subsets = read_dataset_config(Path(options.dataset_config)).subsets
+        return [
+            Folder(subset.image_dir, subset.num_repeats, subset.class_tokens, subset.is_reg)
+            for subset in subsets
+        ]
     folders: list[Folder] = []
     for root, is_regularisation in ((options.train_data_dir, False), (options.reg_data_dir, True)):
         if root:

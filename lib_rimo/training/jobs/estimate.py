@@ -22,15 +22,13 @@ from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.jobs.machine import Machine, this_machine
+from lib_rimo.training.network.large_maps import MANY_POSITIONS
 
 TOKENS = 77
 # Values that a backward pass keeps for each value that a layer gives out: queries, keys, values,
-# what goes into a norm, a gate or a LoRA. 1.21 in SD1.5 at 448x704, by the heap's own count.
+# what goes into a norm, a gate (but over a large map) or a LoRA. 1.21 in SD1.5 at 448x704, by the
+# heap's own count.
 KEPT_PER_OUTPUT = 1.25
-# But for what goes into a gate over a map of more positions: the lean UNet, which takes this from
-# here since its libraries load too slowly for an estimate, computes it again. 512x512 pixels have
-# 4096 at the finest level.
-MANY_POSITIONS = 1024
 # The same with gradient checkpointing, with the inside of one block at a time, for all outputs.
 # SD1.5: 0.68 by the peak at 448x704; SDXL: 0.24 counted with saved tensor hooks, before norms and
 # gates were computed again.

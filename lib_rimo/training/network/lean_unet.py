@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from lib_rimo.training.jobs.estimate import MANY_POSITIONS
 from lib_rimo.training.network.frozen import FrozenConv2d, norm_silu
 from lib_rimo.training.network.heap import give_back_gaps
+from lib_rimo.training.network.large_maps import MANY_POSITIONS
 from lib_rimo.training.network.layers import LoRALayer
 from lib_rimo.training.network.low_rank import LowRank, Norm, feed_forward, geglu, projections
 

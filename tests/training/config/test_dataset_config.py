@@ -38,13 +38,13 @@ def config(pictures, tmp_path):
 
 def test_folders_and_options_are_taken(config, pictures):
     found = read_dataset_config(config)
-    training, regularisation = found.folders
-    assert (training.path, training.repeats, training.class_tokens) == (
+    training, regularisation = found.subsets
+    assert (training.image_dir, training.num_repeats, training.class_tokens) == (
         pictures,
         3,
         "rimochan girl",
     )
-    assert regularisation.is_regularisation
+    assert regularisation.is_reg
     assert found.options == {
         "shuffle_caption": True,
         "keep_tokens": 1,

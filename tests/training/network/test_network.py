@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.keys import ldm_module_name, unet_key
+from lib_rimo.lora.keys import unet_key
 from lib_rimo.training.network.network import Network, Rank
 from tests.sd.narrow import narrow_checkpoint
 
@@ -51,23 +51,6 @@ def test_sdxl_keys_are_ldm_names():
         "lora_te1",
         "lora_te2",
     }
-
-
-@pytest.mark.parametrize(
-    ("module", "expected"),
-    [
-        ("conv_in", "input_blocks.0.0"),
-        ("down_blocks.0.resnets.1.conv1", "input_blocks.2.0.in_layers.2"),
-        ("down_blocks.1.downsamplers.0.conv", "input_blocks.6.0.op"),
-        ("down_blocks.1.attentions.0.proj_in", "input_blocks.4.1.proj_in"),
-        ("mid_block.resnets.1.time_emb_proj", "middle_block.2.emb_layers.1"),
-        ("up_blocks.0.upsamplers.0.conv", "output_blocks.2.1.conv"),
-        ("up_blocks.1.upsamplers.0.conv", "output_blocks.5.2.conv"),
-        ("up_blocks.3.attentions.2", "output_blocks.11.1"),
-    ],
-)
-def test_ldm_names(module, expected):
-    assert ldm_module_name(module, up_blocks_without_attention={0}) == expected
 
 
 def test_conv_dim_reaches_the_residual_blocks():
