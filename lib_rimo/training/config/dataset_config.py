@@ -9,8 +9,8 @@
       num_repeats = 10
       class_tokens = "rimochan girl"
 
-Options of `[general]` and of a dataset become options of the whole training; so do those of the
-subsets where all agree.
+As in kohya's trainer a subset's own value counts before its dataset's, that before `[general]`'s,
+and all of them before the job file's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,32 @@ from lib_rimo.errors import UserError
 from lib_rimo.training.config.documents import read_mapping
 
 _OF_A_SUBSET = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg"})
+_RENAMED = {"batch_size": "train_batch_size", "alpha_mask": "masked_loss"}
+
+OWN_OPTIONS = frozenset(
+    {
+        "bucket_no_upscale",
+        "bucket_reso_steps",
+        "caption_dropout_every_n_epochs",
+        "caption_dropout_rate",
+        "caption_extension",
+        "caption_prefix",
+        "caption_separator",
+        "caption_suffix",
+        "caption_tag_dropout_rate",
+        "enable_bucket",
+        "enable_wildcard",
+        "flip_aug",
+        "keep_tokens",
+        "keep_tokens_separator",
+        "max_bucket_reso",
+        "min_bucket_reso",
+        "resolution",
+        "secondary_separator",
+        "shuffle_caption",
+    }
+)
+"""What a folder may have otherwise than the rest of the training."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +60,8 @@ class Subset:
     num_repeats: int
     class_tokens: str
     is_reg: bool
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """Options that count for this folder only."""
 
 
 @dataclass
@@ -49,53 +77,77 @@ def read_dataset_config(path: Path) -> DatasetConfig:
     """Read a file. Raises UserError, naming it, where it cannot be read or names no folder."""
     content, where = read_mapping(path), path.name
     config = DatasetConfig()
-    datasets = _tables(content, "datasets", where)
-    subsets = [subset for dataset in datasets for subset in _tables(dataset, "subsets", where)]
-    if not subsets:
-        raise UserError(f"{where} names no folders: write [[datasets.subsets]] with image_dir.")
-    for subset in subsets:
-        if "image_dir" not in subset:
-            raise UserError(f"{where} has a subset without image_dir: only folders are supported.")
-        config.subsets.append(
-            Subset(
-                Path(str(subset["image_dir"])),
-                _repeats(subset.get("num_repeats", 1), where),
-                str(subset.get("class_tokens", "")),
-                bool(subset.get("is_reg", False)),
-            )
-        )
     general = content.get("general", {})
     if not isinstance(general, Mapping):
         raise UserError(f"{where}: write [general] as a section.")
-    config.options |= general
-    for part in (datasets, subsets):
-        _agree(config, part)
-    if "batch_size" in config.options:
-        config.options["train_batch_size"] = config.options.pop("batch_size")
+    merged = [
+        {**general, **dataset, **subset}
+        for dataset in tables(content, "datasets", where)
+        for subset in tables(dataset, "subsets", where)
+    ]
+    if not merged:
+        raise UserError(f"{where} names no folders: write [[datasets.subsets]] with image_dir.")
+    config.warnings += [
+        f"{where}: {name} = {value!r} is outside of [general] and [[datasets]] and was left out."
+        for name, value in content.items()
+        if name not in ("general", "datasets")
+    ]
+    take_subsets(config, merged, where)
     return config
 
 
-def _tables(content: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
-    tables = content.get(name, [])
-    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+def take_subsets(config: DatasetConfig, merged: list[dict[str, Any]], where: str) -> None:
+    """Add folders, each with all the options that count for it, and what they have in common."""
+    for options in merged:
+        options.pop("subsets", None)
+        if options.get("metadata_file"):
+            raise UserError(
+                f"{where} takes captions from metadata_file {options['metadata_file']}, which is "
+                "not supported: write each caption beside its picture, 1.txt for 1.png."
+            )
+        if "image_dir" not in options:
+            raise UserError(f"{where} has a subset without image_dir: only folders are supported.")
+        for theirs, ours in _RENAMED.items():
+            if theirs in options:
+                options[ours] = options.pop(theirs)
+    names = sorted({name for options in merged for name in options} - _OF_A_SUBSET)
+    owned = [name for name in names if _differs(name, merged)]
+    for name in names:
+        if name not in owned:
+            config.options[name] = merged[0][name]
+        elif name not in OWN_OPTIONS:
+            values = [options.get(name) for options in merged]
+            config.options[name] = next(value for value in values if value is not None)
+            config.warnings.append(
+                f"{name} differs between the datasets ({', '.join(map(str, values))}): "
+                f"{config.options[name]} is used for all."
+            )
+    for options in merged:
+        own = {name: options[name] for name in owned if name in options and name in OWN_OPTIONS}
+        config.subsets.append(
+            Subset(
+                Path(str(options["image_dir"])),
+                _repeats(options.get("num_repeats", 1), where),
+                str(options.get("class_tokens") or ""),
+                bool(options.get("is_reg", False)),
+                own,
+            )
+        )
+
+
+def _differs(name: str, merged: list[dict[str, Any]]) -> bool:
+    return any(name not in options or options[name] != merged[0].get(name) for options in merged)
+
+
+def tables(content: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
+    """The sections `[[name]]` of a file; raises UserError for what is written otherwise."""
+    found = content.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(table, Mapping) for table in found):
         raise UserError(f"{where}: write {name} as sections, [[...]].")
-    return tables
+    return found
 
 
 def _repeats(value: Any, where: str) -> int:
     if not isinstance(value, int) or value < 0:
         raise UserError(f"{where}: num_repeats is {value!r}: use a whole number.")
     return value
-
-
-def _agree(config: DatasetConfig, parts: list[Mapping[str, Any]]) -> None:
-    """Take the options that all parts share; the others would need a training each."""
-    names = {name for part in parts for name in part} - _OF_A_SUBSET - {"subsets"}
-    for name in sorted(names):
-        values = [part.get(name, config.options.get(name)) for part in parts]
-        config.options[name] = values[0]
-        if any(value != values[0] for value in values):
-            config.warnings.append(
-                f"{name} differs between the datasets ({', '.join(map(str, values))}): "
-                f"{values[0]} is used for all."
-            )

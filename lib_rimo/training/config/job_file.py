@@ -16,6 +16,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.lora.blocks import LAYOUTS
 from lib_rimo.training.config.dataset_config import read_dataset_config
+from lib_rimo.training.config.declaration import convert
 from lib_rimo.training.config.declared.network import NETWORK_TYPES
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.options import TrainingOptions
@@ -92,7 +93,8 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     if path := flat.get("dataset_config"):
         config = read_dataset_config(Path(str(path)))
         given, warnings = dict(config.options), list(config.warnings)
-    given |= flat
+        warnings += _overruled(flat, config.options, Path(str(path)).name)
+    given = flat | given
     for name in [name for name in given if name in _TRANSLATIONS]:
         _TRANSLATIONS[name](given, given.pop(name), warnings)
     if "learning_rate" in given:  # in kohya's files it stands for both where they are missing
@@ -117,6 +119,17 @@ def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]
     if is_kohyas and (left_open := _left_open(options, values)):
         warnings.append(f"What the file does not say is as in the recipe: {left_open}.")
     return options, warnings
+
+
+def _overruled(flat: Mapping[str, Any], config: Mapping[str, Any], where: str) -> list[str]:
+    """Say what the dataset's file changes, for there it stands out of sight."""
+    same = {declared.name: declared for declared in dataclasses.fields(TrainingOptions)}
+    changed = [
+        f"{name} {config[name]} (instead of {flat[name]})"
+        for name in sorted(flat.keys() & config.keys() & same.keys())
+        if convert(same[name], flat[name]) != convert(same[name], config[name])
+    ]
+    return [f"{where} says otherwise, and counts: {', '.join(changed)}."] if changed else []
 
 
 def _left_open(options: TrainingOptions, values: Mapping[str, Any]) -> str:

@@ -127,15 +127,27 @@ class Buckets:
         return cover(size, closest)
 
     def _without_upscale(self, size: Size) -> Size:
-        """Shrink to the resolution's area where larger, then cut down to whole steps."""
-        area = self.resolution[0] * self.resolution[1]
-        shrink = min(1.0, math.sqrt(area / (size[0] * size[1])))
-        width, height = (
-            max(
-                # Adding a hair keeps 448 * 1.0 from becoming 447.99... and a step less.
-                int(side * shrink + 1e-6) // self.bucket_reso_steps * self.bucket_reso_steps,
-                self.bucket_reso_steps,
-            )
-            for side in size
-        )
-        return width, height
+        """Shrink to the resolution's area where larger, then cut down to whole steps.
+
+        As in kohya's trainer a shrunken picture has one side in whole steps: of the two ways to do
+        that the one whose bucket is closer to the picture's shape.
+        """
+        step = self.bucket_reso_steps
+
+        def whole(side: float) -> int:
+            return int(side + 0.5) // step * step
+
+        area, shape = self.resolution[0] * self.resolution[1], size[0] / size[1]
+        width, height = size
+        if width * height > area:
+            shrunk = math.sqrt(area * shape)
+            by_width, by_height = whole(shrunk), whole(area / shrunk)
+            ways = [
+                (abs(by_width / max(whole(by_width / shape), 1e-9) - shape), 1),
+                (abs(whole(by_height * shape) / max(by_height, 1e-9) - shape), 0),
+            ]
+            if min(ways)[1]:
+                width, height = by_width, int(by_width / shape + 0.5)
+            else:
+                width, height = int(by_height * shape + 0.5), by_height
+        return max(width // step * step, step), max(height // step * step, step)

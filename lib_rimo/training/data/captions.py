@@ -14,10 +14,11 @@ from lib_rimo.errors import UserError
 EXTENSIONS = (".txt", ".caption")
 
 
-def read_caption(picture: Path, extension: str = "") -> str | None:
+def read_caption(picture: Path, extension: str = "", *, alternatives: bool = False) -> str | None:
     """Read the caption beside a picture: the given extension first, then the usual ones.
 
-    Several lines count as one caption. None where there is no caption, or an empty one.
+    Several lines count as one caption, or as many `alternatives`, a line each. None where there is
+    no caption, or an empty one.
     """
     first = [f".{extension.lstrip('.')}"] if extension else []
     for candidate in dict.fromkeys((*first, *EXTENSIONS)):
@@ -28,13 +29,13 @@ def read_caption(picture: Path, extension: str = "") -> str | None:
             except UnicodeDecodeError:
                 raise UserError(f"{file} is not UTF-8 text; save it as UTF-8.") from None
             lines = (line.strip().strip(",").strip() for line in text.splitlines())
-            return ", ".join(line for line in lines if line) or None
+            return ("\n" if alternatives else ", ").join(line for line in lines if line) or None
     return None
 
 
-def split_tags(caption: str) -> list[str]:
+def split_tags(caption: str, separator: str = ",") -> list[str]:
     """Split at the commas; empty tags vanish."""
-    return [tag for part in caption.split(",") if (tag := part.strip())]
+    return [tag for part in caption.split(separator) if (tag := part.strip())]
 
 
 def join_tags(tags: Iterable[str]) -> str:
@@ -67,30 +68,78 @@ class CaptionVariation:
     caption_dropout_rate: float = 0.0
     caption_tag_dropout_rate: float = 0.0
     trigger_word: str = ""
+    caption_dropout_every_n_epochs: int = 0
+    keep_tokens_separator: str = ""
+    secondary_separator: str = ""
+    caption_separator: str = ","
+    enable_wildcard: bool = False
 
-    def apply(self, caption: str, draw: random.Random) -> str:
-        """Return the caption as it is seen this time.
+    def apply(self, caption: str, draw: random.Random, epoch: int = 0) -> str:
+        """Return the caption as it is seen this time, in an epoch counted from 0.
 
         The first `keep_tokens` tags, and every tag that holds the trigger word, neither move nor
-        fall away - except when the whole caption does.
+        fall away - except when the whole caption does. What stands before `keep_tokens_separator`,
+        and behind a second one, stays in the same way.
         """
         if self.caption_dropout_rate > 0 and draw.random() < self.caption_dropout_rate:
             return ""
-        if not self.shuffle_caption and self.caption_tag_dropout_rate <= 0:
+        every = self.caption_dropout_every_n_epochs
+        if every > 0 and epoch % every == 0:
+            return ""
+        if self.enable_wildcard:
+            caption = fill_wildcards(caption, draw)
+        caption = self._vary(caption, draw)
+        if self.secondary_separator:
+            caption = caption.replace(self.secondary_separator, self.caption_separator)
+        return caption
+
+    def _vary(self, caption: str, draw: random.Random) -> str:
+        separator = self.keep_tokens_separator
+        is_marked = bool(separator) and separator in caption
+        is_varied = self.shuffle_caption or self.caption_tag_dropout_rate > 0
+        if not is_varied and not is_marked:
             return caption
-        tags = split_tags(caption)
+        front, middle, back = "", caption, ""
+        if is_marked:
+            front, _, rest = caption.partition(separator)
+            middle, _, back = rest.partition(separator)
+        first, last = (split_tags(part, self.caption_separator) for part in (front, back))
+        keep_tokens = 0 if is_marked else self.keep_tokens
         kept: list[str] = []
         loose: list[str] = []
-        for position, tag in enumerate(tags):
-            fixed = position < self.keep_tokens or (
-                self.trigger_word != "" and has_trigger(tag, self.trigger_word)
+        for position, tag in enumerate(split_tags(middle, self.caption_separator)):
+            fixed = is_varied and (
+                position < keep_tokens
+                or (self.trigger_word != "" and has_trigger(tag, self.trigger_word))
             )
             (kept if fixed else loose).append(tag)
         if self.shuffle_caption:
             draw.shuffle(loose)
         if self.caption_tag_dropout_rate > 0:
             loose = [tag for tag in loose if draw.random() >= self.caption_tag_dropout_rate]
-        return join_tags([*kept, *loose])
+        return join_tags([*first, *kept, *loose, *last])
+
+
+def with_affixes(caption: str, prefix: str, suffix: str) -> str:
+    """Put the words of caption_prefix and caption_suffix around, around each line."""
+    lines = caption.split("\n")
+    return "\n".join(" ".join(filter(None, (prefix, line, suffix))) for line in lines)
+
+
+_WILDCARD = re.compile(r"\{([^{}]+)\}")
+_DOUBLED = {"{{": "\ue000", "}}": "\ue001"}  # by characters that no caption has
+
+
+def fill_wildcards(caption: str, draw: random.Random) -> str:
+    """Take one of the lines, and in it one word of each `{red|blue}`; `{{` and `}}` are braces."""
+    if "\n" in caption:
+        caption = draw.choice(caption.split("\n"))
+    for doubled, stand_in in _DOUBLED.items():
+        caption = caption.replace(doubled, stand_in)
+    caption = _WILDCARD.sub(lambda found: draw.choice(found[1].split("|")), caption)
+    for doubled, stand_in in _DOUBLED.items():
+        caption = caption.replace(stand_in, doubled[0])
+    return caption
 
 
 def count_tags(captions: Iterable[str]) -> dict[str, int]:

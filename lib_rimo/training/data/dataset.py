@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import Tensor
 from lib_rimo.errors import UserError
 from lib_rimo.training.data.buckets import LATENT_PIXELS, Buckets, Fit, Size
 from lib_rimo.training.data.captions import CaptionVariation, count_tags
-from lib_rimo.training.data.entries import Entry, EntryOptions, find_entries
+from lib_rimo.training.data.entries import Entry, EntryOptions, find_entries, options_in
 from lib_rimo.training.data.latent_cache import Moments, read_moments, write_moments
 from lib_rimo.training.data.pictures import (
     Picture,
@@ -50,6 +50,10 @@ class DatasetOptions(EntryOptions, Protocol):
     keep_tokens: int
     caption_dropout_rate: float
     caption_tag_dropout_rate: float
+    caption_dropout_every_n_epochs: int
+    keep_tokens_separator: str
+    secondary_separator: str
+    caption_separator: str
     flip_aug: bool
     masked_loss: bool
     cache_latents_to_disk: bool
@@ -126,6 +130,8 @@ class TrainingSet:
     use_masks: bool = False
     cache_to_disk: bool = False
     prior_loss_weight: float = 1.0
+    own: Mapping[Path, tuple[CaptionVariation, bool]] = field(default_factory=dict)
+    """Folders whose captions vary, or whose pictures are mirrored, otherwise than the rest's."""
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -149,13 +155,13 @@ class TrainingSet:
         return cls(
             entries=found.entries,
             buckets=found.buckets,
-            variation=CaptionVariation(
-                shuffle_caption=options.shuffle_caption,
-                keep_tokens=options.keep_tokens,
-                caption_dropout_rate=options.caption_dropout_rate,
-                caption_tag_dropout_rate=options.caption_tag_dropout_rate,
-                trigger_word=options.trigger_word.strip(),
-            ),
+            variation=variation_of(options),
+            own={
+                entry.folder.path: (variation_of(own), own.flip_aug)
+                for entry in found.entries
+                if entry.folder.own
+                for own in (options_in(entry.folder, options),)
+            },
             batch_size=options.train_batch_size,
             seed=options.seed,
             flip_aug=options.flip_aug,
@@ -187,7 +193,11 @@ class TrainingSet:
     @property
     def is_encoded(self) -> bool:
         """Whether every picture is encoded, so that the autoencoder is not needed any more."""
-        return self.encoded == len(self.entries) * (1 + self.flip_aug)
+        return self.encoded == sum(1 + self._varied(entry)[1] for entry in self.entries)
+
+    def _varied(self, entry: Entry) -> tuple[CaptionVariation, bool]:
+        """How an entry's caption varies, and whether it is mirrored too."""
+        return self.own.get(entry.folder.path, (self.variation, self.flip_aug))
 
     def _load(self, index: int, flipped: bool) -> None:
         """Take down the posterior of a picture, and its mask."""
@@ -216,13 +226,14 @@ class TrainingSet:
         for slot, index, entry in zip(slots, indices, entries, strict=True):
             draw = random.Random(f"{self.seed} step {step} slot {slot}")
             noise_seed = draw.getrandbits(63)
-            flipped = self.flip_aug and draw.random() < 0.5
+            variation, flip_aug = self._varied(entry)
+            flipped = flip_aug and draw.random() < 0.5
             if (index, flipped) not in self._latents:
                 self._load(index, flipped)
             mean, std = self._latents[index, flipped]
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(noise_seed))
             latents.append(mean + std * noise)
-            captions.append(self.variation.apply(entry.caption, draw))
+            captions.append(variation.apply(entry.caption, draw, epoch))
             crops.append(entry.fit.crop_top_left(flipped))
             if self.use_masks:
                 masks.append(self._masks[index, flipped])
@@ -316,6 +327,22 @@ class TrainingSet:
                 {name: count_tags(texts) for name, texts in captions.items()}
             ),
         }
+
+
+def variation_of(options: DatasetOptions) -> CaptionVariation:
+    """How captions vary by these options."""
+    return CaptionVariation(
+        shuffle_caption=options.shuffle_caption,
+        keep_tokens=options.keep_tokens,
+        caption_dropout_rate=options.caption_dropout_rate,
+        caption_tag_dropout_rate=options.caption_tag_dropout_rate,
+        trigger_word=options.trigger_word.strip(),
+        caption_dropout_every_n_epochs=options.caption_dropout_every_n_epochs,
+        keep_tokens_separator=options.keep_tokens_separator,
+        secondary_separator=options.secondary_separator,
+        caption_separator=options.caption_separator or ",",
+        enable_wildcard=options.enable_wildcard,
+    )
 
 
 def _encode_one(encode: Encode, pixels: Tensor) -> Moments:

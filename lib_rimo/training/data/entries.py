@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from lib_rimo.errors import UserError
 from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.data.buckets import Buckets, Fit, parse_resolution
-from lib_rimo.training.data.captions import has_trigger, read_caption, with_trigger
+from lib_rimo.training.data.captions import has_trigger, read_caption, with_affixes, with_trigger
 from lib_rimo.training.data.folders import Folder, find_folders, unused_folders
 from lib_rimo.training.data.pictures import UnusablePictureError, find_pictures, read_picture
+
+AnyOptions = TypeVar("AnyOptions")
 
 
 class EntryOptions(Protocol):
@@ -27,6 +30,9 @@ class EntryOptions(Protocol):
     dataset_config: str
     resolution: str
     caption_extension: str
+    caption_prefix: str
+    caption_suffix: str
+    enable_wildcard: bool
     trigger_word: str
     enable_bucket: bool
     min_bucket_reso: int
@@ -62,16 +68,7 @@ class Findings:
 
 def find_entries(options: EntryOptions) -> Findings:
     """Look through the folders of the options. Raises UserError: nothing to train on."""
-    found = Findings(
-        Buckets(
-            parse_resolution(options.resolution),
-            options.enable_bucket,
-            options.min_bucket_reso,
-            options.max_bucket_reso,
-            options.bucket_reso_steps,
-            options.bucket_no_upscale,
-        )
-    )
+    found = Findings(buckets_of(options))
     folders = _folders(options, found)
     training = [folder for folder in folders if not folder.is_regularisation]
     regularisation = [folder for folder in folders if folder.is_regularisation]
@@ -83,13 +80,39 @@ def find_entries(options: EntryOptions) -> Findings:
     return found
 
 
+def buckets_of(options: EntryOptions) -> Buckets:
+    """The buckets that the options describe."""
+    return Buckets(
+        parse_resolution(options.resolution),
+        options.enable_bucket,
+        options.min_bucket_reso,
+        options.max_bucket_reso,
+        options.bucket_reso_steps,
+        options.bucket_no_upscale,
+    )
+
+
+def options_in(folder: Folder, options: AnyOptions) -> AnyOptions:
+    """The options as they are for a folder's pictures; raises UserError for a bad value."""
+    if not folder.own:
+        return options
+    return dataclasses.replace(cast(Any, options), **folder.own)  # type: ignore[no-any-return]
+
+
 def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
     """The folders to read: those of a dataset_config, else of the two options."""
     if options.dataset_config:
         subsets = read_dataset_config(Path(options.dataset_config)).subsets
         return [
-            Folder(subset.image_dir, subset.num_repeats, subset.class_tokens, subset.is_reg)
+            Folder(
+                subset.image_dir,
+                subset.num_repeats,
+                subset.class_tokens,
+                subset.is_reg,
+                subset.own,
+            )
             for subset in subsets
+            if subset.num_repeats
         ]
     folders: list[Folder] = []
     for root, is_regularisation in ((options.train_data_dir, False), (options.reg_data_dir, True)):
@@ -125,13 +148,16 @@ def _read(
     uncaptioned: list[Path] = []
     untriggered: list[Path] = []
     files = [(folder, path) for folder in folders for path in find_pictures(folder.path)]
+    settings = {id(folder): options_in(folder, options) for folder in folders}
+    buckets = {id(folder): buckets_of(settings[id(folder)]) for folder in folders}
     for folder, path in files:
+        own = settings[id(folder)]
         try:
             picture = read_picture(path)
         except UnusablePictureError as reason:
             found.left_out.append((path, str(reason)))
             continue
-        caption = read_caption(path, options.caption_extension)
+        caption = read_caption(path, own.caption_extension, alternatives=own.enable_wildcard)
         if caption is None:
             caption = folder.class_tokens or trigger_word
             if not caption:
@@ -143,9 +169,11 @@ def _read(
                 path,
                 folder,
                 folder.repeats,
-                with_trigger(caption, trigger_word),
+                with_affixes(
+                    with_trigger(caption, trigger_word), own.caption_prefix, own.caption_suffix
+                ),
                 picture.digest,
-                found.buckets.fit(picture.size),
+                buckets[id(folder)].fit(picture.size),
                 picture.alpha is not None,
             )
         )

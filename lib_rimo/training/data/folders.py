@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.training.data.pictures import find_pictures
@@ -24,6 +26,8 @@ class Folder:
     class_tokens: str
     """The caption of a picture that has none: `name` of `10_name`, nothing in a plain folder."""
     is_regularisation: bool = False
+    own: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Options that count for this folder only, of a dataset_config."""
 
 
 def folder_at(path: Path, is_regularisation: bool = False) -> Folder:

@@ -17,6 +17,7 @@ from lib_rimo.training.data.captions import (
     join_tags,
     read_caption,
     split_tags,
+    with_affixes,
     with_trigger,
 )
 
@@ -106,3 +107,37 @@ def test_nothing_asked_nothing_changed() -> None:
 
 def test_tags_are_counted_once_a_caption_in_lower_case() -> None:
     assert count_tags(["1girl, Solo", "solo, (hat:1.2)"]) == {"1girl": 1, "solo": 2, "(hat:1.2)": 1}
+
+
+def test_what_marks_fence_in_stays_in_place():
+    variation = CaptionVariation(shuffle_caption=True, keep_tokens_separator="|||")
+    seen = {variation.apply("a, b ||| c, d, e ||| f", random.Random(seed)) for seed in range(50)}
+    assert len(seen) == 6
+    assert all(caption.startswith("a, b, ") and caption.endswith(", f") for caption in seen)
+    still = CaptionVariation(keep_tokens_separator="|||")
+    assert still.apply("a, b ||| c, d", random.Random(0)) == "a, b, c, d"
+
+
+def test_secondary_separators_keep_tags_together():
+    variation = CaptionVariation(shuffle_caption=True, secondary_separator=";;;")
+    seen = {variation.apply("a;;;b, c, d", random.Random(seed)) for seed in range(50)}
+    assert len(seen) == 6
+    assert all("a,b" in caption for caption in seen)
+
+
+def test_wildcards_take_one_of_the_words_and_lines():
+    variation = CaptionVariation(enable_wildcard=True)
+    caption = "{red|blue} hat\n{{a|b}} hat"
+    seen = {variation.apply(caption, random.Random(seed)) for seed in range(50)}
+    assert seen == {"red hat", "blue hat", "{a|b} hat"}
+
+
+def test_whole_epochs_go_without_captions():
+    variation = CaptionVariation(caption_dropout_every_n_epochs=2)
+    seen = [variation.apply("a", random.Random(0), epoch) for epoch in range(4)]
+    assert seen == ["", "a", "", "a"]
+
+
+def test_affixes_go_around_every_line():
+    assert with_affixes("a, b\nc", "x,", "") == "x, a, b\nx, c"
+    assert with_affixes("", "", "y") == "y"

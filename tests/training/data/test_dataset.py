@@ -36,6 +36,13 @@ class Options:
     keep_tokens: int = 0
     caption_dropout_rate: float = 0.0
     caption_tag_dropout_rate: float = 0.0
+    caption_dropout_every_n_epochs: int = 0
+    keep_tokens_separator: str = ""
+    secondary_separator: str = ""
+    caption_separator: str = ","
+    caption_prefix: str = ""
+    caption_suffix: str = ""
+    enable_wildcard: bool = False
     trigger_word: str = ""
     flip_aug: bool = False
     enable_bucket: bool = True

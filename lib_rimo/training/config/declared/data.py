@@ -27,6 +27,21 @@ class DataOptions:
     caption_tag_dropout_rate: float = option(
         0.0, "Share of tags left out", "data", minimum=0, maximum=1
     )
+    caption_dropout_every_n_epochs: int = option(
+        0, "Leave all captions empty in every so manieth epoch; 0: never", "data", minimum=0
+    )
+    keep_tokens_separator: str = option(
+        "", "Tags before this mark stay in place, and those behind a second one", "data"
+    )
+    secondary_separator: str = option(
+        "", "Mark between tags that are shuffled as one; becomes a comma", "data"
+    )
+    caption_separator: str = option(",", "Mark between the tags of captions", "data")
+    caption_prefix: str = option("", "Words put in front of every caption", "data")
+    caption_suffix: str = option("", "Words put behind every caption", "data")
+    enable_wildcard: bool = option(
+        False, "Captions of several lines are alternatives; of {red|blue} one is taken", "data"
+    )
     flip_aug: bool = option(False, "Train on the mirrored pictures too", "data")
     enable_bucket: bool = option(True, "Keep each picture's aspect ratio", "data")
     min_bucket_reso: int = option(256, "Shortest side of a bucket", "data", minimum=32)
