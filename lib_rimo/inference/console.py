@@ -53,7 +53,12 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=float, metavar="SCALE", help="CFG scale (7)")
     parser.add_argument("--seed", type=int, help="seed of the first picture, -1 for any (1)")
     parser.add_argument("--size", metavar="WxH", help="width and height, as in 448x704 (512x512)")
-    parser.add_argument("--clip-skip", type=int, metavar="N", help="SD1: text layers to leave out")
+    parser.add_argument(
+        "--clip-skip",
+        type=int,
+        metavar="N",
+        help="SD1: layer of the text encoder, from the end (1)",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (the best there is)")
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "bf16"), help="of the model (fp16 on a GPU)"

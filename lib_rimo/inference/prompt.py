@@ -11,9 +11,8 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from lib_rimo.sd.checkpoint import Checkpoint
-from lib_rimo.sd.text_encoders import TextEncoder
+from lib_rimo.sd.text_encoding import CHUNK_LENGTH, encode_tokens, framed, tokens_of
 
-CHUNK_LENGTH = 75  # CLIP's 77 positions without the start and the end mark
 # A comma that close to a chunk's end takes what follows it along into the next chunk.
 COMMA_BACKTRACK = 20
 ROUND_BRACKET, SQUARE_BRACKET = 1.1, 1 / 1.1
@@ -185,15 +184,7 @@ class Chunk:
     def padded(self, tokenizer: CLIPTokenizer) -> tuple[list[int], list[float]]:
         """(77 tokens, 77 weights) with start, end and padding."""
         missing = CHUNK_LENGTH - len(self.tokens)
-        start, end, pad = (
-            tokenizer.bos_token_id,
-            tokenizer.eos_token_id,
-            tokenizer.pad_token_id,
-        )
-        return (
-            [start, *self.tokens, end, *[pad] * missing],
-            [1.0, *self.weights, *[1.0] * (missing + 1)],
-        )
+        return framed(tokenizer, self.tokens), [1.0, *self.weights, *[1.0] * (missing + 1)]
 
 
 def tokenize(text: str, tokenizer: CLIPTokenizer) -> list[Chunk]:
@@ -205,7 +196,7 @@ def tokenize(text: str, tokenizer: CLIPTokenizer) -> list[Chunk]:
             chunks.append(Chunk())
             last_comma = None
             continue
-        for token in tokenizer(piece.text, add_special_tokens=False, verbose=False).input_ids:
+        for token in tokens_of(tokenizer, piece.text):
             is_full = len(chunks[-1].tokens) == CHUNK_LENGTH
             if token == comma and not is_full:
                 last_comma = len(chunks[-1].tokens)
@@ -242,34 +233,20 @@ class Conditioning:
 def encode_prompt(checkpoint: Checkpoint, text: str, *, clip_skip: int = 1) -> Conditioning:
     """Read a prompt with all of the model's text encoders, as the WebUI does.
 
-    `clip_skip` counts SD1's layers from the end, 1 being the last; SD2 and SDXL always read the
-    last layer but one, as they were trained.
+    What `clip_skip` does goes by the family: see `lib_rimo.sd.text_encoding`.
     """
     states, pooled = [], None
     for tokenizer, encoder in zip(checkpoint.tokenizers, checkpoint.text_encoders, strict=True):
         parts = []
         for number, chunk in enumerate(tokenize(text, tokenizer)):
             tokens, weights = chunk.padded(tokenizer)
-            part, summary = _encode(checkpoint.family, encoder, tokens, clip_skip)
+            ids = torch.tensor([tokens], device=encoder.device)
+            part, summary = encode_tokens(checkpoint.family, encoder, ids, clip_skip)
             parts.append(_emphasised(part, weights))
             if number == 0 and summary is not None:
                 pooled = summary
         states.append(torch.cat(parts, dim=1))
     return Conditioning(torch.cat(states, dim=2), pooled)
-
-
-def _encode(
-    family: str, encoder: TextEncoder, tokens: list[int], clip_skip: int
-) -> tuple[Tensor, Tensor | None]:
-    """(1, 77, C) states of one chunk, and the summary of an encoder that makes one."""
-    ids = torch.tensor([tokens], device=encoder.device)
-    output = encoder(ids, output_hidden_states=True)
-    if family == "sdxl":
-        return output.hidden_states[-2], getattr(output, "text_embeds", None)
-    if family == "sd1" and clip_skip > 1:
-        model = getattr(encoder, "text_model", encoder)
-        return model.final_layer_norm(output.hidden_states[-clip_skip]), None
-    return output.last_hidden_state, None
 
 
 def _emphasised(states: Tensor, weights: list[float]) -> Tensor:

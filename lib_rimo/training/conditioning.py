@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.text_encoding import CHUNK_LENGTH, encode_chunks, framed, tokens_of
 from lib_rimo.training.data.dataset import Batch
-
-CHUNK = 75  # tokens between the begin and end marks of CLIP's 77
 
 
 @dataclass
@@ -25,7 +24,7 @@ class Conditioning:
 
     checkpoint: Checkpoint
     clip_skip: int = 1
-    max_token_length: int = CHUNK
+    max_token_length: int = CHUNK_LENGTH
     trained: bool = True
 
     def __post_init__(self) -> None:
@@ -68,38 +67,26 @@ class Conditioning:
         """(B, T, C) text states of all encoders side by side, and SDXL's pooled (B, P)."""
         states, pooled = [], []
         for ids, encoder in zip(tokens, self.checkpoint.text_encoders, strict=True):
-            output = encoder(ids.flatten(0, 1), output_hidden_states=True)
-            if self._is_sdxl:  # both count from the last layer but one, without a last norm
-                hidden = output.hidden_states[-1 - self.clip_skip]
-            elif self.clip_skip > 1:
-                norm = getattr(encoder, "text_model", encoder).final_layer_norm
-                hidden = norm(output.hidden_states[-self.clip_skip])
-            else:
-                hidden = output.last_hidden_state
-            states.append(_join(hidden.unflatten(0, ids.shape[:2])))
-            if self._is_sdxl and "text_embeds" in output:
-                pooled.append(output.text_embeds.unflatten(0, ids.shape[:2])[:, 0])
+            chunks, summary = encode_chunks(self.checkpoint.family, encoder, ids, self.clip_skip)
+            states.append(_join(chunks))
+            if summary is not None:
+                pooled.append(summary)
         return (torch.cat(states, dim=-1), *pooled)
 
     def _tokens(self, captions: Sequence[str]) -> tuple[Tensor, ...]:
         return tuple(
-            tokenize(tokenizer, captions, self.max_token_length // CHUNK)
+            tokenize(tokenizer, captions, self.max_token_length // CHUNK_LENGTH)
             for tokenizer in self.checkpoint.tokenizers
         )
 
 
 def tokenize(tokenizer: Any, captions: Sequence[str], chunks: int) -> Tensor:
-    """(B, chunks, 77): begin, 75 tokens, end; the last chunk padded as the model wants."""
-    begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    """(B, chunks, 77): start, 75 tokens, end; what does not fit is cut off."""
+    starts = range(0, chunks * CHUNK_LENGTH, CHUNK_LENGTH)
     rows = []
     for caption in captions:
-        words = tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
-        words = words[: chunks * CHUNK]
-        row = []
-        for start in range(0, chunks * CHUNK, CHUNK):
-            part = words[start : start + CHUNK]
-            row.append([begin, *part, end, *[pad] * (CHUNK - len(part))])
-        rows.append(row)
+        tokens = tokens_of(tokenizer, caption)
+        rows.append([framed(tokenizer, tokens[at : at + CHUNK_LENGTH]) for at in starts])
     return torch.tensor(rows)
 
 

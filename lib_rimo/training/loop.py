@@ -145,6 +145,8 @@ class Trainer:
         self.dtype = DTYPES[self.accelerator.mixed_precision]
         events.emit("phase", phase="loading the base model")
         self.checkpoint = load_base_model(options, self.accelerator.device, self.dtype)
+        if options.clip_skip > 1 and self.checkpoint.family != "sd1":
+            self.warn(f"clip_skip {options.clip_skip} changes nothing: it is for SD1 models only.")
         options.resolution = options.resolution or str(self.checkpoint.unet.config.sample_size * 8)
 
         events.emit("phase", phase="looking at the pictures")

@@ -27,7 +27,7 @@ class ObjectiveOptions:
     )
     clip_skip: int = option(
         1,
-        "Layer of the text encoder, from the end",
+        "Layer of SD1's text encoder, from the end",
         "objective",
         minimum=1,
         maximum=12,
