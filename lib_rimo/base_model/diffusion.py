@@ -27,8 +27,8 @@ from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.sampling import as_sheet, draw_latents
 from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.world import caption, sample_attributes
-from lib_rimo.inference.sampling import NoiseSchedule
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule
 
 LEARNING_RATE = 1e-3
 WARM_UP = 200
@@ -118,7 +118,7 @@ def diffusion_loss(
 ) -> Tensor:
     """Noise prediction error; neither nearly clean pictures nor nearly pure noise dominate."""
     noise = torch.randn_like(latents)
-    timesteps = torch.randint(1000, (noisiness, len(latents))).amax(dim=0)
+    timesteps = torch.randint(TIMESTEPS, (noisiness, len(latents))).amax(dim=0)
     alphas = schedule.alphas_cumprod[timesteps][:, None, None, None]
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
     error = (networks(noisy, timesteps, tokens) - noise).square().mean(dim=(1, 2, 3))

@@ -17,10 +17,10 @@ from lib_rimo.base_model.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
 from lib_rimo.base_model.autoencoder import SCALE_FACTOR
 from lib_rimo.base_model.networks import CHANNELS, HEADS, TEXT_WIDTH
 from lib_rimo.files import written_beside
-from lib_rimo.inference.sampling import BETA_END, BETA_START, TRAINING_STEPS
 from lib_rimo.sd import tokenizer
 from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors
 from lib_rimo.sd.embedded import MODEL
+from lib_rimo.sd.schedule import BETA_END, BETA_START, TIMESTEPS, alphas_cumprod, betas
 from lib_rimo.sd.tokenizer import vocabulary
 
 CLIP_FOLDER = "clip"  # beside the model: the small text encoder's config.json
@@ -70,9 +70,7 @@ def install_in_webui(folder: Path, model: Path = MODEL) -> None:
 
 def schedule_tensors() -> dict[str, torch.Tensor]:
     """The noise schedule as SD's files carry it."""
-    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAINING_STEPS, dtype=torch.float64) ** 2
-    alphas = (1 - betas).cumprod(0)
-    return {"betas": betas.float(), "alphas_cumprod": alphas.float()}
+    return {"betas": betas().float(), "alphas_cumprod": alphas_cumprod()}
 
 
 def model_yaml() -> str:
@@ -86,7 +84,7 @@ def model_yaml() -> str:
     linear_end: {BETA_END:.4f}
     num_timesteps_cond: 1
     log_every_t: 200
-    timesteps: {TRAINING_STEPS}
+    timesteps: {TIMESTEPS}
     first_stage_key: "jpg"
     cond_stage_key: "txt"
     image_size: 64

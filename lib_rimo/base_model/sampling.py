@@ -17,11 +17,12 @@ from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.inference.sampling import (
     GuidedModel,
     Noise,
-    NoiseSchedule,
     karras_sigmas,
     sample_dpmpp_2m,
 )
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.schedule import NoiseSchedule
+from lib_rimo.sd.size import LATENT_PIXELS
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def draw_latents(
         cfg_scale=cfg_scale,
         size=size,
     )
-    noise = Noise(seeds, (4, size[1] // 8, size[0] // 8))
+    noise = Noise(seeds, (4, size[1] // LATENT_PIXELS, size[0] // LATENT_PIXELS))
     sigmas = karras_sigmas(steps, NoiseSchedule())
     return sample_dpmpp_2m(model, noise, sigmas, lambda step: None) / SCALE_FACTOR
 

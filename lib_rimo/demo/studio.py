@@ -31,6 +31,7 @@ from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
+from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.job_file import job_folder
 from lib_rimo.training.config.options import TrainingOptions
@@ -264,7 +265,7 @@ def draw_batch(model: Path, look: Look, batch: Batch, advance: Advance) -> None:
     )
     latents = sample(
         guided,
-        Noise([one.seed for one in settings], (4, height // 8, width // 8)),
+        Noise([one.seed for one in settings], (4, height // LATENT_PIXELS, width // LATENT_PIXELS)),
         sampler=settings[0].sampler,
         schedule=settings[0].schedule,
         steps=look.steps,

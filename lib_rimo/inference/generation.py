@@ -21,10 +21,11 @@ from lib_rimo.inference.prompt import Conditioning, encode_prompt, prompt_schedu
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
 from lib_rimo.lora.files import hashes
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.schedule import TIMESTEPS
+from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import LoraTag, parse_prompt
 
-LATENT_SCALE = 8  # pixels to a latent's side
 RANDOM_SEED = -1
 
 ActiveLora = tuple[Lora, LoraTag]
@@ -147,7 +148,7 @@ class Generator:
             size=(settings.width, settings.height),
             before_step=before_step,
         )
-        height, width = settings.height // LATENT_SCALE, settings.width // LATENT_SCALE
+        height, width = settings.height // LATENT_PIXELS, settings.width // LATENT_PIXELS
         return sample(
             model,
             Noise(seeds, (4, height, width)),
@@ -197,8 +198,8 @@ class Generator:
 
 def check(settings: Settings) -> None:
     """Refuse settings that cannot be drawn: UserError."""
-    if not 1 <= settings.steps <= 1000:
-        raise UserError(f"Steps have to be between 1 and 1000, not {settings.steps}.")
+    if not 1 <= settings.steps <= TIMESTEPS:
+        raise UserError(f"Steps have to be between 1 and {TIMESTEPS}, not {settings.steps}.")
     if settings.clip_skip < 1:
         raise UserError(f"Clip skip begins with 1, not {settings.clip_skip}.")
     if not RANDOM_SEED <= settings.seed < 2**63:

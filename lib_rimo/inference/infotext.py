@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.sd.size import LATENT_PIXELS, Size, read_size, whole_cells
 
 NEGATIVE = "Negative prompt:"
 AUTOMATIC = "Automatic"  # the sampler's usual schedule
@@ -139,12 +140,11 @@ def _settings_of(values: dict[str, str]) -> dict[str, Any]:
     if found.get("schedule") == AUTOMATIC:
         found["schedule"] = ""
     if "Size" in values:
-        width, height = _read_size(values["Size"])
+        size = read_size(values["Size"]) or (0, 0)
         # The WebUI takes any size, and draws the whole latents that fit in it.
-        found["width"], found["height"] = _checked_size(
-            values["Size"], width // 8 * 8, height // 8 * 8
-        )
-        if (width, height) == (found["width"], found["height"]):
+        drawn = _checked_size(values["Size"], whole_cells(size))
+        found["width"], found["height"] = drawn
+        if size == drawn:
             del values["Size"]
     return found
 
@@ -152,23 +152,18 @@ def _settings_of(values: dict[str, str]) -> dict[str, Any]:
 LARGEST_SIDE = 8192
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read `448x704`: (width, height). Raises UserError."""
-    return _checked_size(text, *_read_size(text))
+def parse_size(text: str) -> Size:
+    """Read `448x704` or, for a square, `512`. Raises UserError."""
+    return _checked_size(text, read_size(text) or (0, 0))
 
 
-def _read_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*(\d{1,5})\s*[x×*,]\s*(\d{1,5})\s*", text)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _checked_size(text: str, width: int, height: int) -> tuple[int, int]:
-    if min(width, height) < 64 or max(width, height) > LARGEST_SIDE or width % 8 or height % 8:
+def _checked_size(text: str, size: Size) -> Size:
+    if min(size) < 64 or max(size) > LARGEST_SIDE or size != whole_cells(size):
         raise UserError(
-            f'The size "{text[:40]}" is not WIDTHxHEIGHT in multiples of 8 from 64 to '
-            f"{LARGEST_SIDE}, as in 448x704."
+            f'The size "{text[:40]}" is not WIDTHxHEIGHT in multiples of {LATENT_PIXELS} from 64 '
+            f"to {LARGEST_SIDE}, as in 448x704."
         )
-    return width, height
+    return size
 
 
 def format_infotext(settings: Settings, others: Mapping[str, object] | None = None) -> str:

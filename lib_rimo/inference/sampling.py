@@ -17,56 +17,17 @@ from torch import Tensor
 from lib_rimo.errors import UserError
 from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule
 
-TRAINING_STEPS = 1000
-BETA_START, BETA_END = 0.00085, 0.0120
-# What rescaling leaves of the signal at the last step, in place of nothing at all.
-TERMINAL_ALPHA = 4.8973451890853435e-08
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
 OnStep = Callable[[int], None]
 
 
 # -- noise levels -------------------------------------------------------------------------------
 
 
-class NoiseSchedule:
-    """The noise levels that a model was trained on."""
-
-    def __init__(self, *, zero_terminal_snr: bool = False) -> None:
-        roots = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAINING_STEPS, dtype=torch.float64)
-        alphas = (1 - roots**2).cumprod(0)
-        if zero_terminal_snr:
-            alphas = _rescaled_to_zero_terminal_snr(alphas)
-        self.alphas_cumprod = alphas.float()  # (1000,)
-        self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5
-        self.log_sigmas = self.sigmas.log()
-
-    def sigma_at(self, timestep: Tensor) -> Tensor:
-        """The noise level of timesteps, whole ones or between."""
-        low, high, part = timestep.floor().long(), timestep.ceil().long(), timestep.frac()
-        return ((1 - part) * self.log_sigmas[low] + part * self.log_sigmas[high]).exp()
-
-    def timestep_of(self, sigma: Tensor) -> Tensor:
-        """The timestep of one noise level, between whole ones; 0 or 999 beyond the ends."""
-        log_sigma = sigma.log()
-        low = (log_sigma >= self.log_sigmas).sum().sub(1).clamp(0, TRAINING_STEPS - 2)
-        below, above = self.log_sigmas[low], self.log_sigmas[low + 1]
-        return low + ((below - log_sigma) / (below - above)).clamp(0, 1)
-
-
-def _rescaled_to_zero_terminal_snr(alphas: Tensor) -> Tensor:
-    """Lin et al. 2023, algorithm 1."""
-    roots = alphas.sqrt()
-    rescaled = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
-    alphas = rescaled**2
-    alphas[-1] = TERMINAL_ALPHA
-    return alphas
-
-
 def uniform_sigmas(steps: int, schedule: NoiseSchedule) -> Tensor:
     """Evenly spaced timesteps from the last to the first, then 0: (steps + 1,)."""
-    sigmas = schedule.sigma_at(torch.linspace(TRAINING_STEPS - 1, 0, steps))
+    sigmas = schedule.sigma_at(torch.linspace(TIMESTEPS - 1, 0, steps))
     return torch.cat([sigmas, torch.zeros(1)])
 
 
@@ -234,7 +195,7 @@ def sample_dpmpp_2m(model: GuidedModel, noise: Noise, sigmas: Tensor, on_step: O
 def sample_ddim(model: GuidedModel, noise: Noise, steps: int, on_step: OnStep) -> Tensor:
     """DDIM without added noise, on the WebUI's timesteps 1, 1 + 1000 // steps, ..."""
     alphas = model.schedule.alphas_cumprod
-    timesteps = torch.arange(0, TRAINING_STEPS, TRAINING_STEPS // steps).add(1).clamp(max=999)
+    timesteps = torch.arange(0, TIMESTEPS, TIMESTEPS // steps).add(1).clamp(max=TIMESTEPS - 1)
     x = noise.draw().to(model.checkpoint.device)
     for step, index in enumerate(range(len(timesteps) - 1, 0, -1)):
         alpha = float(alphas[timesteps[index]])
@@ -312,4 +273,4 @@ def steps_of(sampler: str, steps: int) -> int:
     """How many times a sampler calls the model: DDIM once less, as in the WebUI."""
     if SAMPLERS[sampler].schedule:
         return steps
-    return len(range(0, TRAINING_STEPS, TRAINING_STEPS // steps)) - 1
+    return len(range(0, TIMESTEPS, TIMESTEPS // steps)) - 1

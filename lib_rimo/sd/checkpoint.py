@@ -27,6 +27,7 @@ from lib_rimo.sd.family import (
     stated_prediction_type,
 )
 from lib_rimo.sd.model_file import Storage, TensorFile, fill, open_tensors, read_yaml
+from lib_rimo.sd.schedule import TIMESTEPS
 from lib_rimo.sd.text_encoders import (
     TEXT_ENCODERS,
     TextEncoder,
@@ -168,5 +169,5 @@ def _probe_prediction_type(unet: UNet2DConditionModel) -> PredictionType:
     context = torch.zeros(
         (1, 2, unet.config.cross_attention_dim), device=unet.device, dtype=unet.dtype
     )
-    output = unet(latent, 999, encoder_hidden_states=context).sample
+    output = unet(latent, TIMESTEPS - 1, encoder_hidden_states=context).sample
     return "v_prediction" if (output - latent).float().mean().item() < -1 else "epsilon"

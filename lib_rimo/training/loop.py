@@ -21,6 +21,7 @@ from torch import nn
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.files import write_lora
+from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.training import state as run_state
 from lib_rimo.training.conditioning import Conditioning
 from lib_rimo.training.config.options import TrainingOptions
@@ -147,7 +148,9 @@ class Trainer:
         self.checkpoint = load_base_model(options, self.accelerator.device, self.dtype)
         if options.clip_skip > 1 and self.checkpoint.family != "sd1":
             self.warn(f"clip_skip {options.clip_skip} changes nothing: it is for SD1 models only.")
-        options.resolution = options.resolution or str(self.checkpoint.unet.config.sample_size * 8)
+        options.resolution = options.resolution or str(
+            self.checkpoint.unet.config.sample_size * LATENT_PIXELS
+        )
 
         events.emit("phase", phase="looking at the pictures")
         self.data = TrainingSet.from_options(options)

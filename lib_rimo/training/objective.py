@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TIMESTEPS = 1000
+from lib_rimo.sd.schedule import TIMESTEPS, alphas_cumprod
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,3 @@ class Objective:
         snr = alpha / (1 - alpha)
         inherent = snr + 1 if self.prediction_type == "v_prediction" else snr.clamp(min=1e-8)
         return snr.clamp(max=self.min_snr_gamma) / inherent
-
-
-def alphas_cumprod(zero_terminal_snr: bool = False) -> Tensor:
-    """SD's noise schedule: the signal's share of the variance at each of 1000 timesteps.
-
-    With `zero_terminal_snr` its square root is shifted and scaled to end at 0 and begin where it
-    did (arXiv:2305.08891, algorithm 1).
-    """
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMESTEPS, dtype=torch.float64) ** 2
-    alphas = torch.cumprod(1 - betas, dim=0)
-    if zero_terminal_snr:
-        root = alphas.sqrt()
-        alphas = ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()
-    return alphas.float()

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.generation import LATENT_SCALE, Generator
+from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings, save_png
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.size import parse_resolution, whole_cells
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.data.buckets import parse_resolution
 
 STEPS = 20
 
@@ -83,12 +83,13 @@ def _with_arguments(line: str, usual: Settings) -> Settings:
         given, _ = parser.parse_known_args(shlex.split(rest[0]) if rest else [])
     except (argparse.ArgumentError, ValueError) as error:
         raise UserError(f"The sample prompt {line!r} cannot be read: {error}.") from None
+    width, height = whole_cells((given.w, given.h))
     return replace(
         usual,
         prompt=prompt,
         negative_prompt=" ".join(given.n),
-        width=given.w - given.w % LATENT_SCALE,
-        height=given.h - given.h % LATENT_SCALE,
+        width=width,
+        height=height,
         seed=given.d,
         steps=given.s,
         cfg_scale=given.l,

@@ -10,7 +10,7 @@ from pathlib import Path
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.hosts.training import Plot, TrainingHost
-from lib_rimo.training.jobs.estimate import parse_size
+from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.jobs.queue import Job
 
 STRENGTHS = (0.4, 0.7, 1.0)
@@ -96,7 +96,6 @@ class Comparison:
         return names
 
 
-def _size(job: Job) -> tuple[int, int]:
-    """Width and height of the training pictures, as multiples of a latent's side."""
-    width, height = parse_size(job.options.resolution, 512)
-    return max(64, width // 8 * 8), max(64, height // 8 * 8)
+def _size(job: Job) -> Size:
+    """Width and height of the training pictures."""
+    return parse_resolution(job.options.resolution or "512")

@@ -128,9 +128,10 @@ def test_values_with_commas_stand_in_quotes():
 @pytest.mark.parametrize("size", ["448x704", "448×704", "448, 704"])
 def test_sizes(size):
     assert parse_size(size) == (448, 704)
+    assert parse_size("512") == (512, 512)
 
 
-@pytest.mark.parametrize("size", ["448", "450x704", "8x8", "axb", "99999999x64", "64x16384"])
+@pytest.mark.parametrize("size", ["", "450x704", "8x8", "axb", "99999999x64", "64x16384"])
 def test_sizes_that_are_none(size):
     with pytest.raises(UserError, match="multiples of 8"):
         parse_size(size)

@@ -7,13 +7,13 @@ from lib_rimo.inference.prompt import encode_prompt
 from lib_rimo.inference.sampling import (
     GuidedModel,
     Noise,
-    NoiseSchedule,
     find_sampler,
     karras_sigmas,
     sample,
     steps_of,
     uniform_sigmas,
 )
+from lib_rimo.sd.schedule import NoiseSchedule
 from tests.sd.narrow import narrow_checkpoint
 
 # diffusers' schedulers with this numpy

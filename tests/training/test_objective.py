@@ -3,7 +3,8 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
-from lib_rimo.training.objective import Objective, alphas_cumprod
+from lib_rimo.sd.schedule import alphas_cumprod
+from lib_rimo.training.objective import Objective
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
-from lib_rimo.training.data.buckets import Size, parse_resolution
 from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders
 from lib_rimo.training.data.pictures import Picture, find_pictures, read_pictures
 

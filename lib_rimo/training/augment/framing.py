@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.size import Size
 from lib_rimo.training.augment.focus import Box, Focus
-from lib_rimo.training.data.buckets import Size
 from lib_rimo.training.data.captions import join_tags, split_tags
 from lib_rimo.training.data.pictures import Picture
 

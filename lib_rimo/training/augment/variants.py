@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.size import Size
 from lib_rimo.training.augment.focus import Box, find_focus
 from lib_rimo.training.augment.framing import (
     WHOLE,
@@ -26,7 +27,6 @@ from lib_rimo.training.augment.framing import (
     read_out_of_frame,
     whole_box,
 )
-from lib_rimo.training.data.buckets import Size
 from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import folder_at
 from lib_rimo.training.data.masks import plain_background

@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib_rimo.errors import UserError
-
-LATENT_PIXELS = 8
-"""Pixels along the side of one latent cell: every bucket is a multiple of this."""
-
-Size = tuple[int, int]
-"""Width and height in pixels."""
-
-
-def parse_resolution(text: str | Sequence[int]) -> Size:
-    """Read "448,704" (width and height), "448x704" or "512". Raises UserError."""
-    if isinstance(text, str):
-        numbers = [part.strip() for part in re.split(r"[,xX×]", text)]
-        valid = all(part.isdecimal() for part in numbers)
-        sides = [int(part) for part in numbers] if valid else []
-    else:
-        sides = [int(side) for side in text]
-    if len(sides) == 1:
-        sides *= 2
-    if len(sides) != 2 or any(side <= 0 or side % LATENT_PIXELS for side in sides):
-        raise UserError(
-            f"resolution is {text!r}; write width and height in multiples of {LATENT_PIXELS}, "
-            'such as "448,704".'
-        )
-    return sides[0], sides[1]
+from lib_rimo.sd.size import LATENT_PIXELS, Size
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.data.buckets import LATENT_PIXELS, Buckets, Fit, Size
+from lib_rimo.sd.size import LATENT_PIXELS, Size
+from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import CaptionVariation, count_tags
 from lib_rimo.training.data.entries import Entry, EntryOptions, find_entries, options_in
 from lib_rimo.training.data.latent_cache import Moments, read_moments, write_moments

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.size import parse_resolution
 from lib_rimo.training.config.dataset_config import read_dataset_config
-from lib_rimo.training.data.buckets import Buckets, Fit, parse_resolution
+from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import has_trigger, read_caption, with_affixes, with_trigger
 from lib_rimo.training.data.folders import Folder, find_folders, unused_folders
 from lib_rimo.training.data.pictures import UnusablePictureError, find_pictures, read_picture

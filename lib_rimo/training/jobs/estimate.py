@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.sd.size import LATENT_PIXELS, Size, parse_resolution
 from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
@@ -211,8 +212,12 @@ def _advice(model: Model, options: TrainingOptions, machine: Machine) -> str:
     return f"It cannot fit on {machine.name}, not even with {', '.join(done)}."
 
 
+def _size_in_pixels(resolution: str, native: int) -> Size:
+    return parse_resolution(resolution) if resolution else (native, native)
+
+
 def _native_side(model: Model, options: TrainingOptions) -> int:
-    width, height = parse_size(options.resolution, model.native)
+    width, height = _size_in_pixels(options.resolution, model.native)
     return int(math.sqrt(width * height))
 
 
@@ -231,8 +236,8 @@ def read_model(path: Path, resolution: str = "") -> Model:
     is_sdxl = depth == 8
     is_sd2 = any(key.startswith("cond_stage_model.model.") for key in shapes)
     native = 1024 if is_sdxl else 768 if is_sd2 else 512
-    width, height = parse_size(resolution, native)
-    cells = width * height / 64  # of the latents
+    width, height = _size_in_pixels(resolution, native)
+    cells = width * height / LATENT_PIXELS**2
     levels = depth // 3
     work = outputs = gates = wide = 0.0
     for key, shape in unet.items():
@@ -313,18 +318,6 @@ def _vae_level(key: str) -> int:
 
 def _is_text(key: str) -> bool:
     return key.startswith(("cond_stage_model.", "conditioner.")) and key.endswith(".weight")
-
-
-def parse_size(resolution: str, native: int) -> tuple[int, int]:
-    """Width and height of `512`, `448,704` or nothing; raises UserError."""
-    try:
-        parts = [int(part) for part in resolution.replace("x", ",").split(",") if part.strip()]
-    except ValueError:
-        parts = [0]
-    parts = parts or [native]
-    if len(parts) > 2 or min(parts) < 8:
-        raise UserError(f"resolution is {resolution!r}: use 512 or 448,704.")
-    return parts[0], parts[-1]
 
 
 def _duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.data.buckets import Buckets, cover, parse_resolution
+from lib_rimo.training.data.buckets import Buckets, cover
 from lib_rimo.training.data.captions import CaptionVariation
 from lib_rimo.training.data.dataset import TrainingSet, picture_tensor
 from lib_rimo.training.data.entries import Entry
@@ -336,14 +336,3 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=name):
         TrainingSet.from_options(Options(str(tmp_path / name)))
-
-
-@pytest.mark.parametrize("text", ["", "0", "500,704", "448,704,3", "big"])
-def test_a_wrong_resolution_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="resolution"):
-        parse_resolution(text)
-
-
-def test_resolutions_are_read() -> None:
-    assert parse_resolution("448,704") == parse_resolution("448x704") == (448, 704)
-    assert parse_resolution("512") == (512, 512)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -116,7 +117,9 @@ def test_other_files_are_no_base_models(tmp_path, content, said):
         read_model(path)
 
 
-@pytest.mark.parametrize("text", ["big", "512,512,512", "0"])
+@pytest.mark.parametrize("text", ["big", "512,512,512", "0", "450,700"])
 def test_a_resolution_that_is_none(options, text):
-    with pytest.raises(UserError, match=r"use 512 or 448,704"):
-        module.parse_size(text, 512)
+    path = Path(options.pretrained_model_name_or_path)
+    with pytest.raises(UserError, match=r'such as "448,704"'):
+        read_model(path, text)
+    assert read_model(path, "448X704") == read_model(path, "448,704")
