@@ -37,12 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bake."""
-    from lib_rimo.inference.apply import LoraMerger, layer_strength, load_lora
+    from lib_rimo.inference.apply import LoraMerger, load_lora
     from lib_rimo.lora.bake import bake
     from lib_rimo.lora.delta import split_modules
     from lib_rimo.lora.files import read_lora, write_lora
     from lib_rimo.sd.checkpoint import load_checkpoint
     from lib_rimo.weights.presets import load_presets
+    from lib_rimo.weights.strength import layer_strength
 
     if arguments.destination.suffix != ".safetensors":
         raise UserError(f"{arguments.destination} has to end with .safetensors.")

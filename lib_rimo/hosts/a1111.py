@@ -11,9 +11,10 @@ from copy import copy
 from typing import Any
 
 from lib_rimo.hosts.activation import ReadTag, not_found
-from lib_rimo.hosts.multiplier import BlockMultiplier, place_of, strength_at
+from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE, WebUI
+from lib_rimo.lora.blocks import block_of_key
 
 # (name, text encoder's strength, U-Net's strength, rank limit) of one LoRA that a layer holds
 Merged = tuple[str, float, float, int | None]
@@ -152,4 +153,4 @@ def _holds_same(
 
 def _strength(entry: Merged, key: str) -> float:
     _, te, unet, _ = entry
-    return strength_at(te if place_of(key, "sd1")[0] == "BASE" else unet, key)
+    return strength_at(te if block_of_key(key) == "BASE" else unet, key)

@@ -3,8 +3,8 @@
 import hashlib
 from functools import cache, lru_cache
 
-from lib_rimo.lora.blocks import block_of_key, element_of_key
 from lib_rimo.weights.block_weights import BlockWeights
+from lib_rimo.weights.strength import factor_at
 
 _ALL_ONES = BlockWeights()
 
@@ -28,7 +28,7 @@ class BlockMultiplier(float):
 
     def at(self, layer: str) -> float:
         """The strength at a layer, given by its name in the host or its key in a file."""
-        return float(self) * _factor(self.blocks, self.family, layer)
+        return float(self) * factor_at(self.blocks, layer, self.family)
 
     def _identity(self) -> tuple[float, BlockWeights, str]:
         return float(self), self.blocks, self.family
@@ -71,14 +71,3 @@ def strength_at(multiplier: float, layer: str) -> float:
 def digest(blocks: BlockWeights) -> str:
     """A short name for block weights, the same for equal ones."""
     return hashlib.sha256(str(blocks).encode()).hexdigest()[:16]
-
-
-@lru_cache(maxsize=1 << 13)
-def place_of(layer: str, family: str) -> tuple[str | None, str]:
-    """(block, element) of a layer, as `lib_rimo.lora.blocks` has them; remembered."""
-    return block_of_key(layer, family), element_of_key(layer)
-
-
-@lru_cache(maxsize=1 << 15)
-def _factor(blocks: BlockWeights, family: str, layer: str) -> float:
-    return blocks.of(*place_of(layer, family))

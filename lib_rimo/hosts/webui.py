@@ -19,9 +19,10 @@ from lib_rimo.hosts.activation import (
 )
 from lib_rimo.hosts.callbacks import register
 from lib_rimo.hosts.lora_files import entry_of
-from lib_rimo.hosts.multiplier import multiplier_of, place_of
+from lib_rimo.hosts.multiplier import multiplier_of
 from lib_rimo.hosts.patches import Patches, Place
 from lib_rimo.hosts.xyz import add_axes, write_prompts
+from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.weights.presets import (
     DEFAULT_PRESETS,
     Presets,
@@ -128,7 +129,7 @@ class WebUI:
 
     def blocks_of(self, keys: Sequence[str]) -> set[str]:
         """The blocks that some layers are in."""
-        blocks = {place_of(key, self.family)[0] for key in keys}
+        blocks = {block_of_key(key, self.family) for key in keys}
         return {block for block in blocks if block is not None}
 
     def presets(self) -> Presets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora import keys
-from lib_rimo.lora.blocks import block_of_key, element_of_key
+from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.lora.delta import form_of, layer_delta, scaled, split_modules
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import read_lora
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.unet_names import ldm_module_name
+from lib_rimo.weights.strength import layer_strength
 from lib_rimo.weights.tags import LoraTag
 
 _FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
@@ -32,13 +33,13 @@ class Lora:
     modules: Mapping[str, Mapping[str, Tensor]]
     metadata: Mapping[str, str]
 
-    @property
+    @cached_property
     def blocks(self) -> frozenset[str]:
         """The blocks that it has layers in."""
         found = {block_of_key(key, self.family) for key in self.modules}
         return frozenset(block for block in found if block is not None)
 
-    @property
+    @cached_property
     def family(self) -> str:
         """The family that it was made for."""
         return family_of(self.modules, self.metadata)
@@ -103,15 +104,6 @@ def _alias_at(path: Path, modified: int) -> str:
 
 def _alias(path: Path) -> str:
     return _alias_at(path, path.stat().st_mtime_ns)
-
-
-def layer_strength(tag: LoraTag, key: str, family: str) -> float:
-    """The strength of a tag's LoRA in one layer, given by its key."""
-    block = block_of_key(key, family)
-    strength = tag.te if block == "BASE" else tag.unet
-    if tag.blocks is None:
-        return strength
-    return strength * tag.blocks.of(block, element_of_key(key))
 
 
 @dataclass(frozen=True)

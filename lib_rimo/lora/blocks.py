@@ -7,6 +7,7 @@ BASE stands for the text encoder or encoders. Users write block weights as vecto
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from lib_rimo.errors import UserError
@@ -75,7 +76,7 @@ def block_of_key(key: str, family: str = "sd1") -> str | None:
     layer, or a module's path; dots and underscores mean the same. `family` matters for one layer
     only: the last convolution belongs to the last block, OUT08 in SDXL and OUT11 otherwise.
     """
-    return _locate(key, family)[0]
+    return place_of_key(key, family)[0]
 
 
 def element_of_key(key: str) -> str:
@@ -84,11 +85,12 @@ def element_of_key(key: str) -> str:
     `transformer_blocks_0_attn1_to_q`, `in_layers_2`, `proj_in`, `encoder_layers_3_mlp_fc1`...;
     empty for a block that is one layer. Element words (`attn1`, `ff`, `proj`) are looked for in it.
     """
-    return _locate(key, "sd1")[1]
+    return place_of_key(key, "sd1")[1]
 
 
-def _locate(key: str, family: str) -> tuple[str | None, str]:
-    """(block, element) of a key."""
+@lru_cache(maxsize=1 << 14)
+def place_of_key(key: str, family: str) -> tuple[str | None, str]:
+    """(block, element) of a layer; remembered, as every picture asks for all of them."""
     name = _module_name(key)
     if found := _LDM_IN.search(name):
         return _numbered("IN", int(found[1])), name[found.end() :]

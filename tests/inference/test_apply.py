@@ -6,13 +6,14 @@ import torch
 from safetensors.torch import save_file
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.apply import LoraFolder, LoraMerger, layer_strength, load_lora
+from lib_rimo.inference.apply import LoraFolder, LoraMerger, load_lora
 from lib_rimo.lora.bake import bake
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import LoraFile, read_lora, write_lora
 from lib_rimo.lora.keys import unet_key
 from lib_rimo.sd.unet_names import ldm_module_name
 from lib_rimo.weights.block_weights import parse_blocks
+from lib_rimo.weights.strength import layer_strength
 from lib_rimo.weights.tags import LoraTag, parse_prompt
 from tests.sd.narrow import narrow_checkpoint, random_lora, text_output, unet_output
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from lib_rimo.inference.apply import layer_strength
 from lib_rimo.lora.bake import bake
 from lib_rimo.lora.files import read_lora, write_lora
+from lib_rimo.weights.strength import layer_strength
 from lib_rimo.weights.tags import parse_prompt
 from tests.webui.server import RefusedError, as_base64
 
