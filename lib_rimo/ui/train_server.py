@@ -24,6 +24,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import is_full
 from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.training.config.declaration import option_type
+from lib_rimo.training.config.dialects import as_kohyas
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import flatten, from_mapping
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
@@ -391,13 +392,21 @@ class TrainServer:
             real = check_folder(path, self.host, is_model=is_model)
             # A linked model keeps its name, and with it the .yaml that lies beside the link.
             setattr(options, name, str(path if is_model else real))
-        if Path(options.sample_prompts).suffix == ".txt":  # then the trainer reads that file
+        if Path(options.sample_prompts).suffix in (
+            ".txt",
+            ".toml",
+            ".json",
+        ):  # then the trainer reads that file
             check_folder(Path(options.sample_prompts), self.host)
         return options
 
     def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[str]]:
         """Options with warnings; raises UserError before a file is opened that may not be."""
-        if flatten(content).get("dataset_config") and self.host.open_folders() is not None:
+        # Translated first, for front ends' files name folders under names of their own.
+        if (
+            flatten(as_kohyas(content, [])).get("dataset_config")
+            and self.host.open_folders() is not None
+        ):
             raise UserError(
                 "dataset_config can name any folder, so it is refused while others can reach "
                 "this WebUI: set the options one by one."

@@ -106,7 +106,7 @@ def test_kohyas_files_are_read(server):
     reply = ask(server, "load_file", name="kohya.toml", content=content)
     assert reply["options"]["network_dim"] == 8
     unsupported, left_open = reply["warnings"]
-    assert unsupported == "unknown_one = 3 is not supported and was left out."
+    assert unsupported == "unknown_one = 3 is not known here and was left out."
     assert "network_alpha 2 (kohya's trainer: 1)" in left_open
     assert "not valid" in ask(server, "load_file", name="x.json", content="{")["error"]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.config.documents import read_mapping
+from lib_rimo.training.config.documents import parse_mapping, read_mapping
 
 _OF_A_SUBSET = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg"})
 _RENAMED = {"batch_size": "train_batch_size", "alpha_mask": "masked_loss"}
@@ -68,15 +68,24 @@ class Subset:
 class DatasetConfig:
     """What a file asks for: folders, options of the training, and what could not be taken."""
 
+    name: str
+    """What to call it in sentences."""
     subsets: list[Subset] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-def read_dataset_config(path: Path) -> DatasetConfig:
-    """Read a file. Raises UserError, naming it, where it cannot be read or names no folder."""
-    content, where = read_mapping(path), path.name
-    config = DatasetConfig()
+def read_dataset_config(source: str | Path) -> DatasetConfig:
+    """Read a file, or its content written out as JSON.
+
+    Raises UserError, naming it, where it cannot be read or names no folder.
+    """
+    if str(source).lstrip().startswith("{"):
+        where = "dataset_config"
+        content = parse_mapping(str(source), where, is_json=True)
+    else:
+        content, where = read_mapping(Path(source)), Path(source).name
+    config = DatasetConfig(where)
     general = content.get("general", {})
     if not isinstance(general, Mapping):
         raise UserError(f"{where}: write [general] as a section.")

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
 
+# A path of Windows inside double quotes, its backslashes single: C:\pictures, .\pictures, \\nas\x.
+_WINDOWS_PATH = re.compile(r'"((?:[A-Za-z]:\\(?!\\)|\.{1,2}\\(?!\\)|\\\\(?!\\))[^"\n]*)"')
+
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The content of a TOML or JSON file."""
+    """The content of a TOML or JSON file; paths of Windows may be written as they are."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name} is not UTF-8 text; save it as UTF-8.") from None
+    return parse_mapping(text, path.name, is_json=path.suffix.lower() == ".json")
+
+
+def parse_mapping(text: str, name: str, *, is_json: bool) -> dict[str, Any]:
+    """The same of a text, which sentences call by `name`."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
+    text = _WINDOWS_PATH.sub(lambda found: found[0].replace("\\", "\\\\"), text)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        is_json = path.suffix.lower() == ".json"
         content: Any = json.loads(text) if is_json else tomllib.loads(text)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from None
     except ValueError as error:  # both parsers' errors are ValueErrors
-        raise UserError(f"{path.name} is not valid: {error}.") from None
+        raise UserError(f"{name} is not valid: {error}.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path.name} is not valid: it must hold names and values.")
+        raise UserError(f"{name} is not valid: it must hold names and values.")
     return content

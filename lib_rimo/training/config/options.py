@@ -8,7 +8,9 @@ very few pictures.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.training.config.declaration import check_bounds, convert
@@ -46,30 +48,18 @@ class TrainingOptions(
 
     def validate(self) -> None:
         """Raise UserError, naming the option and what it may be, for what cannot be trained."""
-        for declared in dataclasses.fields(self):
-            check_bounds(declared, getattr(self, declared.name))
+        check_values(self)
         if not self.pretrained_model_name_or_path:
             raise UserError(
                 "No base model was named: give --pretrained_model_name_or_path MODEL.safetensors."
             )
         if not (self.train_data_dir or self.dataset_config):
             raise UserError("No pictures were named: give --train_data_dir FOLDER.")
-        if self.network_type != "lokr":  # where larger ones stand for whole matrices
-            for name in ("network_dim", "conv_dim"):
-                if (getattr(self, name) or 0) > MOST_DIM:
-                    raise UserError(
-                        f"{name} is {getattr(self, name)}: use at most {MOST_DIM}; only with "
-                        "network_type lokr a larger one means whole matrices."
-                    )
-        if self.max_token_length not in (75, 150, 225):
-            raise UserError(f"max_token_length is {self.max_token_length}: use 75, 150 or 225.")
         if not self.output_name or set(self.output_name) & set('/\\:*?"<>|'):
             raise UserError(
                 f"output_name is {self.output_name!r}: use a name that can be a file's and "
                 'stand in <lora:NAME:1>, without / \\ : * ? " < > |.'
             )
-        if not self.unet_learning_rate and not self.text_encoder_learning_rate:
-            raise UserError("All learning rates are 0: give unet_lr or text_encoder_lr.")
 
     @property
     def unet_learning_rate(self) -> float:
@@ -80,6 +70,29 @@ class TrainingOptions(
     def text_encoder_learning_rate(self) -> float:
         """What the text encoders' layers learn with: `text_encoder_lr`, else `learning_rate`."""
         return _first(self.text_encoder_lr, self.learning_rate)
+
+
+@functools.cache
+def declared_options() -> dict[str, dataclasses.Field[Any]]:
+    """Every option's declaration by its name."""
+    return {declared.name: declared for declared in dataclasses.fields(TrainingOptions)}
+
+
+def check_values(options: TrainingOptions) -> None:
+    """Raise UserError, naming the option, for a value that could be trained with by nobody."""
+    for declared in dataclasses.fields(options):
+        check_bounds(declared, getattr(options, declared.name))
+    if options.network_type != "lokr":  # where larger ones stand for whole matrices
+        for name in ("network_dim", "conv_dim"):
+            if (getattr(options, name) or 0) > MOST_DIM:
+                raise UserError(
+                    f"{name} is {getattr(options, name)}: use at most {MOST_DIM}; only with "
+                    "network_type lokr a larger one means whole matrices."
+                )
+    if options.max_token_length not in (75, 150, 225):
+        raise UserError(f"max_token_length is {options.max_token_length}: use 75, 150 or 225.")
+    if not options.unet_learning_rate and not options.text_encoder_learning_rate:
+        raise UserError("All learning rates are 0: give unet_lr or text_encoder_lr.")
 
 
 def _first(*rates: float | None) -> float:

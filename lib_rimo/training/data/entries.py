@@ -103,7 +103,7 @@ def options_in(folder: Folder, options: AnyOptions) -> AnyOptions:
 def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
     """The folders to read: those of a dataset_config, else of the two options."""
     if options.dataset_config:
-        subsets = read_dataset_config(Path(options.dataset_config)).subsets
+        subsets = read_dataset_config(options.dataset_config).subsets
         return [
             Folder(
                 subset.image_dir,

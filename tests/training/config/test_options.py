@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from lib_rimo.__main__ import main
 from lib_rimo.errors import UserError
+from lib_rimo.training.config.dialects.kohya import _TRANSLATIONS
+from lib_rimo.training.config.dialects.kohya import DEFAULTS as KOHYA_DEFAULTS
 from lib_rimo.training.config.job_file import (
-    _TRANSLATIONS,
-    KOHYA_DEFAULTS,
     from_mapping,
     read_job,
     write_job,
@@ -70,7 +70,8 @@ def test_a_kohya_file_is_taken_as_it_is(tmp_path):
     assert options.resolution == "448,704"
     assert (options.conv_dim, options.conv_alpha) == (4, 1.0)
     # Needless ones are silent, unsupported ones are named.
-    assert len(warnings) == 3
+    assert len(warnings) == 4
+    assert "enable_bucket True (kohya's trainer: False)" in warnings[3]
     assert "rank_dropout" in warnings[0]
     assert "color_aug" in warnings[1]
     assert "logging_dir" in warnings[2]
@@ -104,7 +105,11 @@ def test_lycoris_algorithms_are_network_types(arguments, expected):
     given = {"network_module": "lycoris.kohya", "network_args": arguments, **KOHYA_DEFAULTS}
     options, warnings = from_mapping(given)
     assert options.network_type == expected
-    assert warnings == []
+    assert len(warnings) == 1
+    assert "preset full also trains conv_in" in warnings[0]
+    # As LyCORIS has it, convolutions are trained with the dim of the rest unless told otherwise.
+    assert options.conv_dim == (2 if "conv_dim=2" in arguments else options.network_dim)
+    assert options.conv_alpha == options.network_alpha
 
 
 def test_what_a_kohya_file_leaves_open_is_said():
@@ -132,7 +137,7 @@ def test_kohyas_block_rates_become_one_vector():
         ("unet_lr", "nan", "unet_lr is 'nan': use a number"),
         ("lr_scheduler", "magic", "lr_scheduler is 'magic': use one of constant"),
         ("flip_aug", "maybe", "flip_aug is 'maybe': use true or false"),
-        ("max_token_length", 100, "use 75, 150 or 225"),
+        ("max_token_length", 400, "max_token_length is 375: use at least 75 and at most 225"),
         ("output_name", "a:b", "use a name"),
         ("pretrained_model_name_or_path", "", "No base model was named"),
         ("train_data_dir", "", "No pictures were named"),

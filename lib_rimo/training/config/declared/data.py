@@ -11,7 +11,9 @@ from lib_rimo.training.config.declaration import option
 class DataOptions:
     """The options of the group `data`."""
 
-    dataset_config: str = option("", "kohya's TOML of datasets and subsets", "data")
+    dataset_config: str = option(
+        "", "kohya's TOML of datasets and subsets, or the same as JSON text", "data"
+    )
     reg_data_dir: str = option("", "Folder of regularisation pictures", "data")
     prior_loss_weight: float = option(
         1.0, "Weight of the regularisation pictures' loss", "data", minimum=0

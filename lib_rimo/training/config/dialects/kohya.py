@@ -1,0 +1,341 @@
+"""The options of kohya's trainer as our own: what is named or written otherwise, or not at all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.config.declaration import option_type
+from lib_rimo.training.config.dialects.network_args import take_network
+from lib_rimo.training.config.dialects.values import is_blank, is_on, number, other_family
+from lib_rimo.training.config.options import TrainingOptions, declared_options
+
+# What kohya's trainer takes where its file says nothing; here the recipe holds.
+DEFAULTS = {
+    "network_dim": 4,
+    "network_alpha": 1,
+    "train_batch_size": 1,
+    "max_train_steps": 1600,
+    "optimizer_type": "AdamW",
+    "lr_scheduler": "constant",
+    "unet_lr": 2e-6,
+    "text_encoder_lr": 2e-6,
+    "enable_bucket": False,
+}
+
+# Options that change nothing here: what they ask for is always so, or has no counterpart.
+NEEDLESS = frozenset(
+    {
+        "cache_info",
+        "cache_latents",
+        "ddp_gradient_as_bucket_view",
+        "ddp_static_graph",
+        "ddp_timeout",
+        "dynamo_backend",
+        "highvram",
+        "log_tracker_name",
+        "log_with",
+        "lowram",
+        "max_data_loader_n_workers",
+        "max_validation_steps",
+        "mem_eff_attn",
+        "no_token_padding",
+        "persistent_data_loader_workers",
+        "save_last_n_epochs_state",
+        "save_last_n_steps_state",
+        "save_state",
+        "save_state_on_train_end",
+        "sdpa",
+        "sdxl",
+        "skip_cache_check",
+        "support_controlnet",
+        "support_dreambooth",
+        "support_dropout",
+        "support_finetuning",
+        "text_encoder_batch_size",
+        "tokenizer_cache_dir",
+        "use_safetensors",
+        "v2",
+        "vae_batch_size",  # pictures are encoded one by one, so that none depends on its company
+        "validation_seed",
+        "wandb_run_name",
+        "xformers",
+    }
+)
+# kohya's options without a counterpart, and the values at which they ask for nothing.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "adaptive_noise_scale": (),
+    "async_upload": (),
+    "base_weights": (),
+    "base_weights_multiplier": (),
+    "blocks_to_swap": (),
+    "color_aug": (),
+    "conditioning_data_dir": (),
+    "cpu_offload_checkpointing": (),
+    "custom_attributes": (),
+    "dataset_class": (),
+    "dataset_repeats": (1,),
+    "debiased_estimation_loss": (),
+    "debug_dataset": (),
+    "deepspeed": (),
+    "dim_from_weights": (),
+    "disable_mmap_load_safetensors": (),
+    "face_crop_aug_range": (),
+    "fp16_master_weights_and_gradients": (),
+    "fp8_base": (),
+    "fp8_base_unet": (),
+    "full_bf16": (),
+    "full_fp16": (),
+    "fused_backward_pass": (),
+    "huber_c": (0.1,),
+    "huber_scale": (1.0, 1),
+    "huber_schedule": ("snr", "constant", "exponential"),
+    "in_json": (),
+    "initial_epoch": (1,),
+    "initial_step": (),
+    "ip_noise_gamma": (),
+    "ip_noise_gamma_random_strength": (),
+    "log_config": (),
+    "log_prefix": (),
+    "log_tracker_config": (),
+    "logging_dir": (),
+    "loss_type": ("l2",),
+    "lr_decay_steps": (),
+    "lr_scheduler_args": (),
+    "lr_scheduler_min_lr_ratio": (),
+    "lr_scheduler_timescale": (),
+    "lr_scheduler_type": (),
+    "max_timestep": (1000,),
+    "metadata_author": (),
+    "metadata_description": (),
+    "metadata_license": (),
+    "metadata_tags": (),
+    "metadata_title": (),
+    "min_timestep": (),
+    "multires_noise_discount": (0.3,),  # without effect unless multires_noise_iterations
+    "multires_noise_iterations": (),
+    "no_metadata": (),
+    "noise_offset_random_strength": (),
+    "offload_optimizer_device": (),
+    "offload_param_device": (),
+    "optimizer_schedulefree_wrapper": (),
+    "output_config": (),
+    "random_crop": (),
+    "resize_interpolation": (),
+    "resume": (),
+    "resume_from_huggingface": (),
+    "sample_at_first": (),
+    "sample_every_n_epochs": (),
+    "sample_sampler": ("ddim",),  # kohya's default; ours is that of the prompt
+    "save_last_n_epochs": (),
+    "save_last_n_steps": (),
+    "save_state_to_huggingface": (),
+    "scale_v_pred_loss_like_noise_pred": (),
+    "scale_weight_norms": (),
+    "schedulefree_wrapper_args": (),
+    "skip_until_initial_step": (),
+    "token_warmup_min": (1,),
+    "token_warmup_step": (),
+    "torch_compile": (),
+    "train_inpainting": (),
+    "v_pred_like_loss": (),
+    "vae": (),
+    "validate_every_n_epochs": (),
+    "validate_every_n_steps": (),
+    "validation_split": (),
+    "wandb_api_key": (),
+    "weighted_captions": (),
+    "zero_stage": (),
+}
+_OFF: tuple[Any, ...] = (None, False, "", 0, [], "False", "false", "0")
+_OTHER_FAMILIES = {"t5xxl": "Flux or SD3", "clip_g": "SD3", "gemma2": "Lumina"}
+
+Given = dict[str, Any]
+Translate = Callable[[Given, Any, list[str]], None]
+
+
+def as_options(content: Mapping[str, Any], warnings: list[str]) -> Given:
+    """Our options from kohya's, and a warning for each that could not be taken.
+
+    Raises UserError where what is asked for is something else than what can be trained here.
+    """
+    given = {name: value for name, value in content.items() if not _is_left_blank(name, value)}
+    if "learning_rate" not in given:
+        for name in ("unet_lr", "text_encoder_lr"):
+            if given.get(name) == "":
+                del given[name]
+    for name, family in _OTHER_FAMILIES.items():
+        if given.get(name):
+            raise other_family("configuration", family)
+    if "unet_target_module" in given or "text_encoder_target_module" in given:
+        raise UserError("This is a preset of LyCORIS, which says only what layers to train.")
+    for name in [name for name in given if name in _TRANSLATIONS]:
+        _TRANSLATIONS[name](given, given.pop(name), warnings)
+    if "network_module" in given or "network_args" in given:
+        take_network(given, warnings)
+    if "learning_rate" in given:  # in kohya's files it stands for both where they are missing
+        given.setdefault("unet_lr", None)
+        given.setdefault("text_encoder_lr", None)
+    values = {name: value for name, value in given.items() if name in declared_options()}
+    if content and not content.keys() & (declared_options().keys() | _KNOWN):
+        raise UserError(
+            "This file says nothing about a training: none of its names is an option of one "
+            f"({', '.join(sorted(content)[:5])})."
+        )
+    for name in sorted(given.keys() - values.keys() - NEEDLESS):
+        value = given[name]
+        if name in UNSUPPORTED or name.startswith(("huggingface_", "metadata_")):
+            if value not in (*_OFF, *UNSUPPORTED.get(name, ())):
+                warnings.append(f"{name} = {value!r} is not supported and was left out.")
+        elif value is not None and value != "":
+            near = difflib.get_close_matches(
+                name, [*declared_options(), *UNSUPPORTED, *NEEDLESS], 1
+            )
+            hint = f" (is {near[0]} meant?)" if near else ""
+            warnings.append(f"{name} = {value!r} is not known here and was left out{hint}.")
+    return values
+
+
+def left_open(options: TrainingOptions, values: Mapping[str, Any]) -> str:
+    """What a file for kohya's trainer does not say, ours beside what would hold there."""
+    names = DEFAULTS.keys() - values.keys()
+    if options.max_train_epochs:
+        names -= {"max_train_steps"}
+    return ", ".join(
+        f"{name} {_short(getattr(options, name))} (kohya's trainer: {_short(theirs)})"
+        for name, theirs in DEFAULTS.items()
+        if name in names and getattr(options, name) != theirs
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_left_blank(name: str, value: Any) -> bool:
+    """A blank field of what cannot be blank is one that was not given."""
+    declared = declared_options().get(name)
+    if declared is None or not is_blank(value):
+        return False
+    kind, may_be_none = option_type(declared)
+    return kind is not str and (not may_be_none or (name == "learning_rate" and value is not None))
+
+
+def _only(setting: str) -> Translate:
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if is_on(value):
+            given[setting] = 0
+
+    return translate
+
+
+def _text_encoder_lr(given: Given, value: Any, warnings: list[str]) -> None:
+    values = value if isinstance(value, list) else [value]
+    if len(set(map(str, values))) > 1:
+        warnings.append(f"text_encoder_lr = {value}: the first is used for all text encoders.")
+    if values:
+        given["text_encoder_lr"] = values[0]
+
+
+def _optimizer(name: str) -> Translate:
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if is_on(value):
+            given["optimizer_type"] = name
+
+    return translate
+
+
+def _save_model_as(given: Given, value: Any, warnings: list[str]) -> None:
+    if value not in ("safetensors", None, ""):
+        warnings.append(f"save_model_as = {value!r} is not supported; .safetensors is written.")
+
+
+def _or_default(name: str) -> Translate:
+    """Blank means our default."""
+
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if not is_blank(value):
+            given[name] = value
+
+    return translate
+
+
+def _clip_skip(given: Given, value: Any, warnings: list[str]) -> None:
+    given["clip_skip"] = value or 1
+
+
+def _renamed(name: str) -> Translate:
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if value:
+            given[name] = value
+
+    return translate
+
+
+def _max_token_length(given: Given, value: Any, warnings: list[str]) -> None:
+    """kohya's trainer reads captions in parts of 75 tokens, as many as fit."""
+    tokens = number(value)
+    if is_blank(value) or tokens == 0:
+        return
+    whole = int(tokens // 75 * 75) or 75
+    given["max_token_length"] = value if whole == tokens or tokens <= 0 else whole
+    if whole != tokens > 0:
+        warnings.append(
+            f"max_token_length {value} counts as {whole}: captions are read in parts of 75 tokens."
+        )
+
+
+def _bucket_reso_steps(given: Given, value: Any, warnings: list[str]) -> None:
+    """kohya's trainer takes any, but what the autoencoder encodes is whole cells all the same."""
+    steps = number(value)
+    whole = max(8, int(steps // 8 * 8))
+    given["bucket_reso_steps"] = value
+    if steps > 0 and whole != steps:
+        given["bucket_reso_steps"] = whole
+        warnings.append(
+            f"bucket_reso_steps {value} counts as {whole}: pictures are encoded in cells of 8 "
+            "pixels."
+        )
+
+
+def _lr_scheduler(given: Given, value: Any, warnings: list[str]) -> None:
+    """AdaFactor's own schedule holds wherever AdaFactor finds the rate itself."""
+    if str(value).partition(":")[0] == "adafactor":
+        given["lr_scheduler"] = "constant"
+    elif not is_blank(value):
+        given["lr_scheduler"] = value
+
+
+def _cache_text_encoder_outputs(given: Given, value: Any, warnings: list[str]) -> None:
+    """Always so where the text encoder is not trained; kohya's trainer refuses it otherwise."""
+    if is_on(value) and not is_on(given.get("network_train_unet_only", False)):
+        rate = given.get("text_encoder_lr", given.get("learning_rate", 1))
+        rates = rate if isinstance(rate, list) else [rate]
+        if any(number(one) for one in rates):
+            warnings.append(
+                "cache_text_encoder_outputs is left out, because the text encoder is trained: "
+                "set text_encoder_lr 0 to leave it alone."
+            )
+
+
+_TRANSLATIONS: dict[str, Translate] = {
+    "cache_text_encoder_outputs": _cache_text_encoder_outputs,
+    "cache_text_encoder_outputs_to_disk": _cache_text_encoder_outputs,
+    "network_train_unet_only": _only("text_encoder_lr"),
+    "network_train_text_encoder_only": _only("unet_lr"),
+    "text_encoder_lr": _text_encoder_lr,
+    "use_8bit_adam": _optimizer("AdamW8bit"),
+    "use_lion_optimizer": _optimizer("Lion"),
+    "save_model_as": _save_model_as,
+    "save_precision": _or_default("save_precision"),
+    "mixed_precision": _or_default("mixed_precision"),
+    "bucket_reso_steps": _bucket_reso_steps,
+    "clip_skip": _clip_skip,
+    "lr_scheduler": _lr_scheduler,
+    "max_token_length": _max_token_length,
+    "caption_extention": _renamed("caption_extension"),  # kohya keeps its old misspelling
+    "alpha_mask": _renamed("masked_loss"),
+}
+_KNOWN = {"network_module", "network_args"} | _TRANSLATIONS.keys() | UNSUPPORTED.keys() | NEEDLESS

@@ -1,0 +1,160 @@
+"""JSON files of OneTrainer, where its fields mean the same as kohya's options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.training.config.dialects.values import is_blank, is_on, number, other_family
+
+WHAT = "file of OneTrainer"
+_FAMILIES = ("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_2", "STABLE_DIFFUSION_XL")
+_RENAMED = {
+    "base_model_name": "pretrained_model_name_or_path",
+    "batch_size": "train_batch_size",
+    "clip_grad_norm": "max_grad_norm",
+    "epochs": "max_train_epochs",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "learning_rate": "learning_rate",
+    "learning_rate_cycles": "lr_scheduler_num_cycles",
+    "learning_rate_warmup_steps": "lr_warmup_steps",
+    "lora_alpha": "network_alpha",
+    "lora_rank": "network_dim",
+    "masked_training": "masked_training",
+    "max_noising_strength": "max_noising_strength",
+    "min_noising_strength": "min_noising_strength",
+    "offset_noise_weight": "noise_offset",
+    "resolution": "resolution",
+    "seed": "seed",
+}
+_SCHEDULES = {
+    "CONSTANT": "constant",
+    "LINEAR": "linear",
+    "COSINE": "cosine",
+    "COSINE_WITH_RESTARTS": "cosine_with_restarts",
+    "COSINE_WITH_HARD_RESTARTS": "cosine_with_restarts",
+}
+_PRECISIONS = {"FLOAT_16": "fp16", "BFLOAT_16": "bf16", "FLOAT_32": "no"}
+_SAVED = {"FLOAT_16": "fp16", "BFLOAT_16": "bf16", "FLOAT_32": "float"}
+_OPTIMIZERS = {
+    "ADAMW": "AdamW",
+    "ADAMW_8BIT": "AdamW8bit",
+    "ADAFACTOR": "AdaFactor",
+    "LION": "Lion",
+    "LION_8BIT": "Lion8bit",
+    "PRODIGY": "Prodigy",
+    "DADAPT_ADAM": "DAdaptAdam",
+    "DADAPT_LION": "DAdaptLion",
+    "SCHEDULE_FREE_ADAMW": "AdamWScheduleFree",
+    "SGD": "SGDNesterov",
+}
+_OPTIMIZER_ARGUMENTS = (
+    "weight_decay",
+    "d_coef",
+    "d0",
+    "decouple",
+    "use_bias_correction",
+    "safeguard_warmup",
+    "relative_step",
+    "scale_parameter",
+    "warmup_init",
+)
+
+
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Its names for the method and the model's family."""
+    return "training_method" in content and "model_type" in content
+
+
+def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """kohya's options; of its hundreds of fields those that have a counterpart."""
+    family = str(content["model_type"])
+    if not family.startswith(_FAMILIES):
+        raise other_family(WHAT, family.replace("_", " ").title())
+    if content["training_method"] != "LORA":
+        raise UserError(
+            f"This {WHAT} is for {content['training_method']}: only LORA trains a LoRA."
+        )
+    given: dict[str, Any] = {"network_module": "networks.lora"}
+    for theirs, ours in _RENAMED.items():
+        if not is_blank(content.get(theirs)):
+            given[ours] = content[theirs]
+    kind = str(content.get("peft_type", "LORA"))
+    if kind == "LOHA":
+        given["network_module"] = "networks.loha"
+    elif kind != "LORA":
+        raise UserError(
+            f"This {WHAT} has peft_type {kind}: only LORA and LOHA can be trained here."
+        )
+    if is_on(content.get("lora_decompose", False)):
+        given["network_args"] = ["dora_wd=True"]
+    _take(given, "lr_scheduler", content.get("learning_rate_scheduler"), _SCHEDULES, warnings)
+    _take(given, "mixed_precision", content.get("train_dtype"), _PRECISIONS, warnings)
+    _take(given, "save_precision", content.get("output_dtype"), _SAVED, warnings)
+    _optimizer(given, content.get("optimizer"), warnings)
+    rate = content.get("learning_rate")
+    for part, option in (("unet", "unet_lr"), ("text_encoder", "text_encoder_lr")):
+        values = content.get(part, {})
+        if isinstance(values, Mapping) and "train" in values:
+            own = rate if is_blank(values.get("learning_rate")) else values["learning_rate"]
+            given[option] = own if is_on(values["train"]) else 0
+    if content.get("loss_weight_fn") == "MIN_SNR_GAMMA":
+        given["min_snr_gamma"] = content.get("loss_weight_strength", 5)
+    if content.get("gradient_checkpointing") in ("ON", "CPU_OFFLOADED", True):
+        given["gradient_checkpointing"] = True
+    if not is_blank(destination := content.get("output_model_destination")):
+        path = PurePosixPath(str(destination).replace("\\", "/"))
+        given["output_dir"], given["output_name"] = str(path.parent), path.stem
+    _concepts(given, content, warnings)
+    warnings.append(
+        "Of OneTrainer's file those fields were taken that mean the same here: "
+        f"{', '.join(sorted(given.keys() - {'network_module'}))}."
+    )
+    return given
+
+
+def _take(
+    given: dict[str, Any], name: str, value: Any, known: Mapping[str, str], warnings: list[str]
+) -> None:
+    if value in known:
+        given[name] = known[value]
+    elif not is_blank(value):
+        warnings.append(f"{name} = {value!r} is not supported and was left out.")
+
+
+def _optimizer(given: dict[str, Any], optimizer: Any, warnings: list[str]) -> None:
+    if not isinstance(optimizer, Mapping):
+        return
+    _take(given, "optimizer_type", optimizer.get("optimizer"), _OPTIMIZERS, warnings)
+    arguments = [
+        f"{name}={optimizer[name]}"
+        for name in _OPTIMIZER_ARGUMENTS
+        if not is_blank(optimizer.get(name))
+    ]
+    betas = [optimizer.get(name) for name in ("beta1", "beta2")]
+    if not any(map(is_blank, betas)) and given.get("optimizer_type") != "AdaFactor":
+        arguments.append(f"betas={betas[0]},{betas[1]}")
+    given["optimizer_args"] = arguments
+
+
+def _concepts(given: dict[str, Any], content: Mapping[str, Any], warnings: list[str]) -> None:
+    """Its folders as subsets, where they stand in the file itself."""
+    concepts = content.get("concepts")
+    if not isinstance(concepts, list):
+        if not is_blank(name := content.get("concept_file_name")):
+            warnings.append(f"The folders of {name} are not read: give --train_data_dir.")
+        return
+    subsets = [
+        {"image_dir": concept["path"], "num_repeats": max(1, round(number(_balancing(concept))))}
+        for concept in concepts
+        if isinstance(concept, Mapping) and concept.get("path") and concept.get("enabled", True)
+    ]
+    if subsets:
+        given["dataset_config"] = json.dumps({"datasets": [{"subsets": subsets}]})
+
+
+def _balancing(concept: Mapping[str, Any]) -> Any:
+    return concept.get("balancing", concept.get("repeating", 1))
