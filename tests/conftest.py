@@ -14,6 +14,22 @@ settings.register_profile("rimo", deadline=None)
 settings.load_profile("rimo")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--attack-scale",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many times as much tests/attack throws at everything that reads",
+    )
+
+
+@pytest.fixture
+def attack_scale(request):
+    """What the number of generated inputs is to be multiplied by."""
+    return request.config.getoption("--attack-scale")
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium, the machine's own where Playwright has none installed.

@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.destination} has to end with .safetensors.")
     tag = _read_tag(arguments, load_presets([arguments.presets] if arguments.presets else []))
     lora = load_lora(arguments.source)
+    if not lora.is_for_stable_diffusion and tag.blocks is not None:
+        raise UserError(f"{lora.name} was made for {lora.family}, which has no such blocks.")
     if tag.blocks is not None:
         for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
             print(problem)

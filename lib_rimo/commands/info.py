@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rimo.errors import UserError
+from lib_rimo.text import shortened, visible
+
 if TYPE_CHECKING:
+    from lib_rimo.inference.apply import Lora
     from lib_rimo.lora.description import Description
 
 HELP = "tell what a LoRA file is, block by block"
@@ -55,34 +59,45 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.lora.description import describe, tag_frequency
 
     lora = load_lora(arguments.file)
-    description = describe(lora.modules, lora.metadata)
+    try:
+        description = describe(lora.modules, lora.metadata)
+    except UserError as error:
+        raise UserError(f"{lora.path.name} cannot be used: {error}") from error
     tags = tag_frequency(lora.metadata)
     if arguments.json:
-        content = vars(description) | {"tags": tags, "metadata": dict(lora.metadata)}
+        content = vars(description) | {"tags": tags, "embeddings": lora.embeddings}
+        content["metadata"] = dict(lora.metadata)
         print(json.dumps(content, ensure_ascii=False, indent=2))
         return 0
-    print("\n".join(_lines(arguments.file, description, lora.metadata)))
+    print("\n".join(_lines(arguments.file, description, lora)))
     if tags:
         print("\nmost frequent tags (pictures)")
         shown = list(tags.items())[: arguments.tags]
-        print("  " + ", ".join(f"{tag} ({count})" for tag, count in shown))
+        print("  " + ", ".join(f"{visible(tag)} ({count})" for tag, count in shown))
     return 0
 
 
-def _lines(path: Path, description: Description, metadata: Mapping[str, str]) -> list[str]:
+def _lines(path: Path, description: Description, lora: Lora) -> list[str]:
     size = path.stat().st_size / 2**20
-    kind = f"{_FAMILIES[description.family]} {description.network_type}"
+    family = _FAMILIES.get(description.family, description.family)
+    kind = f"{family} {description.network_type}"
     lines = [f"{path.name}: {kind}, {description.layers} layers, {size:.1f} MiB"]
     if description.dims:
         lines.append(f"dim {_counted(description.dims)}; alpha {_counted(description.alphas)}")
+    if description.family not in _FAMILIES:
+        lines.append("This is not for Stable Diffusion: nothing here can draw with it.")
+    if lora.embeddings:
+        lines.append(
+            f"embeddings beside the LoRA, which are not used here: {', '.join(lora.embeddings)}"
+        )
     largest = max(description.norms.values(), default=0.0) or 1.0
     lines += ["", "how much each block changes (Frobenius norm)"]
     for block, norm in description.norms.items():
         lines.append(f"  {block:5} {norm:9.4f} {'█' * round(_BAR * norm / largest)}".rstrip())
     training = {
-        name: metadata[key]
+        name: visible(shortened(lora.metadata[key], 2000))
         for key, name in _TRAINING.items()
-        if metadata.get(key, "None") != "None"  # as kohya's trainer writes what was not set
+        if lora.metadata.get(key, "None") != "None"  # as kohya's trainer writes what was not set
     }
     if training:
         widest = max(map(len, training))

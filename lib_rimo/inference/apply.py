@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -12,16 +13,20 @@ from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora import keys
-from lib_rimo.lora.blocks import block_of_key
-from lib_rimo.lora.delta import form_of, layer_delta, scaled, split_modules
+from lib_rimo.lora.blocks import FAMILY_LAYOUTS, block_of_key
+from lib_rimo.lora.delta import embeddings_in, layer_delta, scaled, split_modules
 from lib_rimo.lora.description import family_of
+from lib_rimo.lora.facts import FAMILY_NAMES
 from lib_rimo.lora.files import read_lora
+from lib_rimo.lora.soundness import check_layers
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.unet_names import ldm_module_name
+from lib_rimo.text import shortened, visible
 from lib_rimo.weights.strength import layer_strength
 from lib_rimo.weights.tags import LoraTag
 
-_FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
+ENDING = ".safetensors"
+LONGEST_NAME = 300  # characters of a name that near ones are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,13 @@ class Lora:
     path: Path
     modules: Mapping[str, Mapping[str, Tensor]]
     metadata: Mapping[str, str]
+    family: str  # the model that it was made for, as `lib_rimo.lora.facts.family_of` has it
+    embeddings: tuple[str, ...] = ()  # names of what it brings beside its layers
+
+    @property
+    def is_for_stable_diffusion(self) -> bool:
+        """Whether its family has blocks at all."""
+        return self.family in FAMILY_LAYOUTS
 
     @cached_property
     def blocks(self) -> frozenset[str]:
@@ -39,22 +51,18 @@ class Lora:
         found = {block_of_key(key, self.family) for key in self.modules}
         return frozenset(block for block in found if block is not None)
 
-    @cached_property
-    def family(self) -> str:
-        """The family that it was made for."""
-        return family_of(self.modules, self.metadata)
-
 
 def load_lora(path: Path) -> Lora:
-    """Read a LoRA file; raises UserError for what is none."""
+    """Read a LoRA file; raises UserError for what is none or cannot be used."""
     file = read_lora(path)
     modules = split_modules(file.tensors)
     try:
-        for tensors in modules.values():
-            form_of(tensors)
+        check_layers(modules)
     except UserError as error:
-        raise UserError(f"{path.name} cannot be used: {error}") from error
-    return Lora(path.stem, path, modules, file.metadata)
+        raise UserError(f"{visible(shortened(path.name))} cannot be used: {error}") from error
+    family = family_of(modules, file.metadata)
+    embeddings = tuple(visible(shortened(name)) for name in embeddings_in(file.tensors))
+    return Lora(path.stem, path, modules, file.metadata, family, embeddings)
 
 
 @dataclass
@@ -68,27 +76,56 @@ class LoraFolder:
     _loaded: dict[Path, tuple[tuple[int, int], Lora]] = field(default_factory=dict)
 
     def find(self, name: str) -> Lora:
-        """The LoRA of this name; raises UserError naming what there is."""
-        files = self.files()
-        path = files.get(name) or next(
-            (file for stem, file in files.items() if stem.lower() == name.lower()), None
-        )
+        """The LoRA of this name; raises UserError naming what there is.
+
+        As the WebUI, by the file's name without ending or the name given in training; and by what
+        else people write, with quotes, an ending or the folder before it.
+        """
+        path = self._path(name)
         if path is None:
-            path = next((file for file in files.values() if _alias(file) == name), None)
-        if path is None:
-            there_is = ", ".join(list(files)[:8]) or "none at all"
-            raise UserError(f'There is no LoRA "{name}" in {self.path}; there is {there_is}.')
+            raise UserError(self._not_found(name))
         stat = path.stat()
         version = (stat.st_mtime_ns, stat.st_size)
         if path not in self._loaded or self._loaded[path][0] != version:
             self._loaded[path] = (version, load_lora(path))
         return self._loaded[path][1]
 
+    def _path(self, name: str) -> Path | None:
+        files = self.files()
+        if name in files:
+            return files[name]
+        for stem, file in files.items():
+            if stem.lower() == name.lower():
+                return file
+        for file in files.values():
+            if _alias(file) == name:
+                return file
+        plain = name.strip(" \"'").replace("\\", "/").removesuffix(ENDING)
+        folder, _, stem = plain.rpartition("/")
+        for file in self._all_files():
+            below = file.relative_to(self.path).parent.as_posix()
+            if file.stem.lower() == stem.lower() and f"/{below}".lower().endswith(
+                f"/{folder.strip('/')}".lower() if folder else ""
+            ):
+                return file
+        return None
+
+    def _not_found(self, name: str) -> str:
+        said = f'There is no LoRA "{visible(shortened(name))}" in {self.path}'
+        names = list(self.files())
+        near = get_close_matches(name[:LONGEST_NAME], names, n=1)
+        if near:
+            return f'{said}; did you mean "{near[0]}"?'
+        return f"{said}; there is {', '.join(names[:8]) or 'none at all'}."
+
     def files(self) -> dict[str, Path]:
         """Name -> file of every LoRA in the folder and below it."""
+        return {file.stem: file for file in self._all_files()}
+
+    def _all_files(self) -> list[Path]:
         if not self.path.is_dir():
-            return {}
-        return {file.stem: file for file in sorted(self.path.rglob("*.safetensors"))}
+            return []
+        return [file for file in sorted(self.path.rglob(f"*{ENDING}")) if file.is_file()]
 
 
 @lru_cache(maxsize=1024)
@@ -103,7 +140,10 @@ def _alias_at(path: Path, modified: int) -> str:
 
 
 def _alias(path: Path) -> str:
-    return _alias_at(path, path.stat().st_mtime_ns)
+    try:
+        return _alias_at(path, path.stat().st_mtime_ns)
+    except OSError:  # gone meanwhile
+        return ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +187,7 @@ class LoraMerger:
                 for layer in [*wanted, *(set(self._shares) - set(wanted))]:
                     self._bring_to(layer, wanted.get(layer, ()))
             except _DoesNotFitError as error:
-                problems.append(self._why_not(error.lora))
+                problems.append(self._why_not(error.lora, error.why))
                 loras = [(lora, tag) for lora, tag in loras if lora is not error.lora]
             else:
                 break
@@ -202,6 +242,8 @@ class LoraMerger:
                     bias = (start + delta.bias).to(base_weight.dtype)
             except RuntimeError as error:  # shapes of another model
                 raise _DoesNotFitError(share.lora) from error
+            if not bool(weight.isfinite().all()):
+                raise _DoesNotFitError(share.lora, "it makes the weights too large for numbers")
         _set_parameters(layer, weight, bias)
         self.merged_layers += bool(shares)
         if shares:
@@ -210,19 +252,23 @@ class LoraMerger:
         else:
             del self._base[layer], self._shares[layer]
 
-    def _why_not(self, lora: Lora) -> str:
+    def _why_not(self, lora: Lora, why: str = "") -> str:
         ours, theirs = self.checkpoint.family, lora.family
-        if ours != theirs:
-            why = f"it was made for {_FAMILY_NAMES[theirs]}, the model is {_FAMILY_NAMES[ours]}"
+        if why:
+            pass
+        elif ours != theirs:
+            named = FAMILY_NAMES.get(theirs, theirs)
+            why = f"it was made for {named}, the model is {FAMILY_NAMES[ours]}"
         else:
             why = "its layers are not this model's"
         return f"{lora.name} was left out: {why}."
 
 
 class _DoesNotFitError(Exception):
-    def __init__(self, lora: Lora) -> None:
+    def __init__(self, lora: Lora, why: str = "") -> None:
         super().__init__(lora.name)
         self.lora = lora
+        self.why = why
 
 
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor | None]:

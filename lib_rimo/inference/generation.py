@@ -19,10 +19,11 @@ from lib_rimo.inference.apply import Lora, LoraFolder, LoraMerger
 from lib_rimo.inference.infotext import Settings, format_infotext
 from lib_rimo.inference.prompt import Conditioning, encode_prompt, prompt_schedule
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
-from lib_rimo.lora.files import hashes
+from lib_rimo.lora.files import content_hash
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.schedule import TIMESTEPS
 from lib_rimo.sd.size import LATENT_PIXELS
+from lib_rimo.text import shortened
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import LoraTag, parse_prompt
 
@@ -107,9 +108,12 @@ class Generator:
                     raise UserError("No folder of LoRAs was given: add --lora-dir.")
                 lora = self.folder.find(tag.name)
             except UserError as error:
-                self.tell(f"<lora:{tag.name}> was left out: {error}")
+                self.tell(f"<lora:{shortened(tag.name)}> was left out: {error}")
                 continue
-            if tag.blocks is not None:
+            if lora.embeddings:
+                names = ", ".join(lora.embeddings)
+                self.tell(f"{lora.name} brings embeddings ({names}), which are not used here.")
+            if tag.blocks is not None and lora.is_for_stable_diffusion:
                 for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
                     self.tell(problem)
                 tag = replace(tag, blocks=tag.blocks.draw(settings.seed, tag.name))
@@ -219,12 +223,4 @@ def file_hash(path: Path) -> str:
 
 def lora_hash(lora: Lora) -> str:
     """The twelve digits by which the WebUI knows a LoRA."""
-    known = lora.metadata.get("sshs_model_hash")
-    if known is None:
-        tensors = {
-            f"{key}.{name}": tensor
-            for key, tensors in lora.modules.items()
-            for name, tensor in tensors.items()
-        }
-        known = hashes(tensors, lora.metadata)["sshs_model_hash"]
-    return known[:12]
+    return (lora.metadata.get("sshs_model_hash") or content_hash(lora.path))[:12]

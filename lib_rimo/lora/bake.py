@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.delta import is_scalable, scaled, split_modules
+from lib_rimo.lora.delta import embeddings_in, is_scalable, scaled, split_modules
 from lib_rimo.lora.files import LoraFile
 
 BAKED = "rimo_baked_weights"
@@ -37,6 +37,8 @@ def bake(
             tensors[f"{key}.{name}"] = tensor.contiguous()
     if not tensors:
         raise UserError("These weights are 0 in every block of the LoRA: nothing would be left.")
+    for embedding in embeddings_in(file.tensors).values():
+        tensors |= embedding
     bakings = [*_earlier_bakings(file.metadata), description]
     return LoraFile(tensors, {**file.metadata, BAKED: json.dumps(bakings)})
 
@@ -44,6 +46,6 @@ def bake(
 def _earlier_bakings(metadata: Mapping[str, str]) -> list[str]:
     try:
         bakings = json.loads(metadata.get(BAKED, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [str(baking) for baking in bakings] if isinstance(bakings, list) else []

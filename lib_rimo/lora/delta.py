@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.keys import split_tensor_name
+from lib_rimo.lora.naming import EMBEDDINGS, read_tensor_name
+from lib_rimo.text import shortened, visible
 
 Tensors = Mapping[str, Tensor]
 
@@ -34,15 +35,20 @@ class Form:
     `rank_in` names the tensor whose first dimension is the rank that alpha is divided by, in order
     of preference; none of them present means that alpha has no effect.
     `change` gives the unscaled change of a weight, `linear_in` the tensors that a form without
-    a rank is scaled by: each stands for a factor of the change.
+    a rank is scaled by: each stands for a factor of the change. A form that `reads_base` depends
+    on the base model's weight; one that is not linear has no scale either.
     """
 
     name: str
+    label: str
     needs: tuple[frozenset[str], ...]
     change: Callable[[Tensors, Tensor, int | None], Tensor]
     rank_in: tuple[str, ...] = ()
     linear_in: tuple[str, ...] = ()
     bias_in: str = ""
+    reads_base: bool = False
+    is_linear: bool = True
+    scaled_by_scale: bool = False
 
     def matches(self, tensors: Tensors) -> bool:
         """Whether a layer with these tensors is written in this form."""
@@ -54,17 +60,26 @@ class Form:
 
 
 def split_modules(tensors: Tensors) -> dict[str, dict[str, Tensor]]:
-    """Group a file's tensors: key of the layer -> name of the tensor -> tensor."""
+    """Group a file's tensors: key of the layer -> name of the part -> tensor, in kohya's names.
+
+    Embeddings beside the LoRA are left out (`embeddings_in`).
+    """
     modules: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        key, part = split_tensor_name(name)
-        modules.setdefault(key, {})[_kohya_name(part)] = tensor
+        key, part = read_tensor_name(name)
+        if key != EMBEDDINGS:
+            modules.setdefault(key, {})[part] = tensor
     return modules
 
 
-def _kohya_name(part: str) -> str:
-    """PEFT calls the same matrices A and B."""
-    return {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}.get(part, part)
+def embeddings_in(tensors: Tensors) -> dict[str, dict[str, Tensor]]:
+    """The embeddings that a file carries beside its LoRA: name -> the tensors as they are named."""
+    embeddings: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == EMBEDDINGS:
+            embeddings.setdefault(rest.partition(".")[0], {})[name] = tensor
+    return embeddings
 
 
 def form_of(tensors: Tensors) -> Form:
@@ -73,16 +88,19 @@ def form_of(tensors: Tensors) -> Form:
         if form.matches(tensors):
             return form
     raise UserError(
-        f"A layer of the LoRA is in no known form ({', '.join(sorted(tensors))}); "
-        "known are LoRA, LoHa, LoKr, IA3, DoRA, norm and full differences."
+        f"a layer is in no known form ({visible(shortened(', '.join(sorted(tensors))))}); "
+        "known are LoRA, LoHa, LoKr, IA3, DoRA, OFT, BOFT, GLoRA, norm and full differences."
     )
 
 
 def scale_of(tensors: Tensors) -> float:
     """What a layer's product is multiplied by: alpha / rank, 1 where either is missing."""
+    form = form_of(tensors)
+    if not form.is_linear:
+        return 1.0
     if "scale" in tensors:
         return float(tensors["scale"].item())
-    rank = form_of(tensors).rank(tensors)
+    rank = form.rank(tensors)
     if rank is None or "alpha" not in tensors:
         return 1.0
     return float(tensors["alpha"].item()) / rank
@@ -111,30 +129,37 @@ def layer_delta(tensors: Tensors, base: Tensor, *, dyn: int | None = None) -> De
 
 
 def is_scalable(tensors: Tensors, strength: float) -> bool:
-    """Whether `scaled` can do without the base model's weight: DoRA only all or nothing."""
-    return "dora_scale" not in tensors or strength in (0.0, 1.0)
+    """Whether `scaled` can do without the base model's weight: DoRA, OFT only all or nothing."""
+    return _is_linear(tensors) or strength in (0.0, 1.0)
+
+
+def _is_linear(tensors: Tensors) -> bool:
+    return "dora_scale" not in tensors and form_of(tensors).is_linear
 
 
 def scaled(tensors: Tensors, strength: float, base: Tensor | None = None) -> dict[str, Tensor]:
     """Tensors of one layer whose plain use is the use of `tensors` with this strength.
 
-    Alpha takes the strength up where the form has one, so nothing else is rounded; a DoRA becomes
-    the full difference to `base`, the base model's weight, as its direction cannot be scaled.
-    Raises UserError for a DoRA without `base`.
+    Alpha takes the strength up where the form has one, so nothing else is rounded; a DoRA or an
+    OFT becomes the full difference to `base`, the base model's weight, as a direction or a turn
+    cannot be scaled. Raises UserError for one of them without `base`.
     """
     tensors = dict(tensors)
     if strength == 1.0:
         return tensors
     form = form_of(tensors)
-    if "dora_scale" in tensors:
+    if not _is_linear(tensors):
         if base is None:
-            raise UserError("A DoRA layer can only be weighted with its base model: give --model.")
+            kind = "DoRA" if "dora_scale" in tensors else form.label
+            raise UserError(
+                f"A layer in {kind} can only be weighted with its base model: give --model."
+            )
         return {"diff": weight_delta(tensors, base) * strength}
     if form.bias_in in tensors:
         tensors[form.bias_in] = tensors[form.bias_in].float() * strength
     rank = form.rank(tensors)
-    if "scale" in tensors:
-        tensors["scale"] = _times(tensors["scale"], strength)
+    if "scale" in tensors or form.scaled_by_scale:
+        tensors["scale"] = _times(tensors.get("scale", torch.tensor(1.0)), strength)
     elif rank is not None:
         alpha = tensors.get("alpha", torch.tensor(float(rank)))
         tensors["alpha"] = _times(alpha, strength)
@@ -207,6 +232,69 @@ def _ia3(tensors: Tensors, base: Tensor, dyn: int | None) -> Tensor:
     return base * factors.reshape(-1, *[1] * (base.ndim - 1))
 
 
+def _glora(tensors: Tensors, base: Tensor, dyn: int | None) -> Tensor:
+    """`W @ first @ second + up @ down`, W being the base model's weight.
+
+    LyCORIS wrote the matrices the other way round at first; of those the WebUI leaves alpha out,
+    and it cannot use the later ones.
+    """
+    first, second = tensors["a1.weight"].flatten(1), tensors["a2.weight"].flatten(1)
+    up, down = tensors["b1.weight"], tensors["b2.weight"]
+    scale = 1.0
+    if second.shape[0] == base.shape[1]:
+        first, second, up, down = second, first, down, up
+    elif "alpha" in tensors:
+        scale = float(tensors["alpha"].item()) / second.shape[0]
+    inner = torch.einsum("oi...,ir->or...", base, first)
+    inner = torch.einsum("or...,rj->oj...", inner, second)
+    return (_product(up, down).reshape(base.shape) + inner) * scale
+
+
+def _oft(tensors: Tensors, base: Tensor, dyn: int | None) -> Tensor:
+    """The rows of the weight turned, block by block; in BOFT several times, ever further apart."""
+    if "oft_diag" in tensors:  # LyCORIS' first files: the turns as they are
+        turns = tensors["oft_diag"]
+    else:
+        turns = _cayley(tensors["oft_blocks"], tensors.get("alpha"), base.shape[0])
+    turned = base.flatten(1)  # (out, in)
+    if turns.ndim == 3:  # (blocks, size, size)
+        turned = _turned(turns, turned)
+    else:  # (stages, blocks, size, size)
+        for stage, stage_turns in enumerate(turns):
+            apart = 2**stage * (turns.shape[-1] // 2)
+            groups = turned.reshape(-1, 2, apart, turned.shape[1])  # (., which half, place, in)
+            mixed = _turned_stage(stage_turns, groups.transpose(1, 2).reshape(turned.shape))
+            groups = mixed.reshape(-1, apart, 2, turned.shape[1])
+            turned = groups.transpose(1, 2).reshape(turned.shape)
+    if "rescale" in tensors:
+        turned = turned * tensors["rescale"].reshape(-1, 1)
+    return turned.reshape(base.shape) - base
+
+
+def _turned(turns: Tensor, weight: Tensor) -> Tensor:
+    """(blocks, size, size) times the rows of (blocks * size, in)."""
+    blocks = weight.reshape(turns.shape[0], turns.shape[1], weight.shape[1])
+    result: Tensor = torch.einsum("knm,kni->kmi", turns, blocks)
+    return result.reshape(weight.shape)
+
+
+def _turned_stage(turns: Tensor, weight: Tensor) -> Tensor:
+    """As `_turned`, with the turns the other way round, as BOFT has them."""
+    return _turned(turns.transpose(-1, -2), weight)
+
+
+def _cayley(blocks: Tensor, limit: Tensor | None, out: int) -> Tensor:
+    """The turns that skew-symmetric matrices stand for; `limit` is their longest norm / `out`."""
+    skew = blocks - blocks.transpose(-1, -2)
+    if limit is not None and float(limit.item()) != 0:
+        norm = skew.norm()
+        longest = float(limit.item()) * out
+        skew = skew * ((norm.clamp(max=longest) + 1e-8) / (norm + 1e-8))
+    identity = torch.eye(skew.shape[-1], device=skew.device)
+    turns: Tensor = (identity + skew) @ torch.linalg.inv(identity - skew)
+    return turns
+
+
 def _full(tensors: Tensors, base: Tensor, dyn: int | None) -> Tensor:
     return tensors["diff"]
 
@@ -234,18 +322,21 @@ def _needs(*names: str) -> frozenset[str]:
 FORMS = (
     Form(
         "lora",
+        "LoRA",
         (_needs("lora_up.weight", "lora_down.weight"),),
         _lora,
         rank_in=("lora_down.weight",),
     ),
     Form(
         "loha",
+        "LoHa",
         (_needs("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),),
         _loha,
         rank_in=("hada_w1_b",),
     ),
     Form(
         "lokr",
+        "LoKr",
         (
             _needs("lokr_w1", "lokr_w2"),
             _needs("lokr_w1", "lokr_w2_a", "lokr_w2_b"),
@@ -256,9 +347,27 @@ FORMS = (
         rank_in=("lokr_w2_b", "lokr_w1_b"),
         linear_in=("lokr_w1",),
     ),
-    Form("ia3", (_needs("weight", "on_input"),), _ia3, linear_in=("weight",)),
-    Form("full", (_needs("diff"),), _full, linear_in=("diff",), bias_in="diff_b"),
-    Form("norm", (_needs("w_norm"),), _norm, linear_in=("w_norm",), bias_in="b_norm"),
+    Form(
+        "ia3", "IA3", (_needs("weight", "on_input"),), _ia3, linear_in=("weight",), reads_base=True
+    ),
+    Form(
+        "glora",
+        "GLoRA",
+        (_needs("a1.weight", "a2.weight", "b1.weight", "b2.weight"),),
+        _glora,
+        reads_base=True,
+        scaled_by_scale=True,
+    ),
+    Form(
+        "oft",
+        "OFT",
+        (_needs("oft_blocks"), _needs("oft_diag")),
+        _oft,
+        reads_base=True,
+        is_linear=False,
+    ),
+    Form("full", "full", (_needs("diff"),), _full, linear_in=("diff",), bias_in="diff_b"),
+    Form("norm", "norm", (_needs("w_norm"),), _norm, linear_in=("w_norm",), bias_in="b_norm"),
 )
 
 
@@ -274,5 +383,9 @@ def network_type(modules: Mapping[str, Tensors]) -> str:
             if "lora_down.weight" in tensors
         )
         return "LoCon" if is_locon else "LoRA"
-    labels = {"loha": "LoHa", "lokr": "LoKr", "ia3": "IA3", "full": "full"}
-    return " + ".join(sorted(labels.get(name, "LoRA") for name in names)) or "norm"
+    labels = {form.name: form.label for form in FORMS}
+    if any(
+        tensors["oft_blocks"].ndim == 4 for tensors in modules.values() if "oft_blocks" in tensors
+    ):
+        labels["oft"] = "BOFT"
+    return " + ".join(sorted(labels[name] for name in names)) or "norm"

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib_rimo.errors import UserError
 from lib_rimo.lora import facts
 from lib_rimo.lora.blocks import BLOCKS, block_of_key
 from lib_rimo.lora.delta import Tensors, form_of, network_type, scale_of, weight_delta
+from lib_rimo.text import shortened, visible
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class Description:
 
 
 def describe(modules: Mapping[str, Tensors], metadata: Mapping[str, str]) -> Description:
-    """Look a file's layers through; `modules` as `lib_rimo.lora.delta.split_modules` gives them."""
+    """Look a file's layers through; `modules` as `lib_rimo.lora.delta.split_modules` gives them.
+
+    Raises UserError for a layer whose change is beyond all numbers.
+    """
     family = family_of(modules, metadata)
     dims: dict[int, int] = {}
     alphas: dict[float, int] = {}
@@ -41,7 +46,10 @@ def describe(modules: Mapping[str, Tensors], metadata: Mapping[str, str]) -> Des
             alpha = round(scale_of(tensors) * rank, 4)
             alphas[alpha] = alphas.get(alpha, 0) + 1
         block = block_of_key(key, family) or "other"
-        squares[block] = squares.get(block, 0.0) + change_norm(tensors) ** 2
+        norm = change_norm(tensors)
+        if not math.isfinite(norm):
+            raise UserError(f"{visible(shortened(key))} changes by more than a number can hold.")
+        squares[block] = squares.get(block, 0.0) + norm**2
     order = [*BLOCKS, "other"]
     return Description(
         family=family,
@@ -53,17 +61,21 @@ def describe(modules: Mapping[str, Tensors], metadata: Mapping[str, str]) -> Des
     )
 
 
+_NO_FACTORS = ("alpha", "scale", "on_input", "rescale")
+
+
 def change_norm(tensors: Tensors) -> float:
-    """The norm of a layer's change; for IA3 and DoRA that of their factors, without the base."""
+    """The norm of a layer's change; of its factors where it depends on the base model."""
     if "dora_scale" in tensors:
         tensors = {name: tensor for name, tensor in tensors.items() if name != "dora_scale"}
     form = form_of(tensors)
-    if form.name == "ia3":
-        return float(tensors["weight"].float().norm())
-    return float(weight_delta(tensors, _empty_base(tensors)).norm())
+    if form.reads_base:
+        factors = [tensor for name, tensor in tensors.items() if name not in _NO_FACTORS]
+        return math.sqrt(sum(float(factor.float().norm()) ** 2 for factor in factors))
+    return float(weight_delta(tensors, empty_base(tensors)).norm())
 
 
-def _empty_base(tensors: Tensors) -> Tensor:
+def empty_base(tensors: Tensors, device: str = "cpu") -> Tensor:
     """A weight of zeros in the shape that a layer's change has."""
     shape: tuple[int, ...]
     if "lora_up.weight" in tensors:
@@ -79,7 +91,7 @@ def _empty_base(tensors: Tensors) -> Tensor:
         shape = _kronecker_shape(tensors)
     else:
         shape = tuple(tensors.get("diff", tensors.get("w_norm", torch.zeros(1))).shape)
-    return torch.zeros(shape)
+    return torch.zeros(shape, device=device)
 
 
 def _kronecker_shape(tensors: Tensors) -> tuple[int, ...]:
@@ -98,7 +110,7 @@ def _kronecker_shape(tensors: Tensors) -> tuple[int, ...]:
 
 
 def family_of(modules: Mapping[str, Tensors], metadata: Mapping[str, str]) -> str:
-    """The family that a file was made for: by its layers, by its metadata, by how it names them."""
+    """The model that a file was made for, as `lib_rimo.lora.facts.family_of` has it."""
     shapes = {
         f"{key}.{name}": tuple(tensor.shape)
         for key, tensors in modules.items()
@@ -115,6 +127,6 @@ def tag_frequency(metadata: Mapping[str, str]) -> dict[str, int]:
         for tags in folders.values():
             for tag, count in tags.items():
                 total[tag.strip()] = total.get(tag.strip(), 0) + int(count)
-    except (ValueError, AttributeError, TypeError):
-        return {}
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
+        return {}  # the user's program may have written anything there
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))

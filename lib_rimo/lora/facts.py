@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from lib_rimo.lora.blocks import BLOCKS, block_of_key, fitting_layout
-
-# Width of the text encoders' output, which cross-attention reads.
-_TEXT_WIDTHS: dict[tuple[int, ...], str] = {(768,): "sd1", (1024,): "sd2", (2048,): "sdxl"}
-_CROSS_ATTENTION = re.compile(r"attn2[._]to_[kv]\.lora_(?:down|A)\.weight$")
+from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, block_of_key, fitting_layout
+from lib_rimo.lora.naming import read_tensor_name
+from lib_rimo.text import shortened, visible
 
 LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+
+FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,27 @@ def read_facts(path: Path) -> LoraFacts | None:
 
     The tensors stay on the disk, and a file that cannot be read is left as it is.
     """
+    facts = _try_to_read(path)
+    return facts if isinstance(facts, LoraFacts) else None
+
+
+def read_foreign_model(path: Path) -> str | None:
+    """The model that a LoRA file was made for where that is no Stable Diffusion; else None."""
+    facts = _try_to_read(path)
+    return facts if isinstance(facts, str) else None
+
+
+def _try_to_read(path: Path) -> LoraFacts | str | None:
     try:
         state = path.stat()
         return _read_facts(path, state.st_mtime_ns, state.st_size)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
 @lru_cache(maxsize=256)
-def _read_facts(path: Path, _mtime: int, _size: int) -> LoraFacts | None:
-    """As `read_facts`, once for each state of a file; raises OSError or ValueError."""
+def _read_facts(path: Path, _mtime: int, _size: int) -> LoraFacts | str | None:
+    """A LoRA's facts or a foreign model's name, read once for each state of a file."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length)) if length <= LONGEST_HEADER else None
@@ -56,7 +67,9 @@ def _read_facts(path: Path, _mtime: int, _size: int) -> LoraFacts | None:
         if isinstance(entry, dict) and isinstance(entry.get("shape"), list)
         if all(isinstance(size, int) for size in entry["shape"])
     }
-    return facts_of_header(shapes, metadata if isinstance(metadata, dict) else {})
+    described = metadata if isinstance(metadata, dict) else {}
+    family = family_of(shapes, described)
+    return facts_of_header(shapes, described) if family in FAMILY_LAYOUTS else family
 
 
 def facts_of_header(
@@ -64,23 +77,95 @@ def facts_of_header(
 ) -> LoraFacts | None:
     """What the names and shapes of a file's tensors and its metadata tell."""
     family = family_of(shapes, metadata)
-    present = {block_of_key(key, family) for key in shapes}
+    if family not in FAMILY_LAYOUTS:
+        return None
+    present = {block_of_key(read_tensor_name(name).key, family) for name in shapes}
     blocks = tuple(block for block in BLOCKS if block in present)
     return LoraFacts(family, blocks) if blocks else None
 
 
+# -- families -----------------------------------------------------------------------------------
+
+# Width of the text encoders' output, which cross-attention reads.
+_TEXT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+_CROSS_ATTENTION = re.compile(r"_attn2_to_[kv]$")
+# The tensors whose last dimension is a layer's inputs, and pairs of which it is the product.
+_INPUTS_IN = ("lora_down.weight", "diff", "hada_w1_b", "a2.weight")
+_INPUTS_PRODUCT = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))
+
+# Layers that only one family has. SDXL's UNet is a level shorter and its transformers are deeper.
+_ONLY_IN = (
+    ("sdxl", re.compile(r"_te2_|_(?:blocks|block)_\w*transformer_blocks_[1-9]|_(?:add|label)_emb")),
+    ("sd1", re.compile(r"_(?:down|up)_blocks_3_|_input_blocks_(?:1_1|2_1|9|10|11)(?:_|$)")),
+    ("sd1", re.compile(r"_down_blocks_0_attentions_|_output_blocks_(?:9|10|11)_")),
+)
+# Layers of models that are no Stable Diffusion UNet, as kohya's trainer and diffusers name them.
+_FOREIGN = (
+    ("Flux", re.compile(r"(?:^|_)(?:double_blocks|single_blocks|single_transformer_blocks)_\d")),
+    ("SD3", re.compile(r"(?:^|_)(?:joint_blocks|context_block)_|_attn_add_[kqv]_proj")),
+)
+# What the trainers' metadata call models, by how the words begin.
+_MODEL_NAMES = (
+    ("sdxl", ("sdxl", "stable-diffusion-xl")),
+    ("sd2", ("sd_v2", "stable-diffusion-v2")),
+    ("sd1", ("sd_v1", "sd1", "stable-diffusion-v1")),
+    ("SD3", ("sd3", "stable-diffusion-3", "stable-diffusion-v3")),
+    ("Flux", ("flux",)),
+    ("Chroma", ("chroma",)),
+)
+
+
 def family_of(shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str]) -> str:
-    """The family that a file was made for: by its layers, by its metadata, by how it names them."""
-    for key, shape in shapes.items():
-        if "_te2_" in key or "text_encoder_2." in key:
-            return "sdxl"
-        if _CROSS_ATTENTION.search(key) and tuple(shape[-1:]) in _TEXT_WIDTHS:
-            return _TEXT_WIDTHS[tuple(shape[-1:])]
+    """The model that a file was made for: by its layers, its metadata, and how it names them.
+
+    "sd1", "sd2" or "sdxl", or the name of a model that is none of them. `shapes` are by the
+    tensors' names in the file.
+    """
+    parts: dict[str, dict[str, Sequence[int]]] = {}
+    for name, shape in shapes.items():
+        key, part = read_tensor_name(name)
+        parts.setdefault(key, {})[part] = shape
+    for family, layers in (*_FOREIGN, *_ONLY_IN[:1]):
+        if any(layers.search(key) for key in parts):
+            return family
+    for key, layer in parts.items():
+        if _CROSS_ATTENTION.search(key) and _inputs(layer) in _TEXT_WIDTHS:
+            return _TEXT_WIDTHS[_inputs(layer)]
+    told = _family_in(metadata)
+    if told is not None:
+        return told
+    for family, layers in _ONLY_IN:
+        if any(layers.search(key) for key in parts):
+            return family
+    # kohya's trainer names SDXL's layers as the original code does, SD1's as diffusers.
+    named_so = any("_input_blocks_" in key or "_output_blocks_" in key for key in parts)
+    return "sdxl" if named_so else "sd1"
+
+
+def _inputs(layer: Mapping[str, Sequence[int]]) -> int:
+    """How many inputs a linear layer has, by the shapes of what changes it; 0 for unknown."""
+    for part in _INPUTS_IN:
+        if layer.get(part):
+            return layer[part][1] if len(layer[part]) > 1 else 0
+    factors = [
+        next((layer[part][-1] for part in either if layer.get(part)), 0)
+        for either in _INPUTS_PRODUCT
+    ]
+    return factors[0] * factors[1]
+
+
+def _family_in(metadata: Mapping[str, str]) -> str | None:
+    """The family that a file's metadata tell, or another model's name; None where they tell none.
+
+    `ss_*` is kohya's trainer's, `modelspec.architecture` that of Stability's ModelSpec.
+    """
     version = str(metadata.get("ss_base_model_version", ""))
+    architecture = str(metadata.get("modelspec.architecture", ""))
     if str(metadata.get("ss_v2", "")) == "True":
         return "sd2"
-    if version:
-        return "sdxl" if version.startswith("sdxl") else "sd1"
-    # kohya's trainer names SDXL's layers as the original code does, SD1's as diffusers.
-    named_so = any("_input_blocks_" in key or "_output_blocks_" in key for key in shapes)
-    return "sdxl" if named_so else "sd1"
+    for text in (version, architecture):
+        for family, beginnings in _MODEL_NAMES:
+            if text.lower().startswith(beginnings):
+                return family
+    other = version or architecture.partition("/")[0]
+    return visible(shortened(other, 40)) or None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.text import shortened, visible
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,34 @@ class LoraFile:
 def read_lora(path: str | os.PathLike[str]) -> LoraFile:
     """Read a LoRA file on the CPU; raises UserError for what is none."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no LoRA file {path}: check the name and the folder.")
     try:
+        if not path.is_file():
+            raise UserError(f"There is no LoRA file {path}: check the name and the folder.")
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
             return LoraFile(tensors, dict(file.metadata() or {}))
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path.name} is not a readable .safetensors file ({error}): get or train it again."
+            f"{visible(shortened(path.name))} is not a readable .safetensors file "
+            f"({visible(shortened(str(error)))}): get or train it again."
         ) from None
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of all behind a file's header: what the WebUI takes where `sshs_model_hash` lacks.
+
+    Empty for a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except (OSError, ValueError, OverflowError):
+        return ""
+    return digest.hexdigest()
 
 
 def write_lora(

@@ -29,9 +29,3 @@ def text_encoder_key(prefix: str, module_name: str) -> str:
     """The key of a text encoder module, with or without transformers' `text_model.` in front."""
     name = module_name.removeprefix("text_model.")
     return f"{prefix}_text_model_{name.replace('.', '_')}"
-
-
-def split_tensor_name(name: str) -> tuple[str, str]:
-    """Split a tensor's name in a file into its module's key and the rest, at the first dot."""
-    key, _, tensor = name.partition(".")
-    return key, tensor

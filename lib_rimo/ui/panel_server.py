@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.facts import LoraFacts, read_facts
+from lib_rimo.lora.facts import LoraFacts, read_facts, read_foreign_model
 from lib_rimo.weights.block_weights import parse_blocks
 from lib_rimo.weights.presets import Presets
 from lib_rimo.weights.tags import parse_prompt
@@ -49,6 +49,10 @@ def answer(host: PanelHost, request: str) -> str:
     paths = {tag.name: host.lora_path(tag.name) for tag in tags}
     facts = {name: path if path is None else read_facts(path) for name, path in paths.items()}
     problems += [f"{name}: there is no such LoRA file." for name in paths if paths[name] is None]
+    for name, path in paths.items():
+        model = None if path is None or facts[name] is not None else read_foreign_model(path)
+        if model is not None:
+            problems.append(f"{name} was made for {model}, not for Stable Diffusion.")
     for tag in tags:
         known = facts[tag.name]
         if tag.blocks is not None and known is not None:

@@ -1,4 +1,6 @@
+import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -7,10 +9,11 @@ from safetensors.torch import save_file
 
 from lib_rimo.errors import UserError
 from lib_rimo.inference.apply import LoraFolder, LoraMerger, load_lora
+from lib_rimo.inference.generation import lora_hash
 from lib_rimo.lora.bake import bake
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import LoraFile, read_lora, write_lora
-from lib_rimo.lora.keys import unet_key
+from lib_rimo.lora.keys import text_encoder_key, text_encoder_prefixes, unet_key
 from lib_rimo.sd.unet_names import ldm_module_name
 from lib_rimo.weights.block_weights import parse_blocks
 from lib_rimo.weights.strength import layer_strength
@@ -224,8 +227,8 @@ def test_a_folder_finds_loras_by_file_and_by_trained_name(tmp_path, sd1):
 
 
 def test_a_file_in_no_known_form_is_refused(tmp_path):
-    save_file({"lora_unet_x.oft_blocks": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match=r"x.safetensors cannot be used: .*oft_blocks"):
+    save_file({"lora_unet_x.oft_nothing": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"x.safetensors cannot be used: .*oft_nothing"):
         load_lora(tmp_path / "x.safetensors")
 
 
@@ -260,6 +263,123 @@ def test_ldm_names_mean_the_same_layers_in_sd1(tmp_path, sd1, merger):
     assert "lora_unet_output_blocks_2_1_conv" in renamed
     merger.apply([(replace(lora, modules=renamed), LoraTag("x"))])
     torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-4, atol=1e-4)
+
+
+PROCESSOR = {
+    "to_q": "to_q_lora",
+    "to_k": "to_k_lora",
+    "to_v": "to_v_lora",
+    "to_out.0": "to_out_lora",
+}
+
+
+def in_style(style, module, part, *, text="", without_attention=(0,)):
+    """A tensor's name as another program writes it; `text` names the text encoder's number."""
+    matrix = {"lora_down.weight": "A", "lora_up.weight": "B"}[part]
+    way = {"A": "down", "B": "up"}[matrix]
+    owner = "unet" if not text else {"1": "text_encoder", "2": "text_encoder_2"}[text]
+    if style == "peft":
+        return f"{owner}.{module}.lora_{matrix}.weight"
+    if style == "diffusers":
+        attention, _, layer = module.rpartition(".attn")
+        number, _, layer = layer.partition(".")
+        if not text and attention and layer in PROCESSOR:
+            return f"unet.{attention}.attn{number}.processor.{PROCESSOR[layer]}.{way}.weight"
+        return f"{owner}.{module}.{'lora_linear_layer' if text else 'lora'}.{way}.weight"
+    if style == "comfyui":
+        if text:
+            return f"text_encoders.clip_{'lg'[int(text) - 1]}.transformer.{module}.{part}"
+        return f"diffusion_model.{ldm_module_name(module, without_attention)}.lora.{way}.weight"
+    name = module.replace(".", "_")
+    return f"lycoris_{name}.{part}"
+
+
+@pytest.mark.parametrize("style", ["peft", "diffusers", "comfyui", "lycoris"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_other_programs_names_mean_the_same_layers(tmp_path, family, style):
+    checkpoint = narrow_checkpoint(family)
+    tensors, trained = random_lora(checkpoint)
+    names = {}
+    for module, _ in checkpoint.unet.named_modules():
+        with suppress(ValueError, KeyError):
+            names[unet_key(family, module)] = (module, "")
+    prefixes = text_encoder_prefixes(family)
+    for number, (prefix, encoder) in enumerate(
+        zip(prefixes, checkpoint.text_encoders, strict=True), 1
+    ):
+        for module, _ in encoder.named_modules():
+            path = "text_model." + module.removeprefix("text_model.")
+            names[text_encoder_key(prefix, module)] = (path, str(number))
+    renamed = {}
+    for name, tensor in tensors.items():
+        key, _, part = name.partition(".")
+        if part == "alpha":
+            continue
+        module, text = names[key]
+        if style == "lycoris" and text == "2":
+            renamed[name] = tensor
+        else:
+            scale = 0.5 if part == "lora_up.weight" else 1  # alpha 2, rank 4
+            name = in_style(
+                style,
+                module,
+                part,
+                text=text,
+                without_attention=(0,) if family == "sd1" else (),
+            )
+            renamed[name] = tensor.float() * scale
+    if style == "lycoris" and family == "sdxl":
+        renamed |= {
+            name: tensor
+            for name, tensor in tensors.items()
+            if name.startswith("lora_te2") and name.endswith("alpha")
+        }
+    save_file(renamed, tmp_path / "x.safetensors")
+    merger = LoraMerger(checkpoint)
+    write_lora(tmp_path / "y.safetensors", tensors, {})
+    merger.apply([(load_lora(tmp_path / "y.safetensors"), LoraTag("y"))])
+    text = text_output(checkpoint)
+    assert merger.apply([(load_lora(tmp_path / "x.safetensors"), LoraTag("x"))]) == ()
+    torch.testing.assert_close(unet_output(checkpoint), trained, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(text_output(checkpoint), text, rtol=1e-4, atol=1e-4)
+
+
+def test_an_embedding_beside_a_lora_does_not_cost_it(tmp_path, sd1, merger):
+    tensors, trained = random_lora(sd1)
+    embedding = {"bundle_emb.word.string_to_param.*": torch.zeros(2, 32)}
+    save_file(tensors | embedding, tmp_path / "x.safetensors")
+    lora = load_lora(tmp_path / "x.safetensors")
+    assert lora.embeddings == ("word",)
+    assert merger.apply([(lora, LoraTag("x"))]) == ()
+    torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-4, atol=1e-4)
+    baked = bake(read_lora(lora.path), lambda key: 0.5, "half")
+    assert "bundle_emb.word.string_to_param.*" in baked.tensors
+
+
+def test_the_hash_is_that_of_the_files_own_order(tmp_path, sd1):
+    tensors, _ = random_lora(sd1)
+    path = tmp_path / "x.safetensors"
+    save_file(tensors, path)
+    content = path.read_bytes()
+    behind_header = content[8 + int.from_bytes(content[:8], "little") :]
+    assert lora_hash(load_lora(path)) == hashlib.sha256(behind_header).hexdigest()[:12]
+
+
+@pytest.mark.parametrize("name", ["v1.safetensors", "below/v1", "below\\v1", " v1 ", '"v1"'])
+def test_a_folder_finds_what_people_write(tmp_path, sd1, name):
+    (tmp_path / "below").mkdir()
+    write(tmp_path / "below" / "v1.safetensors", sd1)
+    (tmp_path / "dangling.safetensors").symlink_to(tmp_path / "gone")
+    assert LoraFolder(tmp_path).find(name).name == "v1"
+
+
+def test_a_near_name_is_suggested(tmp_path, sd1):
+    write(tmp_path / "rimochan.safetensors", sd1)
+    (tmp_path / "dangling.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match='did you mean "rimochan"'):
+        LoraFolder(tmp_path).find("rimochna")
+    with pytest.raises(UserError, match="there is rimochan"):
+        LoraFolder(tmp_path).find("x" * 400)
 
 
 @pytest.mark.parametrize(

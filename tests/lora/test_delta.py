@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from lycoris import modules as lycoris
 
 LAYERS = {
-    "linear": lambda: nn.Linear(24, 36),
+    "linear": lambda: nn.Linear(24, 48),
     "3x3": lambda: nn.Conv2d(12, 24, 3, padding=1),
     "1x1": lambda: nn.Conv2d(12, 24, 1),
 }
@@ -40,6 +40,10 @@ LYCORIS = {
     "dora-lokr": (lycoris.LokrModule, {"weight_decompose": True, "wd_on_out": False}),
     "ia3": (lycoris.IA3Module, {}),
     "full": (lycoris.FullModule, {}),
+    "oft": (lycoris.DiagOFTModule, {"lora_dim": 4, "constraint": 0}),
+    "oft-rescaled": (lycoris.DiagOFTModule, {"lora_dim": 4, "rescaled": True}),
+    "boft": (lycoris.ButterflyOFTModule, {"lora_dim": 8}),
+    "glora": (lycoris.GLoRAModule, {}),
 }
 BY_RANK = ("lora", "lora-tucker", "loha", "loha-tucker", "lokr", "lokr-tucker", "lokr-both")
 
@@ -50,7 +54,7 @@ def trained(name, layer):
     kind, arguments = LYCORIS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = kind("key", copy.deepcopy(layer), lora_dim=2, alpha=1, **arguments)
+        module = kind("key", copy.deepcopy(layer), **{"lora_dim": 2, "alpha": 1, **arguments})
         if name == "full":
             module.apply_to()  # its state dict is one only then
         for parameter in module.parameters():
@@ -156,8 +160,20 @@ def test_peft_names_the_same_matrices_a_and_b():
 
 
 def test_an_unknown_form_is_named():
-    with pytest.raises(UserError, match="oft_blocks"):
-        form_of({"oft_blocks": torch.zeros(1)})
+    with pytest.raises(UserError, match="oft_nothing"):
+        form_of({"oft_nothing": torch.zeros(1)})
+
+
+def test_gloras_with_the_matrices_the_other_way_round_are_read_as_the_webui_does():
+    names = {"a1.weight": (2, 5), "a2.weight": (5, 2), "b1.weight": (2, 5), "b2.weight": (6, 2)}
+    tensors = {name: torch.randn(shape) for name, shape in names.items()}
+    base = torch.randn(6, 5)
+    a1, a2, b1, b2 = tensors.values()
+    expected = b2 @ b1 + base @ a2 @ a1
+    alpha = {"alpha": torch.tensor(1.0)}
+    torch.testing.assert_close(weight_delta(tensors | alpha, base), expected)
+    halved = scaled(tensors | alpha, 0.5)
+    torch.testing.assert_close(weight_delta(halved, base), expected / 2)
 
 
 def test_network_types_are_told_apart():
