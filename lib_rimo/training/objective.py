@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lib_rimo.sd.schedule import TIMESTEPS, alphas_cumprod
+from lib_rimo.training.noise import Noise
+from lib_rimo.training.weighting import Weighting
 
 
 @dataclass(frozen=True)
@@ -32,51 +34,42 @@ class Objective:
     prediction_type: str
     seed: int
     zero_terminal_snr: bool = False
-    min_snr_gamma: float | None = None
-    noise_offset: float = 0.0
+    noise: Noise = field(default_factory=Noise)
+    weighting: Weighting = field(default_factory=Weighting)
 
     def __post_init__(self) -> None:
         self.alphas_cumprod = alphas_cumprod(self.zero_terminal_snr)
 
     def add_noise(self, latents: Tensor, step: int, slots: Sequence[int]) -> Noised:
         """Draw noise and a timestep for each picture; `latents` (B, C, h, w) are scaled."""
-        noises, timesteps = [], []
-        for slot in slots:
+        noises, perturbed, timesteps = [], [], []
+        for slot, latent in zip(slots, latents, strict=True):
             draw = torch.Generator().manual_seed(
                 random.Random(f"{self.seed} noise {step} {slot}").getrandbits(63)
             )
-            noise = torch.randn(latents.shape[1:], generator=draw)
-            if self.noise_offset:
-                noise = noise + self.noise_offset * torch.randn(
-                    latents.shape[1], 1, 1, generator=draw
-                )
-            noises.append(noise)
+            noises.append(self.noise.draw(latent, draw))
             timesteps.append(torch.randint(TIMESTEPS, (), generator=draw))
-        noise = torch.stack(noises).to(latents)
+            perturbed.append(self.noise.perturbed(noises[-1], draw))
+        noise, hiding = (torch.stack(part).to(latents) for part in (noises, perturbed))
         timestep = torch.stack(timesteps)
         alpha = self.alphas_cumprod[timestep].to(latents).view(-1, 1, 1, 1)
         signal, strength = alpha.sqrt(), (1 - alpha).sqrt()
         target = noise
         if self.prediction_type == "v_prediction":
             target = signal * noise - strength * latents
-        return Noised(signal * latents + strength * noise, timestep.to(latents.device), target)
+        return Noised(signal * latents + strength * hiding, timestep.to(latents.device), target)
 
     def loss(
         self, prediction: Tensor, noised: Noised, weights: Tensor, masks: Tensor | None
     ) -> Tensor:
-        """Mean squared error, weighted by picture (B,), mask (B, 1, h, w) and signal-to-noise."""
-        error = (prediction.float() - noised.target.float()).square()
+        """Mean squared error, weighted by picture (B,), mask (B, 1, h, w) and timestep."""
+        alphas = self.alphas_cumprod.to(noised.timesteps.device)[noised.timesteps]
+        difference = prediction.float() - noised.target.float()
+        error = self.weighting.error(difference, alphas, noised.timesteps)
         if masks is not None:
             error = error * masks.to(error)
         by_picture = error.mean(dim=(1, 2, 3)) * weights.to(error)
-        if self.min_snr_gamma:
-            by_picture = by_picture * self._snr_weight(noised.timesteps)
+        of_timestep = self.weighting.weights(alphas, is_v=self.prediction_type == "v_prediction")
+        if of_timestep is not None:
+            by_picture = by_picture * of_timestep
         return by_picture.mean()
-
-    def _snr_weight(self, timesteps: Tensor) -> Tensor:
-        """min(SNR, gamma) over what the prediction type already weighs by (arXiv:2303.09556)."""
-        assert self.min_snr_gamma
-        alpha = self.alphas_cumprod.to(timesteps.device)[timesteps]
-        snr = alpha / (1 - alpha)
-        inherent = snr + 1 if self.prediction_type == "v_prediction" else snr.clamp(min=1e-8)
-        return snr.clamp(max=self.min_snr_gamma) / inherent

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,7 +21,9 @@ from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.network.heap import give_back_gaps
 from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activations
 from lib_rimo.training.network.network import Network, Rank
+from lib_rimo.training.noise import Noise
 from lib_rimo.training.objective import Objective
+from lib_rimo.training.weighting import Weighting
 
 
 def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> Accelerator:
@@ -157,6 +161,11 @@ def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objectiv
         "v_prediction" if is_v else "epsilon",
         options.seed,
         zero_terminal_snr=options.zero_terminal_snr or checkpoint.zero_terminal_snr,
-        min_snr_gamma=options.min_snr_gamma,
-        noise_offset=options.noise_offset,
+        noise=Noise(**named_like(Noise, options)),
+        weighting=Weighting(**named_like(Weighting, options)),
     )
+
+
+def named_like(kind: type, options: TrainingOptions) -> dict[str, Any]:
+    """The options that a dataclass has fields of the same names for."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}

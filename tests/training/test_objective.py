@@ -4,7 +4,9 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
 from lib_rimo.sd.schedule import alphas_cumprod
+from lib_rimo.training.noise import Noise
 from lib_rimo.training.objective import Objective
+from lib_rimo.training.weighting import Weighting
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_zero_terminal_snr_is_diffusers_rescaling():
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_min_snr_weighs_by_the_smaller_of_snr_and_gamma(schedule, prediction_type):
-    weighed = Objective(prediction_type, seed=0, min_snr_gamma=5.0)
+    weighed = Objective(prediction_type, seed=0, weighting=Weighting(min_snr_gamma=5.0))
     plain = Objective(prediction_type, seed=0)
     latents = torch.randn(1, 4, 8, 8)
     for step in range(5):
@@ -61,7 +63,7 @@ def test_min_snr_weighs_by_the_smaller_of_snr_and_gamma(schedule, prediction_typ
 def test_a_gamma_of_zero_is_off():
     noised = Objective("epsilon", seed=0).add_noise(torch.randn(1, 4, 8, 8), 0, [0])
     losses = [
-        Objective("epsilon", seed=0, min_snr_gamma=gamma).loss(
+        Objective("epsilon", seed=0, weighting=Weighting(min_snr_gamma=gamma)).loss(
             torch.zeros(1, 4, 8, 8), noised, torch.ones(1), None
         )
         for gamma in (None, 0.0)
@@ -81,14 +83,15 @@ def test_masked_parts_do_not_count():
 
 
 def test_the_draw_depends_on_seed_step_and_slot_only():
-    objective = Objective("epsilon", seed=5, noise_offset=0.1)
+    noise = Noise(noise_offset=0.1, multires_noise_iterations=3, ip_noise_gamma=0.1)
+    objective = Objective("epsilon", seed=5, noise=noise)
     latents = torch.zeros(2, 4, 8, 8)
     both = objective.add_noise(latents, 9, [0, 1])
-    second = Objective("epsilon", seed=5, noise_offset=0.1).add_noise(latents[1:], 9, [1])
+    second = Objective("epsilon", seed=5, noise=noise).add_noise(latents[1:], 9, [1])
     assert torch.equal(both.target[1:], second.target)
     assert torch.equal(both.timesteps[1:], second.timesteps)
     for other in (
         objective.add_noise(latents, 10, [0, 1]),
-        Objective("epsilon", seed=6, noise_offset=0.1).add_noise(latents, 9, [0, 1]),
+        Objective("epsilon", seed=6, noise=noise).add_noise(latents, 9, [0, 1]),
     ):
         assert not torch.equal(both.target, other.target)

@@ -25,6 +25,70 @@ class ObjectiveOptions:
         minimum=0,
         maximum=1,
     )
+    noise_offset_random_strength: bool = option(
+        False, "Draw how far noise_offset shifts, up to its value", "objective"
+    )
+    adaptive_noise_scale: float = option(
+        0.0,
+        "Add so much of each channel's mean to noise_offset",
+        "objective",
+        minimum=-10,
+        maximum=10,
+    )
+    multires_noise_iterations: int = option(
+        0,
+        "Add coarser noise so many times; helps very dark and bright pictures; 0: none",
+        "objective",
+        minimum=0,
+        maximum=64,
+        usual="6 – 10",
+    )
+    multires_noise_discount: float = option(
+        0.3, "Share of each coarser noise of the one before", "objective", minimum=0, maximum=1
+    )
+    ip_noise_gamma: float = option(
+        0.0,
+        "Add so much noise that the model is not told of",
+        "objective",
+        minimum=0,
+        maximum=1,
+        usual="0.1",
+    )
+    ip_noise_gamma_random_strength: bool = option(
+        False, "Draw how much ip_noise_gamma adds, up to its value", "objective"
+    )
+    loss_type: str = option(
+        "l2",
+        "How errors count: l2 by their square; huber and smooth_l1 mind outliers less",
+        "objective",
+        choices=("l2", "l1", "huber", "smooth_l1"),
+    )
+    huber_c: float = option(
+        0.1,
+        "From where on huber and smooth_l1 count errors by their size",
+        "objective",
+        minimum=1e-6,
+        maximum=1,
+    )
+    huber_scale: float = option(1.0, "Factor on huber_c", "objective", minimum=1e-6)
+    huber_schedule: str = option(
+        "snr",
+        "How huber_c follows the timestep",
+        "objective",
+        choices=("snr", "exponential", "constant"),
+    )
+    debiased_estimation_loss: bool = option(
+        False, "Weigh steps by one over the root of their signal-to-noise", "objective"
+    )
+    scale_v_pred_loss_like_noise_pred: bool = option(
+        False, "Weigh the steps of a model that predicts v as if it predicted noise", "objective"
+    )
+    v_pred_like_loss: float = option(
+        0.0,
+        "Add so much of the loss as if the model predicted v",
+        "objective",
+        minimum=0,
+    )
     clip_skip: int = option(
         1,
         "Layer of SD1's text encoder, from the end",
