@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,12 @@ def written_beside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file with its times; the copy appears whole or not at all. Raises UserError."""
+    with written_beside(target) as beside:
+        shutil.copy2(source, beside)
 
 
 def remove_leftovers(folder: Path, name: str) -> None:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lib_rimo.errors import UserError
-from lib_rimo.files import remove_leftovers, written_beside
+from lib_rimo.files import copy_whole, remove_leftovers, written_beside
 from lib_rimo.training.data.buckets import Fit
 from lib_rimo.training.data.latent_cache import cache_path, write_moments
 from lib_rimo.weights.presets import save_preset
@@ -79,3 +79,12 @@ def test_others_may_read_what_is_written_as_they_may_other_files(tmp_path, narro
     save_preset(tmp_path, "HALF", "IN04@0.5")
     for path in (cache_path(picture, fit, False), tmp_path / "lbwpresets.txt", narrow_sd1):
         assert path.stat().st_mode == other.stat().st_mode, path
+
+
+def test_a_copy_keeps_the_times(tmp_path):
+    source, target = tmp_path / "a", tmp_path / "new" / "b"
+    source.write_bytes(b"content")
+    os.utime(source, (1, 2))
+    copy_whole(source, target)
+    assert target.read_bytes() == b"content"
+    assert target.stat().st_mtime == 2

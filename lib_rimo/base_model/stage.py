@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from lib_rimo.files import written_beside
+
 
 def cosine_rate(peak: float, step: int, steps: int, warm_up: int) -> float:
     """The learning rate at `step` of `steps`: up to `peak`, then to zero as a cosine falls."""
@@ -37,11 +39,9 @@ class Stage:
         return self._path(name).exists()
 
     def save(self, state: dict[str, Any], name: str = "state") -> None:
-        """Write a state beside the old one, then rename it over that."""
-        path = self._path(name)
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        """Write a state, whole or not at all."""
+        with written_beside(self._path(name)) as beside:
+            torch.save(state, beside)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.pt"

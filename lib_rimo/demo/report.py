@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lib_rimo.demo.measures import Answer, Check, all_of
+from lib_rimo.files import written_beside
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -101,7 +102,5 @@ def write_report(report: Report, path: Path) -> None:
     ).as_posix()
     environment.filters["svg"] = Markup
     page = environment.get_template(TEMPLATE.name).render(report=report)
-    beside = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
+    with written_beside(path) as beside:
+        beside.write_text(page, encoding="utf-8")

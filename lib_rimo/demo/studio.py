@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -331,10 +330,3 @@ def read_notes(path: Path) -> dict[str, Seen]:
             picture = note.pop("picture")
             seen[picture] = Seen(**note)
     return seen
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file that appears whole or not at all."""
-    beside = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, beside)
-    beside.replace(target)

@@ -20,6 +20,7 @@ from lib_rimo.lora.facts import FAMILY_NAMES
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.soundness import check_layers
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.unet_names import ldm_module_name
 from lib_rimo.text import shortened, visible
 from lib_rimo.weights.strength import layer_strength
@@ -130,12 +131,9 @@ class LoraFolder:
 
 @lru_cache(maxsize=1024)
 def _alias_at(path: Path, modified: int) -> str:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("ss_output_name", ""))
-    except (SafetensorError, OSError):
+        return read_header(path).metadata.get("ss_output_name", "")
+    except (OSError, ValueError):
         return ""
 
 

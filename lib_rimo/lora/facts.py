@@ -1,6 +1,5 @@
 """What a LoRA file's header says about it: its family, and the blocks that it has layers in."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from pathlib import Path
 
 from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, block_of_key, fitting_layout
 from lib_rimo.lora.naming import read_tensor_name
+from lib_rimo.sd.file_header import read_header
 from lib_rimo.text import shortened, visible
-
-LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 
 FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
 
@@ -48,28 +46,18 @@ def _try_to_read(path: Path) -> LoraFacts | str | None:
     try:
         state = path.stat()
         return _read_facts(path, state.st_mtime_ns, state.st_size)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return None
 
 
 @lru_cache(maxsize=256)
 def _read_facts(path: Path, _mtime: int, _size: int) -> LoraFacts | str | None:
     """A LoRA's facts or a foreign model's name, read once for each state of a file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length)) if length <= LONGEST_HEADER else None
-    if not isinstance(header, dict):
-        return None
-    metadata = header.pop("__metadata__", None)
-    shapes = {
-        key: entry["shape"]
-        for key, entry in header.items()
-        if isinstance(entry, dict) and isinstance(entry.get("shape"), list)
-        if all(isinstance(size, int) for size in entry["shape"])
-    }
-    described = metadata if isinstance(metadata, dict) else {}
-    family = family_of(shapes, described)
-    return facts_of_header(shapes, described) if family in FAMILY_LAYOUTS else family
+    header = read_header(path)
+    family = family_of(header.shapes, header.metadata)
+    if family not in FAMILY_LAYOUTS:
+        return family
+    return facts_of_header(header.shapes, header.metadata)
 
 
 def facts_of_header(

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.sd.family import Family
-from lib_rimo.sd.ldm_layout import UNET_PREFIX, VAE_PREFIX
+from lib_rimo.sd.family import NATIVE_SIDE, UNET_PREFIX, VAE_PREFIX, Family
+from lib_rimo.sd.size import LATENT_PIXELS
 
 
 def count_parts(shapes: Mapping[str, object], prefix: str) -> int:
@@ -37,7 +37,7 @@ def unet_arguments(
     middle = f"{UNET_PREFIX}middle_block.1."
     attention = f"{middle}transformer_blocks.0.attn2.to_k.weight"
     arguments: dict[str, Any] = {
-        "sample_size": {"sd1": 64, "sd2": 96, "sdxl": 128}[family],
+        "sample_size": NATIVE_SIDE[family] // LATENT_PIXELS,
         "block_out_channels": tuple(channels),
         "layers_per_block": layers_per_block,
         "down_block_types": tuple(

@@ -91,14 +91,14 @@ def load_checkpoint(
     path = Path(path)
     storage = Storage(device, dtype, memory_format)
     with open_tensors(path) as file:
-        family = detect_family(file, path.name)
+        family = detect_family(file.shapes, path.name)
         config = read_yaml(path)
         unet = _load_unet(file, family, config, storage)
         encoders = load_text_encoders(file, family, path, config, storage)
         if dtype == torch.float16:
             storage = storage._replace(dtype=torch.float32)
         vae = _load_vae(file, family, config, storage)
-        prediction = stated_prediction_type(file, config)
+        prediction = stated_prediction_type(file.shapes, file.metadata, config)
         if prediction is None:
             prediction = _probe_prediction_type(unet) if family == "sd2" else "epsilon"
         return Checkpoint(

@@ -1,15 +1,23 @@
-"""Which kind of Stable Diffusion model a file is, told by its keys, shapes and metadata."""
+"""Which kind of Stable Diffusion model a file is, told by its keys, shapes and metadata.
+
+Nothing here needs PyTorch.
+"""
 
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from lib_rimo.errors import UserError
-from lib_rimo.sd.ldm_layout import UNET_PREFIX, VAE_PREFIX
-from lib_rimo.sd.model_file import TensorFile
+from lib_rimo.sd.file_header import Shapes
 
 Family = Literal["sd1", "sd2", "sdxl"]
 PredictionType = Literal["epsilon", "v_prediction"]
+
+UNET_PREFIX = "model.diffusion_model."
+VAE_PREFIX = "first_stage_model."
+
+NATIVE_SIDE: dict[Family, int] = {"sd1": 512, "sd2": 768, "sdxl": 1024}
+"""Side in pixels of the pictures that a family's models were made for."""
 
 _FOREIGN = (  # (what a key contains, what such a file is)
     ("double_blocks.", "a Flux model"),
@@ -26,9 +34,21 @@ _FOREIGN = (  # (what a key contains, what such a file is)
 )
 
 
-def detect_family(file: TensorFile, name: str) -> Family:
-    """The family of an LDM single file, told by its keys and shapes; UserError for others."""
-    shapes = file.shapes
+def modern_key(key: str) -> str:
+    """Today's name of a key: early SD1 merges lack `text_model.`, SD2-Turbo is named as SDXL."""
+    old = "cond_stage_model.transformer."
+    if key.startswith((old + "embeddings.", old + "encoder.", old + "final_layer_norm.")):
+        return f"{old}text_model.{key.removeprefix(old)}"
+    if key.startswith("conditioner.embedders.0.model."):
+        return key.replace("conditioner.embedders.0.", "cond_stage_model.", 1)
+    return key
+
+
+def detect_family(shapes: Shapes, name: str) -> Family:
+    """The family of an LDM single file, told by its shapes under their modern keys.
+
+    Raises UserError, calling the file by `name`, for anything else.
+    """
     if f"{UNET_PREFIX}input_blocks.0.0.weight" not in shapes or any(
         "double_blocks." in key or "joint_blocks." in key for key in shapes
     ):
@@ -53,7 +73,7 @@ def detect_family(file: TensorFile, name: str) -> Family:
     raise UserError(f"{name} holds no text encoder; choose a full checkpoint.")
 
 
-def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _describe(shapes: Shapes) -> str:
     for part, kind in _FOREIGN:
         if any(part in key for key in shapes):
             return kind
@@ -62,16 +82,18 @@ def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return "a file of another kind"
 
 
-def stated_prediction_type(file: TensorFile, config: Mapping[str, Any]) -> PredictionType | None:
+def stated_prediction_type(
+    shapes: Shapes, metadata: Mapping[str, str], config: Mapping[str, Any]
+) -> PredictionType | None:
     """The prediction type as the `.yaml`, the metadata or a marker tensor states it."""
     scaling = json.dumps(config.get("denoiser_config", ""))  # SDXL's configurations
     if config.get("parameterization") == "v" or "VScaling" in scaling:
         return "v_prediction"
     if config.get("parameterization") == "eps" or "EpsScaling" in scaling:
         return "epsilon"
-    if "v_pred" in file.shapes:
+    if "v_pred" in shapes:
         return "v_prediction"
-    stated = file.metadata.get("modelspec.prediction_type", "")
+    stated = metadata.get("modelspec.prediction_type", "")
     if stated in ("v", "v_prediction"):
         return "v_prediction"
     return "epsilon" if stated else None

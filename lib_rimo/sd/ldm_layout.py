@@ -14,10 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lib_rimo.sd.family import UNET_PREFIX, VAE_PREFIX
 from lib_rimo.sd.unet_names import ldm_module_name
-
-UNET_PREFIX = "model.diffusion_model."
-VAE_PREFIX = "first_stage_model."
 
 _VAE_ATTENTION = {
     "group_norm": "norm",

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.family import modern_key
 from lib_rimo.sd.ldm_layout import Layout
 
 MAPPED = 2**28
@@ -35,7 +36,7 @@ class _SafetensorsFile:
         self._path = path
         self._open()
         self.metadata: Mapping[str, str] = self._file.metadata() or {}
-        self._keys = {_modern_key(key): key for key in self._file.keys()}  # noqa: SIM118
+        self._keys = {modern_key(key): key for key in self._file.keys()}  # noqa: SIM118
         self.shapes: Mapping[str, tuple[int, ...]] = {
             key: tuple(self._file.get_slice(stored).get_shape())
             for key, stored in self._keys.items()
@@ -67,9 +68,7 @@ class _PickledFile:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         content = content.get("state_dict", content)
         self._tensors = {
-            _modern_key(key): tensor
-            for key, tensor in content.items()
-            if isinstance(tensor, Tensor)
+            modern_key(key): tensor for key, tensor in content.items() if isinstance(tensor, Tensor)
         }
         self.shapes: Mapping[str, tuple[int, ...]] = {
             key: tuple(tensor.shape) for key, tensor in self._tensors.items()
@@ -83,16 +82,6 @@ class _PickledFile:
 
     def __exit__(self, *_: object) -> None:
         self._tensors.clear()
-
-
-def _modern_key(key: str) -> str:
-    """Today's name of a key: early SD1 merges lack `text_model.`, SD2-Turbo is named as SDXL."""
-    old = "cond_stage_model.transformer."
-    if key.startswith((old + "embeddings.", old + "encoder.", old + "final_layer_norm.")):
-        return f"{old}text_model.{key.removeprefix(old)}"
-    if key.startswith("conditioner.embedders.0.model."):
-        return key.replace("conditioner.embedders.0.", "cond_stage_model.", 1)
-    return key
 
 
 def open_tensors(path: Path) -> TensorFile:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib_rimo.errors import UserError
-from lib_rimo.files import written_beside
+from lib_rimo.files import copy_whole, written_beside
 from lib_rimo.hosts.training import Plot, TrainingHost
 from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.jobs.queue import Job
@@ -71,7 +70,9 @@ class Comparison:
             self.done += 1
 
         try:
-            self.host.draw_plot(plot, drawn).save(self.path)
+            picture = self.host.draw_plot(plot, drawn)
+            with written_beside(self.path) as beside:
+                picture.save(beside, format="PNG")
         except UserError as error:
             self.error = str(error)
         except Exception as error:  # whatever the host raises, the page is told
@@ -88,8 +89,7 @@ class Comparison:
             if path == self.job.lora and self.job.status.publish_to:
                 names[path.stem] = f"step {step}"
                 continue
-            with written_beside(folder / path.name) as beside:
-                shutil.copy2(path, beside)
+            copy_whole(path, folder / path.name)
             names[path.stem] = f"step {step}"
         for name in names:
             self.host.refresh(name)

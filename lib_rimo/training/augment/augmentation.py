@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import written_beside
 from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
@@ -226,9 +227,8 @@ def _write_manifest(
         ],
         "left_out": [{"file": file.name, "reason": reason} for file, reason in left_out],
     }
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-    beside.replace(path)
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _put_in_place(beside: Path, folder: Path) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import math
 import re
-import struct
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.sd.family import NATIVE_SIDE, UNET_PREFIX, VAE_PREFIX, detect_family, modern_key
+from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.size import LATENT_PIXELS, Size, parse_resolution
 from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
@@ -224,26 +225,22 @@ def _native_side(model: Model, options: TrainingOptions) -> int:
 def read_model(path: Path, resolution: str = "") -> Model:
     """What an estimate needs of a model file, at a resolution. Raises UserError."""
     try:
-        shapes = read_shapes(path, path.stat().st_mtime_ns)
+        shapes = _read_shapes(path, path.stat().st_mtime_ns)
     except OSError:
         raise UserError(f"There is no base model {path}: choose another.") from None
     except ValueError:
         raise UserError(f"{path.name} is not a .safetensors model: choose another.") from None
-    unet = {key: shape for key, shape in shapes.items() if key.startswith(_UNET)}
-    if not unet:
-        raise UserError(f"{path.name} holds no UNet: choose a checkpoint, not a LoRA or a VAE.")
-    depth = max(int(m[1]) for key in unet if (m := re.match(_UNET + r"input_blocks\.(\d+)", key)))
-    is_sdxl = depth == 8
-    is_sd2 = any(key.startswith("cond_stage_model.model.") for key in shapes)
-    native = 1024 if is_sdxl else 768 if is_sd2 else 512
+    family = detect_family(shapes, path.name)
+    unet = {key: shape for key, shape in shapes.items() if key.startswith(UNET_PREFIX)}
+    native = NATIVE_SIDE[family]
     width, height = _size_in_pixels(resolution, native)
     cells = width * height / LATENT_PIXELS**2
-    levels = depth // 3
+    halvings = 2 if family == "sdxl" else 3
     work = outputs = gates = wide = 0.0
     for key, shape in unet.items():
         if len(shape) < 2 or not key.endswith(".weight"):
             continue
-        positions = _positions(key, cells, levels)
+        positions = _positions(key, cells, halvings)
         work += math.prod(shape) * positions
         outputs += shape[0] * positions
         if "ff.net.0.proj" in key and positions > MANY_POSITIONS:
@@ -253,7 +250,7 @@ def read_model(path: Path, resolution: str = "") -> Model:
         if "attn1.to_q" in key:
             work += 2 * positions * positions * shape[0]
     text = {key: shape for key, shape in shapes.items() if _is_text(key)}
-    vae = {key: shape for key, shape in shapes.items() if key.startswith("first_stage_model.")}
+    vae = {key: shape for key, shape in shapes.items() if key.startswith(VAE_PREFIX)}
     return Model(
         unet_parameters=sum(map(math.prod, unet.values())),
         text_parameters=sum(map(math.prod, text.values())),
@@ -271,32 +268,17 @@ def read_model(path: Path, resolution: str = "") -> Model:
         gate_outputs=gates,
         lora_width=wide,
         native=native,
-        is_sdxl=is_sdxl,
+        is_sdxl=family == "sdxl",
     )
 
 
-_UNET = "model.diffusion_model."
-
-
 @lru_cache(maxsize=8)
-def read_shapes(path: Path, _time: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of all tensors in a .safetensors file; ValueError for any other file."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise ValueError
-        (length,) = struct.unpack("<Q", start)
-        if length > 100_000_000:
-            raise ValueError
-        header = json.loads(file.read(length))
-    return {
-        key: tuple(entry["shape"])
-        for key, entry in header.items()
-        if key != "__metadata__" and isinstance(entry, dict) and "shape" in entry
-    }
+def _read_shapes(path: Path, _time: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors of a `.safetensors` file; ValueError for any other file."""
+    return {modern_key(key): shape for key, shape in read_header(path).shapes.items()}
 
 
-def _positions(key: str, cells: float, levels: int) -> float:
+def _positions(key: str, cells: float, halvings: int) -> float:
     """At how many places a UNet layer works, for one picture."""
     if "attn2.to_k" in key or "attn2.to_v" in key:
         return TOKENS
@@ -304,10 +286,10 @@ def _positions(key: str, cells: float, levels: int) -> float:
         return 1
     match = re.search(r"(input|output)_blocks\.(\d+)\.", key)
     if match is None:
-        return cells / 4**levels if "middle_block" in key else cells
+        return cells / 4**halvings if "middle_block" in key else cells
     level = int(match[2]) // 3
     if match[1] == "output":
-        level = levels - level
+        level = halvings - level
     return float(cells / 4**level)
 
 

@@ -20,6 +20,7 @@ SHAPES = {
     f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight": (1280, 768),
     f"{UNET}output_blocks.11.1.transformer_blocks.0.ff.net.2.weight": (320, 1280),
     "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight": (3072, 768),
+    "cond_stage_model.transformer.text_model.final_layer_norm.weight": (768,),
     "first_stage_model.encoder.down.0.block.0.conv1.weight": (128, 128, 3, 3),
 }
 
@@ -107,7 +108,7 @@ def test_what_cannot_fit_is_said_with_the_cheapest_change(options, machine, tmp_
     [
         (b"", "not a .safetensors model"),
         (b"PK\x03\x04 a pickle in a zip file", "not a .safetensors model"),
-        ((2).to_bytes(8, "little") + b"{}", "holds no UNet"),
+        ((2).to_bytes(8, "little") + b"{}", "not a Stable Diffusion checkpoint"),
     ],
 )
 def test_other_files_are_no_base_models(tmp_path, content, said):
