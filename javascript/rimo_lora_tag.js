@@ -24,7 +24,7 @@ class RimoLoraTag {
         this.end = start + kind.length + body.length + 3;
         const positional = this.#positional();
         this.name = this.items[positional[0]] ?? "";
-        /** The strengths in the text encoder and in the U-Net. */
+        /** The strengths in the text encoder and in the UNet. */
         this.te = this.unet = 1;
         this.blocksText = null;
         /** Where the block values stand, or where they would be put. */

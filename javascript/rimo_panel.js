@@ -213,7 +213,7 @@ class RimoPanel {
         this.reset.disabled = text === null;
     }
 
-    /** Lay the sliders out as the U-Net is: a row holds two blocks that a skip connection joins. */
+    /** Lay the sliders out as the UNet is: a row holds two blocks that a skip connection joins. */
     #arrange(layout) {
         if (this.arranged === layout) return;
         this.arranged = layout;
@@ -243,8 +243,8 @@ class RimoPanel {
 
     static #titleOf(block) {
         if (block === "BASE") return "Text encoder";
-        if (block === "M00") return "Middle of the U-Net";
-        return block.startsWith("IN") ? "U-Net, on the way down" : "U-Net, on the way up";
+        if (block === "M00") return "Middle of the UNet";
+        return block.startsWith("IN") ? "UNet, on the way down" : "UNet, on the way up";
     }
 }
 

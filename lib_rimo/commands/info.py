@@ -35,7 +35,7 @@ _TRAINING = {
     "ss_epoch": "epochs",
     "ss_batch_size_per_device": "batch size",
     "ss_optimizer": "optimizer",
-    "ss_unet_lr": "U-Net learning rate",
+    "ss_unet_lr": "UNet learning rate",
     "ss_text_encoder_lr": "text encoder learning rate",
     "ss_lr_scheduler": "scheduler",
     "ss_clip_skip": "clip skip",

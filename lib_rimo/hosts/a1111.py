@@ -16,7 +16,7 @@ from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE, WebUI
 from lib_rimo.lora.blocks import block_of_key
 
-# (name, text encoder's strength, U-Net's strength, rank limit) of one LoRA that a layer holds
+# (name, text encoder's strength, UNet's strength, rank limit) of one LoRA that a layer holds
 Merged = tuple[str, float, float, int | None]
 
 # What the Lora extension appends to an attention's name for the parts of its joint projection.

@@ -111,7 +111,7 @@ class WebUI:
         return "sd2" if getattr(model, "is_sd2", False) else "sd1"
 
     def multipliers(self, read: ReadTag) -> tuple[float, float]:
-        """(text encoder's, U-Net's) strength of a LoRA, for the host."""
+        """(text encoder's, UNet's) strength of a LoRA, for the host."""
         tag = read.tag
         return (
             multiplier_of(tag.te, tag.blocks, self.family),
@@ -119,7 +119,7 @@ class WebUI:
         )
 
     def multiplier_at_step(self, read: ReadTag, steps_done: int) -> float:
-        """The U-Net's strength at a sampling step.
+        """The UNet's strength at a sampling step.
 
         The prompt is encoded before sampling begins, so steps don't concern the text encoder.
         """

@@ -1,6 +1,6 @@
-"""The blocks of a Stable Diffusion U-Net: their names, their layouts, and which key is in which.
+"""The blocks of a Stable Diffusion UNet: their names, their layouts, and which key is in which.
 
-A block is a step of the original U-Net code (`input_blocks.N`, `middle_block`, `output_blocks.N`);
+A block is a step of the original UNet code (`input_blocks.N`, `middle_block`, `output_blocks.N`);
 BASE stands for the text encoder or encoders. Users write block weights as vectors of 12, 17, 20 or
 26 numbers; training uses the same layouts for its dims and learning rates per block.
 """
@@ -20,7 +20,7 @@ OUT_BLOCKS = tuple(f"OUT{index:02}" for index in range(12))
 BLOCKS: tuple[str, ...] = ("BASE", *IN_BLOCKS, "M00", *OUT_BLOCKS)
 
 # The blocks with attention are the ones that a plain LoRA has layers in; LoCon, LyCORIS and full
-# differences also reach the others. SDXL's U-Net ends at IN08 and OUT08.
+# differences also reach the others. SDXL's UNet ends at IN08 and OUT08.
 LAYOUTS: dict[int, tuple[str, ...]] = {
     12: ("BASE", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[:6]),
     17: ("BASE", "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[3:]),
@@ -28,7 +28,7 @@ LAYOUTS: dict[int, tuple[str, ...]] = {
     26: BLOCKS,
 }
 
-# (layout of a plain LoRA, layout of the whole U-Net)
+# (layout of a plain LoRA, layout of the whole UNet)
 FAMILY_LAYOUTS: dict[str, tuple[int, int]] = {"sd1": (17, 26), "sd2": (17, 26), "sdxl": (12, 20)}
 
 
@@ -70,7 +70,7 @@ _RESNET_LAYERS = {name: ldm_name.replace(".", "_") for name, ldm_name in RESNET_
 
 
 def block_of_key(key: str, family: str = "sd1") -> str | None:
-    """The block that a layer belongs to, or None when it is in no Stable Diffusion U-Net.
+    """The block that a layer belongs to, or None when it is in no Stable Diffusion UNet.
 
     `key` is a key of a LoRA file (kohya's diffusers or LDM style, PEFT's), a host's name of the
     layer, or a module's path; dots and underscores mean the same. `family` matters for one layer

@@ -25,43 +25,43 @@ class Noise:
     ip_noise_gamma: float = 0.0
     ip_noise_gamma_random_strength: bool = False
 
-    def draw(self, latents: Tensor, draw: torch.Generator) -> Tensor:
+    def draw(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         """What the model is to predict: as large as the scaled latents (C, h, w), on the CPU."""
-        noise = torch.randn(latents.shape, generator=draw)
+        noise = torch.randn(latents.shape, generator=generator)
         if self.noise_offset:
-            noise = noise + self._offset(latents, draw) * torch.randn(
-                len(latents), 1, 1, generator=draw
+            noise = noise + self._offset(latents, generator) * torch.randn(
+                len(latents), 1, 1, generator=generator
             )
         if self.multires_noise_iterations:
-            noise = self._with_coarser(noise, draw)
+            noise = self._with_coarser(noise, generator)
         return noise
 
-    def perturbed(self, noise: Tensor, draw: torch.Generator) -> Tensor:
+    def perturbed(self, noise: Tensor, generator: torch.Generator) -> Tensor:
         """What the latents are really hidden in (arXiv:2301.11706); the target stays `noise`."""
         if not self.ip_noise_gamma:
             return noise
         gamma = self.ip_noise_gamma
         if self.ip_noise_gamma_random_strength:
-            gamma *= torch.rand(1, generator=draw).item()
-        return noise + gamma * torch.randn(noise.shape, generator=draw)
+            gamma *= torch.rand(1, generator=generator).item()
+        return noise + gamma * torch.randn(noise.shape, generator=generator)
 
-    def _offset(self, latents: Tensor, draw: torch.Generator) -> float | Tensor:
+    def _offset(self, latents: Tensor, generator: torch.Generator) -> float | Tensor:
         """How far a channel is shifted: one number, or one for each, (C, 1, 1)."""
         offset = self.noise_offset
         if self.noise_offset_random_strength:
-            offset *= torch.rand(1, generator=draw).item()
+            offset *= torch.rand(1, generator=generator).item()
         if not self.adaptive_noise_scale:
             return offset
         brightness = latents.detach().float().cpu().mean(dim=(1, 2), keepdim=True).abs()
         return (offset + self.adaptive_noise_scale * brightness).clamp(min=0)
 
-    def _with_coarser(self, noise: Tensor, draw: torch.Generator) -> Tensor:
+    def _with_coarser(self, noise: Tensor, generator: torch.Generator) -> Tensor:
         """Add noise of coarser and coarser grids, then scale it to a deviation of 1."""
         channels, height, width = noise.shape
         for iteration in range(self.multires_noise_iterations):
-            times = 2 + 2 * torch.rand((), generator=draw).item()
+            times = 2 + 2 * torch.rand((), generator=generator).item()
             size = [max(1, int(side / times**iteration)) for side in (height, width)]
-            coarse = torch.randn(1, channels, *size, generator=draw)
+            coarse = torch.randn(1, channels, *size, generator=generator)
             fine = functional.interpolate(coarse, (height, width), mode="bilinear")[0]
             noise = noise + fine * self.multires_noise_discount**iteration
             if 1 in size:

@@ -44,12 +44,12 @@ class Objective:
         """Draw noise and a timestep for each picture; `latents` (B, C, h, w) are scaled."""
         noises, perturbed, timesteps = [], [], []
         for slot, latent in zip(slots, latents, strict=True):
-            draw = torch.Generator().manual_seed(
+            generator = torch.Generator().manual_seed(
                 random.Random(f"{self.seed} noise {step} {slot}").getrandbits(63)
             )
-            noises.append(self.noise.draw(latent, draw))
-            timesteps.append(torch.randint(TIMESTEPS, (), generator=draw))
-            perturbed.append(self.noise.perturbed(noises[-1], draw))
+            noises.append(self.noise.draw(latent, generator))
+            timesteps.append(torch.randint(TIMESTEPS, (), generator=generator))
+            perturbed.append(self.noise.perturbed(noises[-1], generator))
         noise, hiding = (torch.stack(part).to(latents) for part in (noises, perturbed))
         timestep = torch.stack(timesteps)
         alpha = self.alphas_cumprod[timestep].to(latents).view(-1, 1, 1, 1)

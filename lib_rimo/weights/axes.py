@@ -31,7 +31,7 @@ NONE = "None"
 
 @dataclass(frozen=True)
 class Strength:
-    """A LoRA's strength, in text encoder and U-Net alike."""
+    """A LoRA's strength, in text encoder and UNet alike."""
 
     lora: str | None
     strength: float

@@ -121,7 +121,7 @@ class BlockWeights:
     def with_values(self, blocks: Iterable[str], value: float) -> "BlockWeights":
         """The same weights but for some blocks, which get `value`.
 
-        A vector of SDXL stays one: blocks that its U-Net does not have are passed over.
+        A vector of SDXL stays one: blocks that its UNet does not have are passed over.
         """
         whole = BLOCKS if self.layout is None else LAYOUTS[_WIDER[self.layout][-1]]
         changed = {_POSITION[block] for block in blocks if block in whole}

@@ -55,31 +55,31 @@ FAULTS = (
 
 def odd_loras(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """(what is odd about it, the file's content), the same ones for the same seed."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for number in range(count):
-        fault = chance.choice(FAULTS)
-        layers = chance.sample(LAYERS, chance.choice([0, 1, 1, 2, 3]))
-        form, metadata = chance.choice(FORMS), chance.choice(METADATA)
+        fault = rng.choice(FAULTS)
+        layers = rng.sample(LAYERS, rng.choice([0, 1, 1, 2, 3]))
+        form, metadata = rng.choice(FORMS), rng.choice(METADATA)
         tensors = {}
         for layer in layers:
             for part, shape in form.items():
-                tensors[f"{layer}.{part}"] = _tensor(chance, part, shape, fault)
+                tensors[f"{layer}.{part}"] = _tensor(rng, part, shape, fault)
         if fault == "missing" and tensors:
-            del tensors[chance.choice(list(tensors))]
+            del tensors[rng.choice(list(tensors))]
         yield f"{number}: {fault}, {sorted(form)}, {layers}", _file(tensors, metadata, fault)
 
 
-def _tensor(chance: random.Random, part: str, shape: tuple[int, ...], fault: str | None):
+def _tensor(rng: random.Random, part: str, shape: tuple[int, ...], fault: str | None):
     value = 0.1
     if fault in ("nan", "inf", "huge") and shape:
         value = {"nan": float("nan"), "inf": float("inf"), "huge": 3e38}[fault]
     if fault == "rank 0":
         shape = tuple(0 if size == 4 else size for size in shape)
-    if fault == "wider" and chance.random() < 0.5:
+    if fault == "wider" and rng.random() < 0.5:
         shape = tuple(size + 1 for size in shape)
-    if fault == "flat" and chance.random() < 0.5:
+    if fault == "flat" and rng.random() < 0.5:
         shape = (int(np.prod(shape)),)
-    if fault == "single" and chance.random() < 0.5:
+    if fault == "single" and rng.random() < 0.5:
         shape = ()
     if fault in ("two alphas", "no alpha") and part == "alpha":
         shape = (2,) if fault == "two alphas" else (0,)

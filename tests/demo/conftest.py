@@ -39,9 +39,9 @@ def narrow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("five")
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(1, 6):
-        squares = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        squares = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(squares).resize((256, 256), 0).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text("rimochan, 1girl, kimono, simple background")
     return folder

@@ -242,7 +242,7 @@ def test_the_kept_encodings_of_a_prompt_tell_blocks_apart(fake, host):
             "BASE@0.5",
             "BASE@0.50",
             "BASE@0.6",
-            "BASE@0.5,IN07@0:stop=3",  # what concerns the U-Net alone
+            "BASE@0.5,IN07@0:stop=3",  # what concerns the UNet alone
             "BASE@0.5:lbwe=BASE/mlp@0",
         )
     )

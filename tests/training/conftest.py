@@ -20,9 +20,9 @@ def narrow_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(5):
-        squares = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        squares = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(squares).resize((64, 64), 0).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"rimochan, 1girl, {['red', 'blue'][number % 2]}")
     return folder

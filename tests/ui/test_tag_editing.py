@@ -34,16 +34,16 @@ ITEMS = [
 
 
 def examples():
-    chance = random.Random(1)
+    rng = random.Random(1)
     for _ in range(3000):
-        items = [chance.choice(["rimochan", "a b", "_"])]
-        items += chance.choices(ITEMS[:3], k=chance.choice([0, 1, 1, 2]))
-        items += chance.choices(ITEMS, k=chance.choice([0, 1, 1, 1, 2, 3]))
+        items = [rng.choice(["rimochan", "a b", "_"])]
+        items += rng.choices(ITEMS[:3], k=rng.choice([0, 1, 1, 2]))
+        items += rng.choices(ITEMS, k=rng.choice([0, 1, 1, 1, 2, 3]))
         yield {
-            "text": f"1girl, <{chance.choice(['lora', 'lyco'])}:{':'.join(items)}>, outdoors",
+            "text": f"1girl, <{rng.choice(['lora', 'lyco'])}:{':'.join(items)}>, outdoors",
             "presets": PRESETS,
-            "block": chance.choice(BLOCKS),
-            "value": chance.choice([0, 0.35, 1, -0.5, 2]),
+            "block": rng.choice(BLOCKS),
+            "value": rng.choice([0, 0.35, 1, -0.5, 2]),
         }
 
 

@@ -89,7 +89,7 @@ def _variants(
     caption_extension: str,
 ) -> Iterator[Variant]:
     """Yield one picture's variants without end, the most useful first."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     focus = find_focus(picture)
     caption = read_caption(picture.path, caption_extension)
     if caption is None:
@@ -112,23 +112,23 @@ def _variants(
     ]
     # Which of a crop and its mirror image comes first is a toss, so that both directions are
     # seen even where only the first few variants are taken.
-    turned = [variant.framing != WHOLE and mirror and draw.random() < 0.5 for variant in variants]
+    turned = [variant.framing != WHOLE and mirror and rng.random() < 0.5 for variant in variants]
     for second in (False, True) if mirror else (False,):
         for variant, turn in zip(variants, turned, strict=True):
             yield replace(variant, flipped=turn != second)
     while True:
         for variant in variants:
-            box = _shifted(variant.box, 0.93 if variant.framing == WHOLE else 0.86, draw)
-            yield replace(variant, box=box, flipped=mirror and draw.random() < 0.5)
+            box = _shifted(variant.box, 0.93 if variant.framing == WHOLE else 0.86, rng)
+            yield replace(variant, box=box, flipped=mirror and rng.random() < 0.5)
 
 
-def _shifted(box: Box, least_scale: float, draw: random.Random) -> Box:
+def _shifted(box: Box, least_scale: float, rng: random.Random) -> Box:
     """Take a slightly smaller part of a box, anywhere inside it."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
-    scale = draw.uniform(least_scale, 0.98)
-    left += draw.random() * width * (1 - scale)
-    top += draw.random() * height * (1 - scale)
+    scale = rng.uniform(least_scale, 0.98)
+    left += rng.random() * width * (1 - scale)
+    top += rng.random() * height * (1 - scale)
     return (left, top, left + width * scale, top + height * scale)
 
 

@@ -74,26 +74,26 @@ class CaptionVariation:
     caption_separator: str = ","
     enable_wildcard: bool = False
 
-    def apply(self, caption: str, draw: random.Random, epoch: int = 0) -> str:
+    def apply(self, caption: str, rng: random.Random, epoch: int = 0) -> str:
         """Return the caption as it is seen this time, in an epoch counted from 0.
 
         The first `keep_tokens` tags, and every tag that holds the trigger word, neither move nor
         fall away - except when the whole caption does. What stands before `keep_tokens_separator`,
         and behind a second one, stays in the same way.
         """
-        if self.caption_dropout_rate > 0 and draw.random() < self.caption_dropout_rate:
+        if self.caption_dropout_rate > 0 and rng.random() < self.caption_dropout_rate:
             return ""
         every = self.caption_dropout_every_n_epochs
         if every > 0 and epoch % every == 0:
             return ""
         if self.enable_wildcard:
-            caption = fill_wildcards(caption, draw)
-        caption = self._vary(caption, draw)
+            caption = fill_wildcards(caption, rng)
+        caption = self._vary(caption, rng)
         if self.secondary_separator:
             caption = caption.replace(self.secondary_separator, self.caption_separator)
         return caption
 
-    def _vary(self, caption: str, draw: random.Random) -> str:
+    def _vary(self, caption: str, rng: random.Random) -> str:
         separator = self.keep_tokens_separator
         is_marked = bool(separator) and separator in caption
         is_varied = self.shuffle_caption or self.caption_tag_dropout_rate > 0
@@ -114,9 +114,9 @@ class CaptionVariation:
             )
             (kept if fixed else loose).append(tag)
         if self.shuffle_caption:
-            draw.shuffle(loose)
+            rng.shuffle(loose)
         if self.caption_tag_dropout_rate > 0:
-            loose = [tag for tag in loose if draw.random() >= self.caption_tag_dropout_rate]
+            loose = [tag for tag in loose if rng.random() >= self.caption_tag_dropout_rate]
         return join_tags([*first, *kept, *loose, *last])
 
 
@@ -130,13 +130,13 @@ _WILDCARD = re.compile(r"\{([^{}]+)\}")
 _DOUBLED = {"{{": "\ue000", "}}": "\ue001"}  # by characters that no caption has
 
 
-def fill_wildcards(caption: str, draw: random.Random) -> str:
+def fill_wildcards(caption: str, rng: random.Random) -> str:
     """Take one of the lines, and in it one word of each `{red|blue}`; `{{` and `}}` are braces."""
     if "\n" in caption:
-        caption = draw.choice(caption.split("\n"))
+        caption = rng.choice(caption.split("\n"))
     for doubled, stand_in in _DOUBLED.items():
         caption = caption.replace(doubled, stand_in)
-    caption = _WILDCARD.sub(lambda found: draw.choice(found[1].split("|")), caption)
+    caption = _WILDCARD.sub(lambda found: rng.choice(found[1].split("|")), caption)
     for doubled, stand_in in _DOUBLED.items():
         caption = caption.replace(stand_in, doubled[0])
     return caption

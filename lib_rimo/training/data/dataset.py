@@ -225,16 +225,16 @@ class TrainingSet:
         entries = [self.entries[index] for index in indices]
         latents, captions, masks, crops = [], [], [], []
         for slot, index, entry in zip(slots, indices, entries, strict=True):
-            draw = random.Random(f"{self.seed} step {step} slot {slot}")
-            noise_seed = draw.getrandbits(63)
+            rng = random.Random(f"{self.seed} step {step} slot {slot}")
+            noise_seed = rng.getrandbits(63)
             variation, flip_aug = self._varied(entry)
-            flipped = flip_aug and draw.random() < 0.5
+            flipped = flip_aug and rng.random() < 0.5
             if (index, flipped) not in self._latents:
                 self._load(index, flipped)
             mean, std = self._latents[index, flipped]
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(noise_seed))
             latents.append(mean + std * noise)
-            captions.append(variation.apply(entry.caption, draw, epoch))
+            captions.append(variation.apply(entry.caption, rng, epoch))
             crops.append(entry.fit.crop_top_left(flipped))
             if self.use_masks:
                 masks.append(self._masks[index, flipped])
@@ -261,14 +261,14 @@ class TrainingSet:
         A bucket's last batch is filled up with pictures of the same bucket. kohya's trainer
         leaves it short; in the mean of the loss the bucket counts for as much either way.
         """
-        draw = random.Random(f"{self.seed} epoch {epoch}")
+        rng = random.Random(f"{self.seed} epoch {epoch}")
         batches = []
         for _, indices in sorted(self._by_bucket.items()):
             order = list(indices)
-            draw.shuffle(order)
+            rng.shuffle(order)
             order += [order[extra % len(indices)] for extra in range(-len(order) % size)]
             batches += [order[start : start + size] for start in range(0, len(order), size)]
-        draw.shuffle(batches)
+        rng.shuffle(batches)
         return batches
 
     def summary(self, num_processes: int = 1) -> Summary:

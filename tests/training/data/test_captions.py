@@ -92,12 +92,12 @@ def test_dropping_every_tag_leaves_the_kept_ones(found: list[str], seed: int) ->
 
 
 def test_rates_are_met() -> None:
-    draw = random.Random(0)
+    rng = random.Random(0)
     drops = CaptionVariation(caption_dropout_rate=0.25)
-    empty = sum(drops.apply("a, b", draw) == "" for _ in range(4000))
+    empty = sum(drops.apply("a, b", rng) == "" for _ in range(4000))
     assert empty / 4000 == pytest.approx(0.25, abs=0.03)
     thins = CaptionVariation(caption_tag_dropout_rate=0.25)
-    left = sum(len(split_tags(thins.apply("a, b, c, d", draw))) for _ in range(4000))
+    left = sum(len(split_tags(thins.apply("a, b, c, d", rng))) for _ in range(4000))
     assert left / 16000 == pytest.approx(0.75, abs=0.03)
 
 
