@@ -18,10 +18,11 @@ def connect() -> Host:
         return Bystander("this WebUI's Lora extension is switched off, or is none that Rimo knows")
     from lib_rimo.hosts.a1111 import A1111
     from lib_rimo.hosts.forge import Forge
+    from lib_rimo.hosts.forge_forks import ForgeClassic, ForgeNeo, ReForge
 
-    # A fork may keep what the host before it had and no longer use it, so A1111 comes last.
+    # A fork may keep what it no longer uses of the host that it came from: newer ways come first.
     objections = []
-    for adapter in (Forge, A1111):
+    for adapter in (Forge, ForgeNeo, ReForge, ForgeClassic, A1111):
         if not adapter.places[0].is_there():
             continue
         found = [objection for place in adapter.places if (objection := place.objection())]

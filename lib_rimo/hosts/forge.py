@@ -9,15 +9,14 @@ whose patches did not change out of the merging.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from lib_rimo.hosts.activation import ReadTag, text_encoder_part
-from lib_rimo.hosts.lora_files import can_be_read, find_file, forget_contents
+from lib_rimo.hosts.forge_family import ForgeFamily, patcher_of
 from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
 from lib_rimo.hosts.patches import Place
-from lib_rimo.hosts.webui import ACTIVATE, WebUI
+from lib_rimo.hosts.webui import ACTIVATE
 
 # (file, strength, the model's own strength, whether it stays unmerged) -> weight's key -> patches;
 # a patch is [strength, tensors, the model's own strength, offset, function]
@@ -27,7 +26,7 @@ LoraPatches = dict[tuple[str, float, float, bool], dict[str, list[list[Any]]]]
 Merged = tuple[tuple[Any, ...], ...]
 
 
-class Forge(WebUI):
+class Forge(ForgeFamily):
     """The adapter for Forge."""
 
     name = "forge"
@@ -36,38 +35,17 @@ class Forge(WebUI):
         ACTIVATE,
         Place("networks", "load_networks", 3),
     )
-    networks_needed = (*WebUI.networks_needed, "load_lora_state_dict")
 
     def __init__(self) -> None:
         super().__init__()
         self._loading: Sequence[ReadTag] = ()
         self._timed: list[ReadTag] = []  # LoRAs that act on some steps only
-        self._readable: dict[Path, float] = {}  # files that could be opened, and their times
         # model's loader -> what it has merged into each weight, and whether blocks were in play
         self._merged: WeakKeyDictionary[Any, tuple[dict[str, Merged], bool]] = WeakKeyDictionary()
 
     def functions(self) -> Sequence[Callable[..., Any]]:
         """What stands in the places of the host's functions."""
         return self.refresh, self.activate, self.load_networks
-
-    def uninstall(self) -> None:
-        """Put the host's own functions back, and let it load anew what knows blocks."""
-        super().uninstall()
-        self.shared.sd_model.current_lora_hash = ""
-
-    def can_load(self, name: str) -> bool:
-        """Whether the file is there and can be read: if not, Forge would drop all LoRAs."""
-        if self.on_disk(name) is None:
-            find_file(self.networks, name)
-        path = self.lora_path(name)
-        if path is None or not path.is_file():
-            return False
-        time = path.stat().st_mtime
-        if path.suffix == ".safetensors" and self._readable.get(path) != time:
-            if not can_be_read(path):
-                return False
-            self._readable[path] = time
-        return True
 
     def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
@@ -77,10 +55,8 @@ class Forge(WebUI):
         finally:
             self._loading = ()
         self._timed = []
-        notes: list[str] = []
+        notes = self.notes_on_ranks(tags)
         for read in tags:
-            if read.tag.dyn is not None:
-                notes.append(f"{read.tag.name}: Forge has no dyn=, so all of the LoRA's ranks act.")
             if read.tag.blocks is None:
                 continue
             if read.tag.blocks.has_steps:
@@ -133,7 +109,7 @@ class Forge(WebUI):
         model = getattr(objects, name, None)
         if model is None:
             return
-        patches = _patcher(model).lora_patches
+        patches = patcher_of(model).lora_patches
         changed = _with_strengths(patches, strength_of)
         if list(changed) != list(patches):
             # Forge merges into a model when its patcher is not the one that was there before.
@@ -143,7 +119,7 @@ class Forge(WebUI):
                 if getattr(holder, name) is model:
                     setattr(holder, name, fresh)
             model = fresh
-        _patcher(model).lora_patches = changed
+        patcher_of(model).lora_patches = changed
 
     def _patchers(self) -> Iterator[Any]:
         """The models that LoRAs have been put into: U-Net and text encoder."""
@@ -151,7 +127,7 @@ class Forge(WebUI):
         if objects is not None:
             yield objects.unet
             if objects.clip is not None:
-                yield _patcher(objects.clip)
+                yield patcher_of(objects.clip)
 
     def _weights_of(self, name: str) -> Iterator[str]:
         """The keys of the weights that a loaded LoRA changes."""
@@ -204,11 +180,8 @@ class Forge(WebUI):
             loader.backup.update(spared)
         self._merged[loader] = wanted, has_blocks
 
-    def forget(self, name: str) -> None:
-        """Drop what the host remembers of a LoRA whose file has been replaced."""
-        forget_contents(self.networks)
-        self.networks.list_available_networks()  # reads metadata and hash anew
-        self.shared.sd_model.current_lora_hash = ""
+    def _let_load_anew(self) -> None:
+        super()._let_load_anew()
         for patcher in self._patchers():
             patcher.lora_loader.loaded_hash = ""
             self._merged.pop(patcher.lora_loader, None)
@@ -216,11 +189,6 @@ class Forge(WebUI):
 
 def _has_blocks(patches: LoraPatches) -> bool:
     return any(isinstance(strength, BlockMultiplier) for _, strength, _, _ in patches)
-
-
-def _patcher(model: Any) -> Any:
-    """What holds the patches of a U-Net or a text encoder."""
-    return getattr(model, "patcher", model)
 
 
 def _with_strengths(

@@ -72,3 +72,17 @@ def model_memory() -> ModelMemory:
     if hasattr(sd_models, "send_model_to_cpu") and hasattr(sd_models, "send_model_to_device"):
         return SentModel(sd_models)
     return FixedModel()
+
+
+def loaded_patchers(model: Any) -> list[Any]:
+    """Those of the host's patchers whose patches its loaded model holds; `model` is one of it.
+
+    A patcher is cloned many times, and the clones share the model; the one that was loaded is
+    known to what manages memory alone.
+    """
+    loaded = [
+        entry.model
+        for name in _MANAGERS
+        for entry in getattr(sys.modules.get(name), "current_loaded_models", ())
+    ]
+    return [patcher for patcher in loaded if patcher is not None and patcher.model is model.model]

@@ -74,7 +74,10 @@ def tags_of(prompts: Sequence[str]) -> list[Params]:
 
 
 class FakeLora:
-    """The state and the functions that both hosts' Lora extensions have."""
+    """The state and the functions that all hosts' Lora extensions have."""
+
+    has_ranks = True  # whether rank limits are handed on
+    leaves_out_zeros = False
 
     def __init__(self, folder: Path, files: Mapping[str, Mapping[str, float]]) -> None:
         self.callbacks: dict[str, list[Callable[..., Any]]] = {}
@@ -111,12 +114,14 @@ class FakeLora:
                     numbers = params.positional[1:]
                     te = float(params.named.get("te", numbers[0] if numbers else 1.0))
                     unet = numbers[1] if len(numbers) > 1 else te
+                    unet = float(params.named.get("unet", unet))
+                    if fake.leaves_out_zeros and te == unet == 0:
+                        continue
                     names.append(params.positional[0])
                     te_multipliers.append(te)
-                    unet_multipliers.append(float(params.named.get("unet", unet)))
-                fake.networks.load_networks(
-                    names, te_multipliers, unet_multipliers, [None] * len(names)
-                )
+                    unet_multipliers.append(unet)
+                ranks = [[None] * len(names)] if fake.has_ranks else []
+                fake.networks.load_networks(names, te_multipliers, unet_multipliers, *ranks)
 
         def register(kind: str) -> Callable[[Callable[..., Any]], None]:
             return lambda callback: fake.callbacks.setdefault(kind, []).append(callback)

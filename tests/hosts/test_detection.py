@@ -6,10 +6,17 @@ import pytest
 from lib_rimo.hosts.detection import connect
 from tests.hosts.fake_a1111 import FakeA1111, NetworkModule
 from tests.hosts.fake_forge import FakeForge, LoraLoader
+from tests.hosts.fake_forks import FakeClassic, FakeFork, FakeReForge
 from tests.hosts.fake_webui import LAYERS, picture, weights
 
 FILES = {"rimochan": dict.fromkeys(LAYERS, 10.0)}
-FAKES = {"a1111": FakeA1111, "forge": FakeForge}
+FAKES = {
+    "a1111": FakeA1111,
+    "forge": FakeForge,
+    "neo": FakeFork,
+    "reforge": FakeReForge,
+    "classic": FakeClassic,
+}
 
 
 @pytest.fixture(params=FAKES)
@@ -57,6 +64,9 @@ def functions():
 MISSING = {
     "a1111": [("extra_networks_lora", "ExtraNetworkLora"), ("networks", "networks_in_memory")],
     "forge": [("extra_networks_lora", "ExtraNetworkLora"), ("networks", "load_networks")],
+    "neo": [("extra_networks_lora", "ExtraNetworkLora"), ("networks", "load_networks")],
+    "reforge": [("networks", "load_networks"), ("networks", "load_lora_state_dict")],
+    "classic": [("networks", "load_networks"), ("networks", "load_lora_state_dict")],
 }
 
 
@@ -77,9 +87,15 @@ def test_where_one_function_takes_other_arguments_none_is_replaced(fake, monkeyp
 
 
 def test_plain_loras_work_where_none_is_replaced(fake, monkeypatch):
-    name = {"a1111": ("network", "NetworkModule"), "forge": ("backend.patcher.lora", "LoraLoader")}
-    module, attribute = name[fake.name]
-    monkeypatch.setattr(sys.modules[module], attribute, SimpleNamespace())
+    places = {
+        "a1111": ("network", "NetworkModule"),
+        "forge": ("backend.patcher.lora", "LoraLoader"),
+        "neo": ("backend.patcher.base", "merge_lora_to_weight"),
+        "reforge": ("ldm_patched.modules.lora", "calculate_weight"),
+        "classic": ("ldm_patched.modules.model_patcher", "ModelPatcher"),
+    }
+    module, attribute = places[fake.name]
+    monkeypatch.delattr(sys.modules[module], attribute)
     host = connect()
     host.install()
     assert "merges LoRAs in no way that Rimo knows" in host.panel_notes()[0]

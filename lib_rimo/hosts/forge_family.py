@@ -1,0 +1,63 @@
+"""What Forge and its forks have in common beyond other WebUIs: how they treat LoRA files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lib_rimo.hosts.activation import ReadTag
+from lib_rimo.hosts.lora_files import can_be_read, find_file, forget_contents
+from lib_rimo.hosts.webui import WebUI
+
+
+class ForgeFamily(WebUI):
+    """An adapter's common part for Forge and its forks."""
+
+    networks_needed = (*WebUI.networks_needed, "load_lora_state_dict")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readable: dict[Path, float] = {}  # files that could be opened, and their times
+
+    def uninstall(self) -> None:
+        """Put the host's own functions back, and let it load anew what knows blocks."""
+        super().uninstall()
+        self._let_load_anew()
+
+    def can_load(self, name: str) -> bool:
+        """Whether the file is there and can be read: if not, the host would drop all LoRAs."""
+        if self.on_disk(name) is None:
+            find_file(self.networks, name)
+        path = self.lora_path(name)
+        if path is None or not path.is_file():
+            return False
+        time = path.stat().st_mtime
+        if path.suffix == ".safetensors" and self._readable.get(path) != time:
+            if not can_be_read(path):
+                return False
+            self._readable[path] = time
+        return True
+
+    def forget(self, name: str) -> None:
+        """Drop what the host remembers of a LoRA whose file has been replaced."""
+        forget_contents(self.networks)
+        self.networks.list_available_networks()  # reads metadata and hash anew
+        self._let_load_anew()
+
+    def _let_load_anew(self) -> None:
+        """Let the next picture's LoRAs be loaded, be they those of the last one or not."""
+        self.shared.sd_model.current_lora_hash = ""
+        if hasattr(self.shared, "cached_lora_hash"):  # Forge Classic's
+            self.shared.cached_lora_hash = None
+
+    def notes_on_ranks(self, tags: Sequence[ReadTag]) -> list[str]:
+        """That the host takes all ranks of a LoRA."""
+        return [
+            f"{read.tag.name}: Forge has no dyn=, so all of the LoRA's ranks act."
+            for read in tags
+            if read.tag.dyn is not None
+        ]
+
+
+def patcher_of(model: Any) -> Any:
+    """What holds the patches of a U-Net or a text encoder."""
+    return getattr(model, "patcher", model)
