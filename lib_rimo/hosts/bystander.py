@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib_rimo.hosts import lbw
 from lib_rimo.hosts.activation import NOTES_KEY
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
 from lib_rimo.weights.tags import LoraTag, edit_tags
@@ -40,6 +41,8 @@ class Bystander:
 
     def process(self, p: Any) -> None:
         """A picture's prompts are complete: take block values out of them, and say so."""
+        if lbw.is_active(p):
+            return  # it reads the same vectors
         presets = self.presets()
         before = [p.all_prompts, getattr(p, "all_hr_prompts", None) or []]
         after = [[_without_blocks(text, presets) for text in prompts] for prompts in before]

@@ -47,7 +47,7 @@ class ForgeFamily(WebUI):
         """Let the next picture's LoRAs be loaded, be they those of the last one or not."""
         self.shared.sd_model.current_lora_hash = ""
         if hasattr(self.shared, "cached_lora_hash"):  # Forge Classic's
-            self.shared.cached_lora_hash = None
+            vars(self.shared)["cached_lora_hash"] = None
 
     def notes_on_ranks(self, tags: Sequence[ReadTag]) -> list[str]:
         """That the host takes all ranks of a LoRA."""

@@ -11,9 +11,10 @@ from typing import Any
 from lib_rimo.hosts.activation import NOTES_KEY, ReadTag
 from lib_rimo.hosts.forge_family import ForgeFamily, patcher_of
 from lib_rimo.hosts.model_memory import loaded_patchers
-from lib_rimo.hosts.multiplier import BlockMultiplier, place_of, strength_at
+from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE
+from lib_rimo.lora.blocks import place_of_key
 
 # What is merged into a weight: (strength, tensors, the model's own strength, ...)
 Patch = Sequence[Any]
@@ -92,7 +93,7 @@ class ForgeFork(ForgeFamily):
         return [(self._strength_at(patch[0], key), *patch[1:]) for patch in patches]
 
     def _strength_at(self, strength: float, key: str) -> float:
-        if place_of(key, self.family)[0] != "BASE":  # the prompt is encoded before any step
+        if place_of_key(key, self.family)[0] != "BASE":  # the prompt is encoded before any step
             strength = self._now.get(strength, strength)
         return strength_at(strength, key)
 

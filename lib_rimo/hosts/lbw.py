@@ -11,20 +11,25 @@ from typing import Any
 from lib_rimo.hosts.activation import ReadTag
 from lib_rimo.weights.block_weights import BlockWeights
 
-TITLE = "LoRA Block Weight"
+# Copies of it that hosts bring have titles of their own, but its file's name, and what the script
+# keeps of a picture's tags.
+_FILE = "lora_block_weight"
+_KEPT = ("startsf", "stopsf", "lf", "ef")
 
 
 def is_installed(scripts_data: Sequence[Any]) -> bool:
     """Whether the host has loaded the extension."""
-    return any("lora_block_weight" in str(data.path) for data in scripts_data)
+    return any(_FILE in str(data.path) for data in scripts_data)
 
 
 def is_active(p: Any) -> bool:
     """Whether the extension acts on a picture: its panel's box is ticked."""
     for script in getattr(p.scripts, "alwayson_scripts", ()):
-        if script.title() == TITLE:
-            arguments = p.script_args[script.args_from : script.args_to]
-            return len(arguments) > 1 and arguments[1] in (None, True)
+        if _FILE in str(script.filename) or all(hasattr(script, name) for name in _KEPT):
+            # The box is the second argument, behind the presets, or the first in ersatzForge.
+            arguments = p.script_args[script.args_from : script.args_to][:2]
+            boxes = [value for value in arguments if isinstance(value, bool)]
+            return boxes[0] if boxes else arguments[1:] == [None]
     return False
 
 

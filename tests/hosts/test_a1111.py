@@ -314,24 +314,30 @@ def test_another_s_function_on_top_of_ours_stays(fake):
         NetworkModule.multiplier = before
 
 
-def lbw_scripts(active):
-    script = SimpleNamespace(title=lambda: "LoRA Block Weight", args_from=1, args_to=3)
+def lbw_scripts(active, copied=False):
+    """The extension's script, or the copy in ersatzForge, whose box comes first."""
+    file = "/x/own.py" if copied else "/x/scripts/lora_block_weight.py"
+    kept = {name: [] for name in ("startsf", "stopsf", "lf", "ef")} if copied else {}
+    script = SimpleNamespace(filename=file, args_from=1, args_to=3, **kept)
+    other = SimpleNamespace(filename="/x/scripts/other.py", args_from=0, args_to=1)
     return {
-        "scripts": SimpleNamespace(alwayson_scripts=[script]),
-        "script_args": ["?", "presets", active],
+        "scripts": SimpleNamespace(alwayson_scripts=[other, script]),
+        "script_args": ["?", *((active, [["A", "1"]]) if copied else ("presets", active))],
     }
 
 
+@pytest.mark.parametrize("copied", [False, True])
 @pytest.mark.parametrize("active", [True, False])
-def test_lbw_finds_nothing_to_do_in_tags_that_rimo_applies(fake, host, active):
-    p = picture("", **lbw_scripts(active))
+def test_lbw_finds_nothing_to_do_in_tags_that_rimo_applies(fake, host, active, copied):
+    p = picture("", **lbw_scripts(active, copied))
     (tag,) = fake.activate(p, [f"<lora:rimochan:1:lbw={ZEROS}:start=3>"])
     assert not [item for item in tag.items if item.startswith(("lbw", "w=", "start", "0,"))]
     assert fake.use() == weights()
 
 
-def test_a_picture_is_left_to_lbw_when_only_that_can_read_a_tag(fake, host):
-    p = picture("", **lbw_scripts(active=True))
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_picture_is_left_to_lbw_when_only_that_can_read_a_tag(fake, host, copied):
+    p = picture("", **lbw_scripts(True, copied))
     tags = fake.activate(
         p, ["<lora:rimochan:1:lbw=XYZ><lora:other:0.5:IN07@0:stop=3><lora:nix:1:1,2>"]
     )
