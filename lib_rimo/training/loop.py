@@ -30,6 +30,7 @@ from lib_rimo.training.denoiser import Denoiser, Replay
 from lib_rimo.training.events import COMMANDS, Command, Events
 from lib_rimo.training.metadata import Metadata
 from lib_rimo.training.optimizers import is_schedule_free, make_optimizer, make_schedule
+from lib_rimo.training.sample_prompts import sample_settings
 from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.setup import (
     encode_with_vae,
@@ -78,6 +79,8 @@ def train(
         trainer.restore()
     run = trainer.run
     events.emit("phase", phase="training", step=run.step, steps=options.max_train_steps)
+    if options.sample_at_first and run.step == 0:
+        trainer.sample()
     while run.step < options.max_train_steps:
         trainer.step()
         if run.step < options.max_train_steps:
@@ -160,6 +163,11 @@ class Trainer:
         self.steps_per_epoch = -(-summary.steps_per_epoch // options.gradient_accumulation_steps)
         if options.max_train_epochs:
             options.max_train_steps = options.max_train_epochs * self.steps_per_epoch
+        self.sample_steps = (
+            options.sample_every_n_epochs * self.steps_per_epoch or options.sample_every_n_steps
+        )
+        if self.sample_steps or options.sample_at_first:
+            sample_settings(options, [])  # what cannot be read is said before the first step
         encode_with_vae(self.checkpoint, self.data, options)
 
         torch.manual_seed(options.seed)  # where the network starts
@@ -240,7 +248,7 @@ class Trainer:
         batch = self.data.batch(batch_index, accelerator.process_index, accelerator.num_processes)
         vae = self.checkpoint.vae
         is_encoded = self.data.is_encoded
-        if is_encoded and not self.options.sample_every_n_steps and vae.device.type != "cpu":
+        if is_encoded and not self.sample_steps and vae.device.type != "cpu":
             vae.to("cpu")
         scaling_factor = vae.config.scaling_factor
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
@@ -263,7 +271,8 @@ class Trainer:
             step, options.save_every_n_epochs * self.steps_per_epoch
         ):
             self.save_lora(f"-step{step:08d}")
-        if "sample" in commands or is_due(step, options.sample_every_n_steps):
+            self.delete_old()
+        if "sample" in commands or is_due(step, self.sample_steps):
             self.sample()
         if commands & {"save", "stop"}:
             self.save_lora()
@@ -272,9 +281,24 @@ class Trainer:
         if "stop" in commands:
             raise StoppedError
 
+    def delete_old(self) -> None:
+        """Delete the LoRAs of this name that save_last_n_* do not ask to keep."""
+        options, step = self.options, self.run.step
+        epochs = options.save_every_n_epochs * self.steps_per_epoch
+        old = []
+        # As in kohya's trainer steps count back from this one, epochs by the files.
+        if options.save_last_n_steps and is_due(step, every := options.save_every_n_steps):
+            old.append((step - options.save_last_n_steps - 1) // every * every)
+        if options.save_last_n_epochs and is_due(step, epochs):
+            old.append(step - options.save_last_n_epochs * epochs)
+        for number in old:
+            if number > 0 and self.accelerator.is_main_process:
+                name = f"{options.output_name}-step{number:08d}.safetensors"
+                (Path(options.output_dir) / name).unlink(missing_ok=True)
+
     def finish(self) -> Path:
         """After the last step: samples, the LoRA, the state; returns the LoRA's file."""
-        if self.options.sample_every_n_steps:
+        if self.sample_steps:
             self.sample()
         path = self.save_lora()
         self.save_state()

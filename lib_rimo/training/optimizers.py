@@ -146,7 +146,12 @@ def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
 def make_schedule(
     options: TrainingOptions, optimizer: torch.optim.Optimizer, steps: int
 ) -> LRScheduler:
-    """The learning rate's course over all steps; a warm-up below 1 is a share of them."""
+    """The learning rate's course over all steps; a warm-up below 1 is a share of them.
+
+    Raises UserError for a name or an argument that does not exist.
+    """
+    if options.lr_scheduler_type and not is_schedule_free(optimizer):
+        return _torchs_schedule(options, optimizer)
     warmup = options.lr_warmup_steps
     name = options.lr_scheduler
     if is_schedule_free(optimizer):
@@ -162,6 +167,24 @@ def make_schedule(
         power=options.lr_scheduler_power,
     )
     return schedule
+
+
+def _torchs_schedule(options: TrainingOptions, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """kohya's `lr_scheduler_type`: a class of PyTorch's, which is stepped after every step."""
+    name = options.lr_scheduler_type.removeprefix("torch.optim.lr_scheduler.")
+    make = getattr(torch.optim.lr_scheduler, name, None)
+    if not (isinstance(make, type) and issubclass(make, LRScheduler)) or make is LRScheduler:
+        raise UserError(
+            f"lr_scheduler_type is {options.lr_scheduler_type!r}: use a class of "
+            "torch.optim.lr_scheduler, such as CosineAnnealingLR, or leave it empty."
+        )
+    if name in ("ReduceLROnPlateau", "ChainedScheduler", "SequentialLR", "LambdaLR"):
+        raise UserError(f"lr_scheduler_type {name} needs more than numbers: use another.")
+    arguments = read_arguments(options.lr_scheduler_args, "lr_scheduler_args")
+    try:
+        return make(optimizer, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"lr_scheduler_args do not fit {name}: {error}.") from None
 
 
 def read_arguments(texts: list[str], option: str) -> dict[str, Any]:

@@ -415,7 +415,7 @@ class TrainServer:
 
 
 MODEL_OPTIONS = ("pretrained_model_name_or_path", "network_weights")
-FOLDER_OPTIONS = ("train_data_dir", "reg_data_dir", "dataset_config")
+FOLDER_OPTIONS = ("train_data_dir", "reg_data_dir", "dataset_config", "logging_dir")
 # What the page itself decides, or what only makes sense on the command line.
 HIDDEN_OPTIONS = frozenset(
     {"output_dir", MODEL_OPTIONS[0], FOLDER_OPTIONS[0], "output_name", "trigger_word"}

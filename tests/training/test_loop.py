@@ -279,3 +279,52 @@ def test_out_of_memory_names_what_costs_least(quick, monkeypatch):
     monkeypatch.setattr("lib_rimo.training.loop.Trainer.forward", full)
     with pytest.raises(UserError, match=r"try gradient_checkpointing .* then .*train_batch_size"):
         run_job(quick)
+
+
+def test_samples_by_epochs_and_before_the_first_step(quick):
+    quick.max_train_epochs, quick.sample_every_n_epochs = 1, 1  # three steps an epoch
+    quick.sample_every_n_steps = 1  # does not count beside epochs
+    quick.sample_at_first = True
+    quick.sample_prompts = "red --w 64 --h 64 --d 5 --s 1"
+    told = []
+    run_job(quick, [told.append])
+    assert [event["step"] for event in told if event["kind"] == "sample"] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"save_last_n_steps": 2}, [3, 4, 5]),
+        ({"save_last_n_steps": 1}, [4, 5]),
+        ({"save_every_n_steps": 2, "save_last_n_steps": 1}, [4]),
+        ({}, [1, 2, 3, 4, 5]),
+    ],
+)
+def test_only_the_last_saved_files_are_kept(options, changes, kept):
+    options = dataclasses.replace(options, **{"save_every_n_steps": 1, **changes})
+    run_job(options)
+    files = Path(options.output_dir).glob("small-step*.safetensors")
+    assert sorted(int(path.stem[-8:]) for path in files) == kept
+
+
+def test_the_course_is_written_for_tensorboard(quick, tmp_path):
+    pytest.importorskip("tensorboardX")
+    quick.logging_dir, quick.log_prefix = str(tmp_path / "logs"), "mine-"
+    run_job(quick)
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert folder.name.startswith("mine-2")
+    (file,) = folder.iterdir()
+    assert file.read_bytes().count(b"loss/current") == 2
+
+
+def test_a_schedule_of_pytorchs(quick):
+    quick.lr_scheduler_type = "CosineAnnealingLR"
+    quick.lr_scheduler_args = ["T_max=1", "eta_min=0"]
+    told = []
+    run_job(quick, [told.append])
+    rates = [event["learning_rates"] for event in told if event["kind"] == "progress"]
+    assert rates[0] == [0.0]
+    for bad, sentence in (("Nothing", "use a class"), ("ReduceLROnPlateau", "use")):
+        quick.lr_scheduler_type = bad
+        with pytest.raises(UserError, match=sentence):
+            run_job(quick)

@@ -143,7 +143,7 @@ def memory_of(model: Model, options: TrainingOptions, machine: Machine) -> float
     """Bytes at the peak of a training."""
     size = 4 if _is_full_precision(options, machine) else 2
     weights = model.unet_parameters + model.text_parameters
-    if machine.kind == "cpu" or options.sample_every_n_steps:
+    if machine.kind == "cpu" or options.sample_every_n_steps or options.sample_every_n_epochs:
         weights += model.vae_parameters
     kept = (model.unet_outputs - model.gate_outputs) * KEPT_PER_OUTPUT
     if options.gradient_checkpointing:

@@ -20,6 +20,7 @@ from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Command, CommandFolder, Events, Sink, to_file
 from lib_rimo.training.jobs.lock import HeldError, hold
 from lib_rimo.training.loop import StoppedError, train
+from lib_rimo.training.tensorboard import to_tensorboard
 
 
 def run_job(
@@ -61,6 +62,11 @@ def _run_alone(
     events = Events()
     if is_main:
         events = Events(*sinks, to_file(folder / "events.jsonl"))
+        if options.logging_dir:
+            try:
+                events.sinks += (to_tensorboard(options.logging_dir, options.log_prefix),)
+            except UserError as error:
+                events.emit("warning", text=str(error))
         write_job(folder / "options.json", options)
     for text in warnings:
         events.emit("warning", text=text)

@@ -69,6 +69,12 @@ class Recipe:
         1, "Cycles of cosine_with_restarts; 1 is the same as cosine", "recipe", minimum=1
     )
     lr_scheduler_power: float = option(1.0, "Power of polynomial", "recipe", minimum=0)
+    lr_scheduler_type: str = option(
+        "", "A schedule of torch.optim.lr_scheduler by its name, instead", "recipe"
+    )
+    lr_scheduler_args: list[str] = option(  # noqa: RUF009 - it gives a field
+        [], "Its arguments, each name=value", "recipe"
+    )
     lr_warmup_steps: float = option(
         0.0,
         "Steps of rising learning rate, also before constant; below 1 a share of all steps",

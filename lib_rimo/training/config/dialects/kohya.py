@@ -91,14 +91,10 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "initial_epoch": (1,),
     "initial_step": (),
     "log_config": (),
-    "log_prefix": (),
     "log_tracker_config": (),
-    "logging_dir": (),
     "lr_decay_steps": (),
-    "lr_scheduler_args": (),
     "lr_scheduler_min_lr_ratio": (),
     "lr_scheduler_timescale": (),
-    "lr_scheduler_type": (),
     "max_timestep": (1000,),
     "metadata_author": (),
     "metadata_description": (),
@@ -115,11 +111,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "resize_interpolation": (),
     "resume": (),
     "resume_from_huggingface": (),
-    "sample_at_first": (),
-    "sample_every_n_epochs": (),
-    "sample_sampler": ("ddim",),  # kohya's default; ours is that of the prompt
-    "save_last_n_epochs": (),
-    "save_last_n_steps": (),
     "save_state_to_huggingface": (),
     "scale_weight_norms": (),
     "schedulefree_wrapper_args": (),
@@ -295,6 +286,15 @@ def _lr_scheduler(given: Given, value: Any, warnings: list[str]) -> None:
         given["lr_scheduler"] = value
 
 
+def _save_n_epoch_ratio(given: Given, value: Any, warnings: list[str]) -> None:
+    """kohya's "save so many files over all epochs": by epochs, where those are known."""
+    epochs, files = number(given.get("max_train_epochs")), number(value)
+    if files > 0 and epochs > 0:
+        given["save_every_n_epochs"] = max(1, int(epochs // files))
+    elif files > 0:
+        warnings.append(f"save_n_epoch_ratio = {value!r} needs max_train_epochs, and was left out.")
+
+
 def _cache_text_encoder_outputs(given: Given, value: Any, warnings: list[str]) -> None:
     """Always so where the text encoder is not trained; kohya's trainer refuses it otherwise."""
     if is_on(value) and not is_on(given.get("network_train_unet_only", False)):
@@ -313,6 +313,7 @@ _TRANSLATIONS: dict[str, Translate] = {
     "network_train_unet_only": _only("text_encoder_lr"),
     "network_train_text_encoder_only": _only("unet_lr"),
     "text_encoder_lr": _text_encoder_lr,
+    "save_n_epoch_ratio": _save_n_epoch_ratio,
     "use_8bit_adam": _optimizer("AdamW8bit"),
     "use_lion_optimizer": _optimizer("Lion"),
     "save_model_as": _save_model_as,
