@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files: written so that they appear whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import threading
@@ -39,6 +40,19 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file with its times; the copy appears whole or not at all. Raises UserError."""
     with written_beside(target) as beside:
         shutil.copy2(source, beside)
+
+
+def file_hash(path: Path, start: int = 0) -> str:
+    """A file's SHA-256, from a byte on; empty where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path, name: str) -> None:

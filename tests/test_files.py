@@ -7,10 +7,10 @@ import pytest
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, remove_leftovers, written_beside
+from lib_rimo.lora.files import write_lora
 from lib_rimo.training.data.buckets import Fit
 from lib_rimo.training.data.latent_cache import cache_path, write_moments
 from lib_rimo.weights.presets import save_preset
-from tests.training.conftest import narrow_sd1  # noqa: F401 - a fixture
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_only_leftovers_of_that_name_are_removed(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
-def test_others_may_read_what_is_written_as_they_may_other_files(tmp_path, narrow_sd1):  # noqa: F811
+def test_others_may_read_what_is_written_as_they_may_other_files(tmp_path):
     import torch
 
     other, picture = tmp_path / "other", tmp_path / "1.png"
@@ -77,7 +77,9 @@ def test_others_may_read_what_is_written_as_they_may_other_files(tmp_path, narro
     fit = Fit((64, 64), (64, 64), (0, 0, 64, 64))
     write_moments((torch.zeros(1), torch.ones(1)), picture, "", fit, False, "")
     save_preset(tmp_path, "HALF", "IN04@0.5")
-    for path in (cache_path(picture, fit, False), tmp_path / "lbwpresets.txt", narrow_sd1):
+    lora = tmp_path / "small.safetensors"
+    write_lora(lora, {"alpha": torch.zeros(1)}, {})
+    for path in (cache_path(picture, fit, False), tmp_path / "lbwpresets.txt", lora):
         assert path.stat().st_mode == other.stat().st_mode, path
 
 

@@ -27,8 +27,7 @@ from lib_rimo.demo.report import Pictures, Report, Section, write_report
 from lib_rimo.demo.studio import Look, Seen, Studio
 from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
-from lib_rimo.files import copy_whole
-from lib_rimo.inference.generation import file_hash
+from lib_rimo.files import copy_whole, file_hash
 from lib_rimo.sd import embedded
 
 FIVE = Path(__file__).parent / "rimochan"

@@ -23,8 +23,9 @@ from PIL import Image
 from lib_rimo.demo.prompts import NEGATIVE
 from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.tasks import Advance, Workers
+from lib_rimo.files import file_hash
 from lib_rimo.inference.apply import LoraFolder
-from lib_rimo.inference.generation import Generator, file_hash
+from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings, format_infotext, save_png
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from lib_rimo import __version__
 from lib_rimo.errors import UserError
+from lib_rimo.files import file_hash
 from lib_rimo.inference.apply import Lora, LoraFolder, LoraMerger
 from lib_rimo.inference.infotext import Settings, format_infotext
 from lib_rimo.inference.prompt import Conditioning, encode_prompt, prompt_schedule
@@ -208,17 +207,6 @@ def check(settings: Settings) -> None:
         raise UserError(f"Clip skip begins with 1, not {settings.clip_skip}.")
     if not RANDOM_SEED <= settings.seed < 2**63:
         raise UserError(f"The seed has to be -1 or a positive whole number, not {settings.seed}.")
-
-
-def file_hash(path: Path) -> str:
-    """A file's SHA-256; empty where there is no such file."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def lora_hash(lora: Lora) -> str:

@@ -79,18 +79,15 @@ def block_of_key(key: str, family: str = "sd1") -> str | None:
     return place_of_key(key, family)[0]
 
 
-def element_of_key(key: str) -> str:
-    """The layer's place inside its block, in the original code's names joined by underscores.
-
-    `transformer_blocks_0_attn1_to_q`, `in_layers_2`, `proj_in`, `encoder_layers_3_mlp_fc1`...;
-    empty for a block that is one layer. Element words (`attn1`, `ff`, `proj`) are looked for in it.
-    """
-    return place_of_key(key, "sd1")[1]
-
-
 @lru_cache(maxsize=1 << 14)
 def place_of_key(key: str, family: str) -> tuple[str | None, str]:
-    """(block, element) of a layer; remembered, as every picture asks for all of them."""
+    """(block, element) of a layer; remembered, as every picture asks for all of them.
+
+    The element is the layer's place inside its block, in the original code's names joined by
+    underscores: `transformer_blocks_0_attn1_to_q`, `in_layers_2`, `proj_in`,
+    `encoder_layers_3_mlp_fc1`...; empty for a block that is one layer. Element words (`attn1`,
+    `ff`, `proj`) are looked for in it.
+    """
     name = _module_name(key)
     if found := _LDM_IN.search(name):
         return _numbered("IN", int(found[1])), name[found.end() :]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lib_rimo.errors import UserError
-from lib_rimo.files import written_beside
+from lib_rimo.files import file_hash, written_beside
 from lib_rimo.text import shortened, visible
 
 
@@ -47,15 +47,12 @@ def content_hash(path: Path) -> str:
 
     Empty for a file that cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            file.seek(8 + int.from_bytes(file.read(8), "little"))
-            while part := file.read(1 << 20):
-                digest.update(part)
+            start = 8 + int.from_bytes(file.read(8), "little")
+        return file_hash(path, start)
     except (OSError, ValueError, OverflowError):
         return ""
-    return digest.hexdigest()
 
 
 def write_lora(

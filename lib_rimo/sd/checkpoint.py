@@ -13,11 +13,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from lib_rimo.files import written_beside
 from lib_rimo.sd import ldm_layout
 from lib_rimo.sd.architecture import unet_arguments, vae_arguments
 from lib_rimo.sd.family import (
@@ -114,21 +112,11 @@ def load_checkpoint(
         )
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint as an LDM single file, whole or not at all.
-
-    SD2's last text layer, which the model does not use, is not kept.
-    """
-    tensors = {
-        key: tensor.detach().cpu().clone() for key, tensor in ldm_tensors(checkpoint).items()
-    }
-    with written_beside(Path(path)) as beside:
-        # save_file would give a file that nobody else may read
-        beside.write_bytes(save(tensors, {"format": "pt", **checkpoint.metadata}))
-
-
 def ldm_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """All tensors of a checkpoint under their keys in an LDM single file."""
+    """All tensors of a checkpoint under their keys in an LDM single file.
+
+    SD2's last text layer, which the model does not use, is not among them.
+    """
     unet, vae = checkpoint.unet, checkpoint.vae
     tensors = ldm_layout.to_ldm(unet.state_dict(), ldm_layout.unet_layout(unet.state_dict()))
     tensors |= ldm_layout.to_ldm(vae.state_dict(), ldm_layout.vae_layout(vae.state_dict()))

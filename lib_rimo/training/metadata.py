@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo import __version__
-from lib_rimo.inference.generation import file_hash
+from lib_rimo.files import file_hash
 from lib_rimo.training.config.options import TrainingOptions
 
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}

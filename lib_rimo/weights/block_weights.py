@@ -76,7 +76,7 @@ class BlockWeights:
     rules_source: str = field(default="", compare=False)
 
     def of(self, block: str | None, element: str | None = None) -> float:
-        """The factor for a block, or for one layer of it (`lib_rimo.lora.blocks.element_of_key`).
+        """The factor for a block, or for one layer of it (`lib_rimo.lora.blocks.place_of_key`).
 
         A layer in no block (None) has the factor 1. Random values have to be drawn first.
         """

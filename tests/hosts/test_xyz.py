@@ -59,7 +59,7 @@ def draw_grid(fake, plot, prompt, axes, **settings):
         pc = type(p)(**vars(p))
         for option, value, values in cell:
             option.apply(pc, value, values)
-        pc.all_prompts = [pc.prompt]
+        pc.all_prompts = [", ".join([pc.prompt, *pc.styles])]
         fake.host.process(pc)
         fake.activate(pc, pc.all_prompts)
         labels = [option.format_value(p, option, value) for option, value, _ in cell]
@@ -161,4 +161,6 @@ def test_an_api_answers_what_was_refused(fake, plot):
 
 
 def test_a_tag_may_be_in_a_style(fake, plot):
-    draw_grid(fake, plot, "plain", [("LoRA strength", "0.5")], styles=["<lora:rimochan:1>"])
+    axes = [("LoRA strength", "0.5, 1")]
+    grid = draw_grid(fake, plot, "plain", axes, styles=["<lora:rimochan:1>"])
+    assert [cell[IN07] for _, cell, _ in grid] == [105, 110]

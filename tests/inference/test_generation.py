@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import file_hash
 from lib_rimo.inference.apply import LoraFolder
-from lib_rimo.inference.generation import Generator, file_hash
+from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings, parse_infotext
 from lib_rimo.lora.files import read_lora, write_lora
 from tests.sd.narrow import narrow_checkpoint, random_lora, write_narrow_checkpoint

@@ -5,9 +5,9 @@ from lib_rimo.lora.blocks import (
     BLOCKS,
     LAYOUTS,
     block_of_key,
-    element_of_key,
     expand_vector,
     fitting_layout,
+    place_of_key,
 )
 from lib_rimo.sd.unet_names import ldm_module_name
 
@@ -103,7 +103,7 @@ def test_expand_vector_refuses_sizes_that_are_no_layout(size):
 def test_keys_of_every_style(key, block, element):
     assert block_of_key(key) == block
     if element is not None:
-        assert element_of_key(key) == element
+        assert place_of_key(key, "sd1")[1] == element
 
 
 def test_the_last_convolution_of_sdxl_is_in_its_last_block():
@@ -136,7 +136,7 @@ def test_a_layer_has_the_same_place_under_every_name(name):
         f"diffusion_model.{original}.weight",
         f"diffusion_model_{original.replace('.', '_')}",
     ]
-    assert len({(block_of_key(key), element_of_key(key)) for key in spellings}) == 1
+    assert len({place_of_key(key, "sd1") for key in spellings}) == 1
     number = {"input_blocks": "IN", "output_blocks": "OUT"}
     folder, index, *_ = original.split(".")
     assert block_of_key(spellings[0]) == (

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lib_rimo.sd.checkpoint import SCALING_FACTOR, Checkpoint, save_checkpoint
+from lib_rimo.sd.checkpoint import SCALING_FACTOR, Checkpoint, ldm_tensors
 from lib_rimo.sd.family import Family
 from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
 from lib_rimo.training.network.network import Network, Rank
@@ -41,6 +42,11 @@ def narrow_checkpoint(family: Family, path: Path = Path("narrow.safetensors")) -
     for module in (checkpoint.unet, *encoders, checkpoint.vae):
         module.requires_grad_(False).eval()
     return checkpoint
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    tensors = {key: tensor.detach().clone() for key, tensor in ldm_tensors(checkpoint).items()}
+    save_file(tensors, path, {"format": "pt", **checkpoint.metadata})
 
 
 def write_narrow_checkpoint(

@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from lib_rimo.errors import UserError
 from lib_rimo.sd import ldm_layout
 from lib_rimo.sd.architecture import unet_arguments
-from lib_rimo.sd.checkpoint import ldm_tensors, load_checkpoint, save_checkpoint
+from lib_rimo.sd.checkpoint import ldm_tensors, load_checkpoint
 from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
-from tests.sd.narrow import narrow_checkpoint, write_narrow_checkpoint
+from tests.sd.narrow import narrow_checkpoint, save_checkpoint, write_narrow_checkpoint
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 
