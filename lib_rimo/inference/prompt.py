@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from lib_rimo.errors import UserError
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.text_encoding import CHUNK_LENGTH, encode_tokens, framed, tokens_of
 
@@ -28,21 +31,25 @@ class Piece:
 
 # -- emphasis -----------------------------------------------------------------------------------
 
+# Each alternative ends where another one begins, so that any text is read in one go.
 _EMPHASIS = re.compile(
     r"\\[()\[\]\\]?"  # an escaped bracket stands for itself
     r"|[(\[\])]"
-    r"|:\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)"
+    r"|:\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)"
     r"|[^\\()\[\]:]+"
     r"|:"
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
+# What brackets do costs their depth for each piece inside; nobody means as many as that.
+DEEPEST = 32
 
 
 def parse_emphasis(text: str) -> list[Piece]:
     r"""Split a prompt into pieces of equal emphasis.
 
     `(a)` is 1.1 times as strong, `[a]` as weak, `(a:1.3)` 1.3 times as strong; brackets nest, and
-    `\(` is a bracket. A bracket that is never closed reaches to the end.
+    `\(` is a bracket. A bracket that is never closed reaches to the end. Raises UserError for
+    brackets too deep or emphasis too strong for numbers.
     """
     pieces: list[Piece] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
@@ -59,6 +66,8 @@ def parse_emphasis(text: str) -> list[Piece]:
             pieces.append(Piece(token[1:]))
         elif token in opened:
             opened[token].append(len(pieces))
+            if len(opened["("]) + len(opened["["]) > DEEPEST:
+                raise UserError(_TOO_DEEP)
         elif match["weight"] is not None and opened["("]:
             emphasise(opened["("].pop(), float(match["weight"]))
         elif token == ")" and opened["("]:
@@ -66,7 +75,7 @@ def parse_emphasis(text: str) -> list[Piece]:
         elif token == "]" and opened["["]:
             emphasise(opened["["].pop(), SQUARE_BRACKET)
         else:
-            first, *others = _BREAK.split(token)
+            first, *others = _split_at_breaks(token)
             pieces.append(Piece(first))
             for part in others:
                 pieces += [Piece("BREAK", None), Piece(part)]
@@ -74,72 +83,93 @@ def parse_emphasis(text: str) -> list[Piece]:
         emphasise(start, ROUND_BRACKET)
     for start in opened["["]:
         emphasise(start, SQUARE_BRACKET)
+    if any(piece.weight is not None and abs(piece.weight) > STRONGEST for piece in pieces):
+        raise UserError(f"The prompt has an emphasis beyond {STRONGEST}: write (word:1.2).")
     return list(_merged(pieces)) or [Piece("")]
+
+
+STRONGEST = 1_000_000
+_TOO_DEEP = (
+    f"The prompt has more than {DEEPEST} brackets inside each other: close them, or write \\( and "
+    "\\[ for brackets that are meant as such."
+)
+
+
+def _split_at_breaks(text: str) -> list[str]:
+    """The texts around each BREAK, without the spaces beside it."""
+    first, *others = _BREAK.split(text)
+    if not others:
+        return [first]
+    *between, last = others
+    return [first.rstrip(), *(part.strip() for part in between), last.lstrip()]
 
 
 def _merged(pieces: list[Piece]) -> Iterator[Piece]:
     """Neighbours of equal weight as one piece, as their tokens are found together."""
-    waiting: Piece | None = None
-    for piece in pieces:
-        if waiting is None:
-            waiting = piece
-        elif piece.weight is not None and piece.weight == waiting.weight:
-            waiting = Piece(waiting.text + piece.text, piece.weight)
+    for weight, neighbours in groupby(pieces, key=lambda piece: piece.weight):
+        if weight is None:
+            yield from neighbours
         else:
-            yield waiting
-            waiting = piece
-    if waiting is not None:
-        yield waiting
+            yield Piece("".join(piece.text for piece in neighbours), weight)
 
 
 # -- prompt editing -----------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*")
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*")
 
 
 def prompt_schedule(text: str, steps: int) -> list[str]:
     """The prompt at each of the steps: `[a:b:0.5]` changes in the middle, `[a|b]` at every step.
 
     As in the WebUI, a change at step n is made after n + 1 steps: the first one counts as none.
+    Raises UserError for brackets too deep.
     """
+    if "[" not in text:
+        return [text] * steps
     return [prompt_at(text, max(1, step), steps) for step in range(steps)]
 
 
-def prompt_at(text: str, step: int, steps: int) -> str:
-    """The prompt that the WebUI's editing syntax gives for a step, counted from 1."""
+def prompt_at(text: str, step: int, steps: int, *, depth: int = 0) -> str:
+    """The prompt that the WebUI's editing syntax gives for a step, counted from 1.
+
+    Each level of brackets reads what is in it once more, so there is a limit to them: UserError.
+    """
+    if depth > DEEPEST:
+        raise UserError(_TOO_DEEP)
     result, position = [], 0
-    while position < len(text):
-        end = _closing(text, position) if text[position] == "[" else None
-        if end is not None:
-            result.append(_edited(text[position + 1 : end], step, steps))
+    closings = _closings(text)
+    for start, end in sorted(closings.items()):
+        if start >= position:  # not inside the one before
+            result.append(text[position:start])
+            result.append(_edited(text[start + 1 : end], step, steps, depth + 1))
             position = end + 1
-        else:
-            length = 2 if text[position] == "\\" else 1
-            result.append(text[position : position + length])
-            position += length
+    result.append(text[position:])
     return "".join(result)
 
 
-def _edited(inside: str, step: int, steps: int) -> str:
+def _edited(inside: str, step: int, steps: int, depth: int) -> str:
     *texts, when = _split_outside_brackets(inside, ":")
     if 1 <= len(texts) <= 2 and _NUMBER.fullmatch(when):
         before, after = texts if len(texts) == 2 else ("", texts[0])
         moment = float(when) * (steps if "." in when else 1)
-        return prompt_at(before if step <= min(steps, int(moment)) else after, step, steps)
+        last = math.floor(max(-1.0, min(steps, moment)))
+        return prompt_at(before if step <= last else after, step, steps, depth=depth)
     options = _split_outside_brackets(inside, "|")
     if len(options) > 1:
-        return prompt_at(options[(step - 1) % len(options)], step, steps)
-    return f"[{prompt_at(inside, step, steps)}]"
+        return prompt_at(options[(step - 1) % len(options)], step, steps, depth=depth)
+    return f"[{prompt_at(inside, step, steps, depth=depth)}]"
 
 
-def _closing(text: str, start: int) -> int | None:
-    """Where the square bracket at `start` is closed, None if it never is."""
-    depth = 0
-    for position, character in _unescaped(text, start):
-        depth += (character == "[") - (character == "]")
-        if depth == 0:
-            return position
-    return None
+def _closings(text: str) -> dict[int, int]:
+    """Where each square bracket that is closed is opened and closed."""
+    opened: list[int] = []
+    closings: dict[int, int] = {}
+    for position, character in _unescaped(text, 0):
+        if character == "[":
+            opened.append(position)
+        elif character == "]" and opened:
+            closings[opened.pop()] = position
+    return closings
 
 
 def _split_outside_brackets(text: str, separator: str) -> list[str]:
