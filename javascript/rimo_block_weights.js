@@ -2,7 +2,8 @@
 
 /**
  * The block values of a LoRA tag: what `lib_rimo/weights/block_weights.py` reads, as far as the
- * sliders need it. A value is a number, or "R" or "U" for one that is drawn at random.
+ * sliders need it. A value is a number, "R" or "U" for one that is drawn at random, or the text of a
+ * ramp, "0~0;1~1", for one that changes over the steps.
  */
 class RimoBlockWeights {
     static IN = Array.from({length: 12}, (_, index) => `IN${String(index).padStart(2, "0")}`);
@@ -15,7 +16,9 @@ class RimoBlockWeights {
         20: ["BASE", ...RimoBlockWeights.IN.slice(0, 9), "M00", ...RimoBlockWeights.OUT.slice(0, 9)],
         26: RimoBlockWeights.BLOCKS,
     };
-    static NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+    // Every part ends where the next one begins: 10,000 digits are read once.
+    static NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
+    static MOST_POINTS = 100;
 
     /**
      * @param {Object<string, number|string>} values by block, all 26
@@ -37,15 +40,15 @@ class RimoBlockWeights {
      * @returns {?RimoBlockWeights} null for a text that is none of these
      */
     static parse(text, presets = {}, inherited = null) {
-        text = text.trim();
+        text = RimoBlockWeights.trimmed(text);
         const values = Object.hasOwn(presets, text) ? presets[text] : text;
         if (values.includes("@")) return RimoBlockWeights.#parseSparse(values, inherited);
         return RimoBlockWeights.#parseVector(values, inherited);
     }
 
-    /** A single value: a number, "R" or "U"; null for anything else. */
+    /** A single value: a number, "R", "U" or a ramp; null for anything else. */
     static parseValue(text, inherited = null) {
-        text = text.trim();
+        text = RimoBlockWeights.trimmed(text);
         if (text === "R" || text === "U") return text;
         const found = /^X(?:([+-])(.+))?$/.exec(text);
         if (found) {
@@ -54,7 +57,32 @@ class RimoBlockWeights {
             const base = inherited ?? 1;
             return Math.round((found[1] === "-" ? base - offset : base + offset) * 1e6) / 1e6;
         }
-        return RimoBlockWeights.#number(text);
+        return RimoBlockWeights.isRamp(text) ? text : RimoBlockWeights.#number(text);
+    }
+
+    /** A text without the spaces around it that may stand around a number, as Python has them. */
+    static trimmed(text) {
+        let [start, end] = [0, text.length];
+        while (start < end && " \t\r\n".includes(text[start])) start++;
+        while (end > start && " \t\r\n".includes(text[end - 1])) end--;
+        return text.slice(start, end);
+    }
+
+    /** Whether a text is a strength that changes over the steps: `0@0,1@1`, `0~0;1~1`. */
+    static isRamp(text) {
+        if (!/[@~]/.test(text) || (text.includes(",") && text.includes(";"))) return false;
+        const items = text.split(/[,;]/);
+        if (items.length > RimoBlockWeights.MOST_POINTS) return false;
+        return items.every((item, index) => {
+            const parts = item.split(/[@~]/);
+            const isWhole = parts.length === 2 || (parts.length === 1 && index === items.length - 1);
+            return isWhole && parts.every(RimoBlockWeights.isNumber);
+        });
+    }
+
+    /** Whether a text is a number or a ramp. */
+    static isStrength(text) {
+        return RimoBlockWeights.isNumber(text) || RimoBlockWeights.isRamp(text);
     }
 
     /** Whether a text is a finite decimal number. */
@@ -112,7 +140,7 @@ class RimoBlockWeights {
     }
 
     static #number(text) {
-        text = text.trim();
+        text = RimoBlockWeights.trimmed(text);
         const number = RimoBlockWeights.NUMBER.test(text) ? Number(text) : NaN;
         return Number.isFinite(number) ? number + 0 : null;
     }
@@ -141,7 +169,7 @@ class RimoBlockWeights {
 
     /** The blocks of `IN04-IN08 M00` or `NOT OUT03-OUT11`; null where one does not exist. */
     static #blocksNamed(text) {
-        const words = text.split(/\s+/).filter(Boolean);
+        const words = text.split(/[ \t\r\n]+/).filter(Boolean);
         const negated = words[0]?.toUpperCase() === "NOT";
         const chosen = new Set();
         for (const word of negated ? words.slice(1) : words) {

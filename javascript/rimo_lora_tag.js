@@ -8,10 +8,16 @@ class RimoLoraTag {
     /** All LoRA tags of a prompt, in their order. */
     static findAll(prompt, presets = {}) {
         const tags = [];
-        // The WebUI's pattern of an extra network, whatever its kind.
-        for (const found of prompt.matchAll(/<([\p{L}\p{N}_]+):([^>]+)>/gu)) {
-            if (found[1] !== "lora" && found[1] !== "lyco") continue;
-            const tag = new RimoLoraTag(found[1], found[2], found.index, presets);
+        // The WebUI's pattern of an extra network, <(\w+):([^>]+)>, whatever its kind; found in
+        // one go, however many are open.
+        const kinds = /<([\p{L}\p{N}_]+):/gu;
+        for (let found; (found = kinds.exec(prompt));) {
+            const end = prompt.indexOf(">", kinds.lastIndex);
+            if (end < 0) break;
+            const body = prompt.slice(kinds.lastIndex, end);
+            if (body) kinds.lastIndex = end + 1;
+            if (!body || (found[1] !== "lora" && found[1] !== "lyco")) continue;
+            const tag = new RimoLoraTag(found[1], body, found.index, presets);
             if (tag.name) tags.push(tag);
         }
         return tags;
@@ -24,7 +30,7 @@ class RimoLoraTag {
         this.end = start + kind.length + body.length + 3;
         const positional = this.#positional();
         this.name = this.items[positional[0]] ?? "";
-        /** The strengths in the text encoder and in the UNet. */
+        /** The strengths in the text encoder and in the UNet: numbers, or ramps as text. */
         this.te = this.unet = 1;
         this.blocksText = null;
         /** Where the block values stand, or where they would be put. */
@@ -44,7 +50,7 @@ class RimoLoraTag {
         if (text === null) {
             items.splice(this.place, removed);
         } else {
-            const positional = !RimoBlockWeights.isNumber(text) && !this.isNamed;
+            const positional = !RimoBlockWeights.isStrength(text) && !this.isNamed;
             items.splice(this.place, removed, positional ? text : `lbw=${text}`);
         }
         return `<${this.kind}:${items.join(":")}>`;
@@ -77,11 +83,17 @@ class RimoLoraTag {
         return index < 0 ? null : this.items[index].slice(name.length + 1);
     }
 
+    /** A number, or the text of one that changes over the steps. */
+    static #strength(text) {
+        return RimoBlockWeights.isRamp(text) ? text : Number(RimoBlockWeights.trimmed(text));
+    }
+
     #readBlocks(positional, presets) {
-        const first = positional.findIndex((index) => !RimoBlockWeights.isNumber(this.items[index]));
+        const first = positional.findIndex((index) => !RimoBlockWeights.isStrength(this.items[index]));
         const numbers = first < 0 ? positional : positional.slice(0, first);
-        this.te = Number(this.#option("te") ?? this.items[numbers[0]] ?? 1);
-        this.unet = Number(this.#option("unet") ?? this.items[numbers[1]] ?? this.te);
+        this.te = RimoLoraTag.#strength(this.#option("te") ?? this.items[numbers[0]] ?? "1");
+        const unet = this.#option("unet") ?? this.items[numbers[1]];
+        this.unet = unet === undefined ? this.te : RimoLoraTag.#strength(unet);
         const named = this.#named("lbw", "w");
         let inherited = this.#option("x");
         this.isNamed = named >= 0;

@@ -84,6 +84,9 @@ def _read_tag(arguments: argparse.Namespace, presets: Presets) -> LoraTag:
         raise UserError("dyn cannot be written into a file: leave it out.")
     if tag.blocks is not None and tag.blocks.is_random:
         raise UserError("Random weights (R, U) cannot be written into a file: write numbers.")
-    if tag.blocks is not None and tag.blocks.has_steps:
-        raise UserError("Steps cannot be written into a file: leave start, stop and step out.")
+    if tag.has_steps:
+        raise UserError(
+            "Steps cannot be written into a file: leave start, stop, step and strengths that "
+            "change over the steps out."
+        )
     return tag

@@ -70,7 +70,7 @@ class A1111(WebUI):
             if tag.blocks is None:
                 continue
             notes += tag.blocks.problems_on(self.blocks_of(net.modules), self.family, tag.name)
-            if tag.blocks.has_steps:
+            if read.has_steps:
                 self._timed.append((net, read))
         self._set_step(0)
         self._spare_unchanged_layers()

@@ -4,7 +4,6 @@ A host's adapter hands over the tags as the host split them, applies what comes 
 notes. Nothing here imports a host.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,10 +12,9 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.multiplier import digest
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
-from lib_rimo.weights.tags import LoraTag, format_tag, parse_tag
+from lib_rimo.weights.record import HIRES_WEIGHTS_KEY, WEIGHTS_KEY, restore, write_record
+from lib_rimo.weights.tags import LoraTag, parse_tag
 
-WEIGHTS_KEY = "Rimo weights"
-HIRES_WEIGHTS_KEY = "Rimo hires weights"
 NOTES_KEY = "Rimo notes"
 
 
@@ -25,8 +23,18 @@ class ReadTag:
     """A tag as the prompt has it, and what it means with its random values drawn."""
 
     items: tuple[str, ...]
-    tag: LoraTag
+    tag: LoraTag  # with the strengths of the first step
     hidden: bool = False  # whether the prompt alone does not show the values
+    ramped: LoraTag | None = None  # as written, where strengths change over the steps
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the LoRA acts differently during the parts of the sampling."""
+        return (self.ramped or self.tag).has_steps
+
+    def at(self, steps_done: int, steps: int) -> LoraTag:
+        """The tag on the step after `steps_done` finished ones, of `steps` in all."""
+        return self.tag if self.ramped is None else self.ramped.at(steps_done, steps)
 
     @property
     def text(self) -> str:
@@ -58,17 +66,20 @@ def text_encoder_part(blocks: BlockWeights) -> BlockWeights:
 def read_tag(items: Sequence[str], presets: Presets, seed: int) -> ReadTag:
     """Read what stands between a tag's colons. Raises UserError."""
     tag = parse_tag("lora", items, presets)
-    if tag.blocks is None:
+    if tag.blocks is None and not tag.has_steps:
         return ReadTag(tuple(items), tag)
-    hidden = tag.blocks.is_random or _names_preset(tag.blocks, presets)
-    drawn = replace(tag, blocks=tag.blocks.draw(seed, tag.name))
-    return ReadTag(tuple(items), drawn, hidden)
+    blocks = tag.blocks or BlockWeights()
+    hidden = blocks.is_random or _names_preset(blocks, presets)
+    drawn = replace(tag, blocks=blocks.draw(seed, tag.name))
+    first = drawn.at(0, 1)
+    return ReadTag(tuple(items), first, hidden, None if first == drawn else drawn)
 
 
 def is_plain(tags: Iterable[Sequence[str]]) -> bool:
     """Whether the host's own grammar covers all the tags."""
     try:
-        return all(parse_tag("lora", items, DEFAULT_PRESETS).blocks is None for items in tags)
+        read = [parse_tag("lora", items, DEFAULT_PRESETS) for items in tags]
+        return all(tag.blocks is None and not tag.has_steps for tag in read)
     except UserError:
         return False
 
@@ -90,31 +101,8 @@ def _names_preset(blocks: BlockWeights, presets: Presets) -> bool:
 def record(tags: Sequence[ReadTag]) -> str:
     """The tags whose values the prompt does not show, with the numbers: for the infotext."""
     hidden = {read.tag.name for read in tags if read.hidden}
-    return " | ".join(
-        format_tag(_with_numbers(read.tag))[1:-1] for read in tags if read.tag.name in hidden
-    )
-
-
-def _with_numbers(tag: LoraTag) -> LoraTag:
-    if tag.blocks is None:
-        return tag
-    return replace(tag, blocks=replace(tag.blocks, source="", rules_source=""))
-
-
-_TAG = re.compile(r"<(?:lora|lyco):([^:>]+)[^>]*>")
-
-
-def restore(prompt: str, recorded: str) -> str:
-    """Put recorded numbers back into a prompt's tags, LoRA by LoRA and in their order."""
-    waiting: dict[str, list[str]] = {}
-    for text in recorded.split(" | "):
-        waiting.setdefault(text.split(":")[1] if ":" in text else "", []).append(f"<{text}>")
-
-    def numbers_of(found: re.Match[str]) -> str:
-        texts = waiting.get(found[1])
-        return texts.pop(0) if texts else found[0]
-
-    return _TAG.sub(numbers_of, prompt)
+    shown = [read.ramped or read.tag for read in tags]
+    return write_record([tag for tag in shown if tag.name in hidden])
 
 
 def write_infotext(p: Any, tags: Sequence[ReadTag], notes: Sequence[str], hires: bool) -> None:

@@ -59,7 +59,7 @@ class Forge(ForgeFamily):
         for read in tags:
             if read.tag.blocks is None:
                 continue
-            if read.tag.blocks.has_steps:
+            if read.has_steps:
                 self._timed.append(read)
             present = self.blocks_of(list(self._weights_of(read.tag.name)))
             notes += read.tag.blocks.problems_on(present, self.family, read.tag.name)

@@ -1,6 +1,7 @@
 """What AUTOMATIC1111's WebUI and Forge have in common: tags, presets, files, the infotext."""
 
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from lib_rimo.weights.presets import (
     load_presets,
     save_preset,
 )
+from lib_rimo.weights.ramp import value_at
 from lib_rimo.weights.tags import LoraTag
 
 ACTIVATE = Place("extra_networks_lora", "ExtraNetworkLora.activate", 3)
@@ -60,6 +62,7 @@ class WebUI:
         self.shared = importlib.import_module("modules.shared")
         self._patches = Patches()
         self._file_times: dict[str, float] = {}
+        self.steps = 1  # of the sampling that is going on, or the last one
 
     def install(self) -> None:
         """Take over from the Lora extension, until the scripts are unloaded.
@@ -114,8 +117,8 @@ class WebUI:
         """(text encoder's, UNet's) strength of a LoRA, for the host."""
         tag = read.tag
         return (
-            multiplier_of(tag.te, tag.blocks, self.family),
-            multiplier_of(tag.unet, tag.blocks, self.family),
+            multiplier_of(value_at(tag.te, 0, 1), tag.blocks, self.family),
+            multiplier_of(value_at(tag.unet, 0, 1), tag.blocks, self.family),
         )
 
     def multiplier_at_step(self, read: ReadTag, steps_done: int) -> float:
@@ -123,9 +126,10 @@ class WebUI:
 
         The prompt is encoded before sampling begins, so steps don't concern the text encoder.
         """
-        blocks = read.tag.blocks
-        active = blocks is None or blocks.active_at(steps_done)
-        return multiplier_of(read.tag.unet if active else 0.0, blocks, self.family)
+        tag = read.at(steps_done, self.steps)
+        active = tag.blocks is None or tag.blocks.active_at(steps_done)
+        strength = value_at(tag.unet, steps_done, self.steps)
+        return multiplier_of(strength if active else 0.0, tag.blocks, self.family)
 
     def blocks_of(self, keys: Sequence[str]) -> set[str]:
         """The blocks that some layers are in."""
@@ -199,6 +203,7 @@ class WebUI:
                 notes.append(reading)
                 continue
             notes += reading.tag.doubts()
+            notes += self._foreign_options(reading.tag)
             if reading.tag.blocks is not None:
                 self._hide_blocks(params, reading)
             kept.append(params)
@@ -208,16 +213,32 @@ class WebUI:
 
     def _read(self, p: Any, params_list: Sequence[Any]) -> list[ReadTag | str]:
         """Each tag's meaning, or a note on why it is left out."""
-        plain = is_plain(params.items for params in params_list)
+        written = [self._items(params) for params in params_list]
+        plain = is_plain(written)
         presets = DEFAULT_PRESETS if plain else self.presets()
         readings: list[ReadTag | str] = []
-        for params in params_list:
+        for params, items in zip(params_list, written, strict=True):
             try:
-                read = getattr(params, "rimo", None) or read_tag(params.items, presets, _seed(p))
+                read = getattr(params, "rimo", None) or read_tag(items, presets, _seed(p))
                 readings.append(read if self.can_load(read.tag.name) else not_found(read))
             except UserError as error:
-                readings.append(left_out(params.items, error))
+                readings.append(left_out(items, error))
         return readings
+
+    def _items(self, params: Any) -> list[str]:
+        """What stands between a tag's colons, as another extension left it, if one read it first.
+
+        sd-webui-loractl, for one, keeps the strengths to itself and hands a plain tag on.
+        """
+        as_written = self.extra_networks.ExtraNetworkParams(items=list(params.items))
+        if (params.positional, params.named) == (as_written.positional, as_written.named):
+            return list(params.items)
+        named = [f"{key}={value}" for key, value in params.named.items()]
+        return [*(str(item) for item in params.positional), *named]
+
+    def _foreign_options(self, tag: LoraTag) -> Sequence[str]:
+        """Notes on options that another extension would read, if it were there."""
+        return () if "loractl" in sys.modules else tag.foreign_options()
 
     def _leave_to_lbw(
         self, params_list: Sequence[Any], readings: Sequence[ReadTag | str]
@@ -232,7 +253,7 @@ class WebUI:
         for params, reading in zip(params_list, readings, strict=True):
             if isinstance(reading, ReadTag):
                 self._rewrite(params, lbw.items_for(reading))
-                left.append(replace(reading, tag=replace(reading.tag, blocks=None)))
+                left.append(replace(reading, tag=replace(reading.tag, blocks=None), ramped=None))
             elif lbw.could_read(params.items):
                 left.append(ReadTag(tuple(params.items), LoraTag(params.items[0])))
             else:
@@ -250,6 +271,7 @@ class WebUI:
     def _before_denoising(self, params: Any) -> None:
         # The host counts a step as soon as it is done, but has 0 for none and for one.
         begun = getattr(params.denoiser, "step", 1) > 0
+        self.steps = getattr(params, "total_sampling_steps", None) or self.steps
         self.before_step(params.sampling_step + 1 if begun else 0)
 
     def _notice_replaced_files(self, p: Any, names: Sequence[str]) -> None:

@@ -22,9 +22,9 @@ from lib_rimo.lora.files import content_hash
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.schedule import TIMESTEPS
 from lib_rimo.sd.size import LATENT_PIXELS
-from lib_rimo.text import shortened
+from lib_rimo.text import shortened, visible
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
-from lib_rimo.weights.tags import LoraTag, parse_prompt
+from lib_rimo.weights.tags import LoraTag, find_extra_networks, other_kinds, parse_prompt
 
 RANDOM_SEED = -1
 
@@ -100,8 +100,17 @@ class Generator:
         _, tags, problems = parse_prompt(settings.prompt, self.presets)
         for problem in problems:
             self.tell(problem)
+        for text in other_kinds(settings.prompt):
+            said = visible(shortened(text))
+            self.tell(f"{said} was left out: only <lora:...> is drawn here.")
+        if any(True for _ in find_extra_networks(settings.negative_prompt)):
+            self.tell(
+                "Tags such as <lora:...> act in the prompt only; the negative one's are words."
+            )
         loras = []
         for tag in tags:
+            for problem in tag.foreign_options():
+                self.tell(problem)
             try:
                 if self.folder is None:
                     raise UserError("No folder of LoRAs was given: add --lora-dir.")
@@ -117,7 +126,7 @@ class Generator:
                     self.tell(problem)
                 tag = replace(tag, blocks=tag.blocks.draw(settings.seed, tag.name))
             loras.append((lora, tag))
-        for problem in self.merger.apply(loras):
+        for problem in self.merger.apply(at_step(loras, 0, settings.steps)):
             self.tell(problem)
         return loras
 
@@ -134,11 +143,11 @@ class Generator:
         loras: Sequence[ActiveLora],
         on_step: Callable[[int], None],
     ) -> Tensor:
-        has_steps = any(tag.blocks is not None and tag.blocks.has_steps for _, tag in loras)
+        has_steps = any(tag.has_steps for _, tag in loras)
 
         def before_step(step: int) -> None:
             if has_steps:
-                self.merger.apply(loras, steps_done=step)
+                self.merger.apply(at_step(loras, step, settings.steps), steps_done=step)
 
         negative = self._conditionings(settings.negative_prompt, settings)
         if self.checkpoint.family == "sdxl" and not settings.negative_prompt:
@@ -197,6 +206,11 @@ class Generator:
         if self._model_hash is None:
             self._model_hash = self._hashing.submit(file_hash, self.checkpoint.path)
         return self._model_hash
+
+
+def at_step(loras: Sequence[ActiveLora], steps_done: int, steps: int) -> list[ActiveLora]:
+    """LoRAs with the strengths of the step after `steps_done` finished ones, of `steps` in all."""
+    return [(lora, tag.at(steps_done, steps)) for lora, tag in loras]
 
 
 def check(settings: Settings) -> None:

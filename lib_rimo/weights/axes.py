@@ -16,13 +16,11 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import BLOCKS, LAYOUTS
 from lib_rimo.weights.block_weights import (
     BlockWeights,
-    format_number,
-    is_number,
     parse_block_names,
     parse_blocks,
-    parse_number,
 )
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
+from lib_rimo.weights.ramp import format_number, is_number, parse_number
 from lib_rimo.weights.tags import LoraTag, edit_tags, parse_prompt
 
 MOST_VALUES = 1000

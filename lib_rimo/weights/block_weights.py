@@ -1,16 +1,18 @@
 """`BlockWeights`: how strong a LoRA is in each block, in each of its elements, at each step."""
 
 import hashlib
-import math
 import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import groupby
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, LAYOUTS, expand_vector, fitting_layout
+from lib_rimo.text import shortened, visible
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
+from lib_rimo.weights.ramp import SPACES, Ramp, format_number, parse_number, parse_strength
 
 _POSITION = {block: position for position, block in enumerate(BLOCKS)}
 
@@ -26,7 +28,7 @@ class Draw:
 
 DRAWS = {"R": Draw("R", 0.0, 1.0), "U": Draw("U", -0.5, 1.5)}
 
-BlockValue = float | Draw
+BlockValue = float | Draw | Ramp
 
 # Layouts of the same family that a vector grows into when it gets values for more blocks.
 _WIDER = {12: (12, 20), 17: (17, 26), 20: (20,), 26: (26,)}
@@ -88,6 +90,8 @@ class BlockWeights:
                 value = rule.weight
         if isinstance(value, Draw):
             raise ValueError(f"the weight of {block} has to be drawn first: call draw(seed)")
+        if isinstance(value, Ramp):
+            raise ValueError(f"the weight of {block} depends on the step: call at(step, steps)")
         return value
 
     def active_at(self, steps_done: int) -> bool:
@@ -96,8 +100,28 @@ class BlockWeights:
 
     @property
     def has_steps(self) -> bool:
-        """Whether the LoRA acts during a part of the sampling only."""
-        return self.start > 0 or self.stop is not None
+        """Whether the LoRA acts differently during the parts of the sampling."""
+        return self.start > 0 or self.stop is not None or self.has_ramps
+
+    @property
+    def has_ramps(self) -> bool:
+        """Whether some values change over the steps."""
+        return any(isinstance(value, Ramp) for value in self.values)
+
+    def at(self, steps_done: int, steps: int) -> "BlockWeights":
+        """The same weights with the values of one step, of `steps` in all.
+
+        BASE has its first one: the prompt is read before the sampling begins.
+        """
+        if not self.has_ramps:
+            return self
+        values = tuple(
+            value.at(0 if block == "BASE" else steps_done, steps)
+            if isinstance(value, Ramp)
+            else value
+            for block, value in zip(BLOCKS, self.values, strict=True)
+        )
+        return replace(self, values=values, source="")
 
     @property
     def is_random(self) -> bool:
@@ -260,7 +284,7 @@ def parse_blocks(
 
     `inherited` is what an `X` stands for (1 when the tag gives no number). Raises UserError.
     """
-    text = text.strip()
+    text = text.strip(SPACES)
     values = presets.blocks.get(text)
     weights = _parse_values(text if values is None else values, presets, inherited)
     return replace(weights, source=text)
@@ -272,6 +296,8 @@ def _parse_values(text: str, presets: Presets, inherited: float | None) -> Block
     words = text.split(",")
     if len(words) == 1:
         raise UserError(_unknown_preset(text, presets))
+    if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", text, re.ASCII):
+        raise UserError(f'"{text}" is not a number: write {text.replace(",", ".")}.')
     named = expand_vector([_parse_value(word, inherited) for word in words])
     return BlockWeights(tuple(named.get(block, 0.0) for block in BLOCKS), layout=len(words))
 
@@ -281,23 +307,46 @@ def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
     for item in text.split(","):
         names, at, value = item.partition("@")
         if not at:
-            raise UserError(f'"{item.strip()}" has no value: write BLOCK@VALUE, such as IN07@0.8.')
+            raise UserError(f'"{_said(item)}" has no value: write BLOCK@VALUE, such as IN07@0.8.')
         parsed = _parse_value(value, inherited)
         blocks = parse_block_names(names)
         if not blocks:
-            raise UserError(f'"{item.strip()}" names no block: write BLOCK@VALUE, as in IN07@0.8.')
+            raise UserError(f'"{_said(item)}" names no block: write BLOCK@VALUE, as in IN07@0.8.')
         for block in blocks:
             values[_POSITION[block]] = parsed
     return BlockWeights(tuple(values))
 
 
+def _said(text: str) -> str:
+    return visible(shortened(text.strip(SPACES)))
+
+
 def _unknown_preset(name: str, presets: Presets) -> str:
     if not name:
         return "The block values are empty: write a vector, a preset or IN07@0.8."
+    said = visible(shortened(name))
+    if len(name) <= LONGEST_CHOICE and _names_blocks(name):
+        return (
+            f'"{said}" names blocks without a value: write {said}@0.5 for theirs, or '
+            f"{said.removeprefix('NOT ') if said.startswith('NOT ') else f'NOT {said}'}@0 "
+            "to use no others."
+        )
     similar = next((known for known in presets.blocks if known.lower() == name.lower()), None)
     if similar is not None:
-        return f'There is no preset "{name}"; there is one named "{similar}".'
-    return f'There is no preset "{name}"; block values are a vector, a preset or IN07@0.8.'
+        return f'There is no preset "{said}"; there is one named "{similar}".'
+    near = get_close_matches(name[:LONGEST_CHOICE], presets.blocks, n=1)
+    meant = f' Did you mean "{near[0]}"?' if near else ""
+    return f'There is no preset "{said}"; block values are a vector, a preset or IN07@0.8.{meant}'
+
+
+LONGEST_CHOICE = 200  # characters of a choice of blocks that is looked into for a better message
+
+
+def _names_blocks(text: str) -> bool:
+    try:
+        return bool(parse_block_names(text))
+    except UserError:
+        return False
 
 
 def parse_block_names(text: str) -> tuple[str, ...]:
@@ -305,7 +354,7 @@ def parse_block_names(text: str) -> tuple[str, ...]:
 
     Gives them in the order of BLOCKS. Raises UserError.
     """
-    words = text.split()
+    words = [word for word in re.split(f"[{SPACES}]+", text) if word]
     negated = bool(words) and words[0].upper() == "NOT"
     chosen: set[str] = set()
     for word in words[negated:]:
@@ -330,7 +379,8 @@ def _position_of(name: str) -> int:
         name = found[1] + found[2].zfill(2)
     if name not in _POSITION:
         raise UserError(
-            f'There is no block "{name}"; the blocks are BASE, IN00-IN11, M00 and OUT00-OUT11.'
+            f'There is no block "{_said(name)}"; the blocks are BASE, IN00-IN11, M00 and '
+            "OUT00-OUT11."
         )
     return _POSITION[name]
 
@@ -356,7 +406,7 @@ def parse_elements(text: str, presets: Presets = DEFAULT_PRESETS) -> tuple[Eleme
     rules = presets.elements.get(text)
     if rules is None and "@" not in text:
         raise UserError(
-            f'There is no element preset "{text}"; elements can also be written as '
+            f'There is no element preset "{_said(text)}"; elements can also be written as '
             "BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5."
         )
     parts = re.split(r"[,\n]", text if rules is None else rules)
@@ -372,7 +422,7 @@ def _parse_rule(text: str) -> ElementRule:
         names, slash, words = selection.partition("/")
         if not slash:
             raise UserError(
-                f'"{text.strip()}" is not BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.'
+                f'"{_said(text)}" is not BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.'
             )
     blocks = parse_block_names(names) if names.strip() else BLOCKS
     listed = words.split()
@@ -382,37 +432,21 @@ def _parse_rule(text: str) -> ElementRule:
     )
 
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _INHERITED = re.compile(r"X(?:([+-])(.+))?")
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a finite decimal number."""
-    return _NUMBER.fullmatch(text.strip()) is not None and math.isfinite(float(text))
-
-
-def parse_number(text: str) -> float:
-    """Read a finite decimal number. Raises UserError."""
-    if not is_number(text):
-        raise UserError(f'"{text.strip()}" is not a number.')
-    return float(text) + 0.0  # -0 becomes 0
-
-
 def _parse_value(text: str, inherited: float | None) -> BlockValue:
-    text = text.strip()
+    text = text.strip(SPACES)
     if text in DRAWS:
         return DRAWS[text]
     if found := _INHERITED.fullmatch(text):
         base = 1.0 if inherited is None else inherited
         offset = parse_number(found[2]) if found[1] else 0.0
         return round(base - offset if found[1] == "-" else base + offset, 6)
-    return parse_number(text)
-
-
-def format_number(number: float) -> str:
-    """The shortest text of a number: `1`, `0.8`."""
-    return repr(float(number) + 0.0).removesuffix(".0")
+    return parse_strength(text)
 
 
 def _format_value(value: BlockValue) -> str:
-    return value.letter if isinstance(value, Draw) else format_number(value)
+    if isinstance(value, Draw):
+        return value.letter
+    return str(value) if isinstance(value, Ramp) else format_number(value)

@@ -1,26 +1,76 @@
 """LoRA tags in a prompt: `<lora:name:te:unet:BLOCKS>`, read and written the same on every host."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import pairwise
+from typing import NamedTuple
 
 from lib_rimo.errors import UserError
-from lib_rimo.weights.block_weights import (
-    BlockWeights,
-    format_number,
-    is_number,
-    parse_blocks,
-    parse_elements,
-    parse_number,
-)
+from lib_rimo.text import shortened, visible
+from lib_rimo.weights.block_weights import BlockWeights, parse_blocks, parse_elements
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
+from lib_rimo.weights.ramp import (
+    SPACES,
+    Number,
+    Ramp,
+    format_number,
+    format_strength,
+    is_number,
+    is_strength,
+    parse_number,
+    parse_strength,
+    value_at,
+)
 
 KINDS = ("lora", "lyco")
 OPTIONS = ("te", "unet", "dyn", "lbw", "lbwe", "x", "start", "stop", "step")
+# Options of others' tags, and whose they are.
+OTHERS_OPTIONS = {
+    **dict.fromkeys(("hr", "hrte", "hrunet"), "sd-webui-loractl"),
+    **dict.fromkeys(("in", "mid", "out"), "SD.Next"),
+}
+MOST_ITEMS = 100
 
-# The WebUI's own pattern of an extra network in a prompt.
-_EXTRA_NETWORK = re.compile(r"<(\w+):([^>]+)>")
+_KIND = re.compile(r"<(\w+):")
+
+
+class ExtraNetwork(NamedTuple):
+    """`<kind:body>` in a prompt, and where it stands."""
+
+    kind: str
+    body: str
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """The whole tag."""
+        return f"<{self.kind}:{self.body}>"
+
+
+def find_extra_networks(text: str) -> Iterator[ExtraNetwork]:
+    """What the WebUI's pattern `<(\\w+):([^>]+)>` finds, in one go however often a `<` is open."""
+    position = 0
+    while found := _KIND.search(text, position):
+        end = text.find(">", found.end())
+        if end < 0:
+            return
+        if end == found.end():
+            position = end
+            continue
+        yield ExtraNetwork(found[1], text[found.end() : end], found.start(), end + 1)
+        position = end + 1
+
+
+def replace_extra_networks(text: str, replacement: Callable[[ExtraNetwork], str]) -> str:
+    """The text with each extra network replaced."""
+    parts, position = [], 0
+    for network in find_extra_networks(text):
+        parts += [text[position : network.start], replacement(network)]
+        position = network.end
+    return "".join([*parts, text[position:]])
 
 
 @dataclass(frozen=True)
@@ -28,8 +78,8 @@ class LoraTag:
     """One LoRA of a prompt: `te` and `unet` are its strengths, `blocks` what multiplies them."""
 
     name: str
-    te: float = 1.0
-    unet: float = 1.0
+    te: Number = 1.0
+    unet: Number = 1.0
     dyn: int | None = None  # how many of the LoRA's ranks are used; None for all
     blocks: BlockWeights | None = None
     inherited: float | None = None  # what X stands for in the block values
@@ -39,35 +89,73 @@ class LoraTag:
     def doubts(self) -> tuple[str, ...]:
         """Options that look like a slip of the pen, a sentence each."""
         return tuple(
-            f'{self.name}: the option "{item}" was ignored; did you mean "{similar[0]}="?'
+            f'{visible(self.name)}: the option "{visible(item)}" was ignored; '
+            f'did you mean "{similar[0]}="?'
             for item in self.other
-            if (similar := get_close_matches(item.partition("=")[0].lower(), OPTIONS, cutoff=0.6))
+            if (key := item.partition("=")[0].lower()) not in OTHERS_OPTIONS
+            if (similar := get_close_matches(key[:20], OPTIONS, cutoff=0.6))
         )
+
+    def foreign_options(self) -> tuple[str, ...]:
+        """Options that another program or extension reads, a sentence each."""
+        return tuple(
+            f'{visible(self.name)}: the option "{visible(item)}" is for {owner}, and was ignored.'
+            for item in self.other
+            if (owner := OTHERS_OPTIONS.get(item.partition("=")[0].lower()))
+        )
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the LoRA acts differently during the parts of the sampling."""
+        has_ramp = isinstance(self.te, Ramp) or isinstance(self.unet, Ramp)
+        return has_ramp or (self.blocks is not None and self.blocks.has_steps)
+
+    def at(self, steps_done: int, steps: int) -> "LoraTag":
+        """The tag with the strengths of the step after `steps_done` finished ones, of `steps`.
+
+        The text encoder has its first one: the prompt is read before the sampling begins. Whether
+        the LoRA acts at all on that step is `blocks.active_at`'s to tell.
+        """
+        blocks = None if self.blocks is None else self.blocks.at(steps_done, steps)
+        te, unet = value_at(self.te, 0, steps), value_at(self.unet, steps_done, steps)
+        return replace(self, te=te, unet=unet, blocks=blocks)
 
 
 def parse_prompt(
     text: str, presets: Presets = DEFAULT_PRESETS
 ) -> tuple[str, tuple[LoraTag, ...], tuple[str, ...]]:
-    """Take a prompt's LoRA tags out: (text without them, tags, problems).
+    """Take a prompt's extra networks out: (text without them, LoRA tags, problems).
 
-    A tag that cannot be read is left out, and a problem, one sentence, says so. Never raises.
+    A tag that cannot be read is left out, and a problem, one sentence, says so. Never raises. All
+    networks are taken out, as the WebUI does; those of other kinds are another's (`other_kinds`).
     """
     tags: list[LoraTag] = []
     problems: list[str] = []
 
-    def take(found: re.Match[str]) -> str:
-        if found[1] not in KINDS:
-            return found[0]
+    def take(network: ExtraNetwork) -> str:
+        said = visible(shortened(network.text, 200))
+        if network.kind not in KINDS:
+            if network.kind.lower() in KINDS:
+                meant = f"<{network.kind.lower()}:"
+                problems.append(f"{said} was left out: write {meant} in small letters.")
+            return ""
         try:
-            tag = parse_tag(found[1], found[2].split(":"), presets)
+            tag = parse_tag(network.kind, network.body.split(":"), presets)
         except UserError as error:
-            problems.append(f"{found[0]} was left out: {error}")
+            problems.append(f"{said} was left out: {error}")
         else:
             tags.append(tag)
             problems.extend(tag.doubts())
         return ""
 
-    return _EXTRA_NETWORK.sub(take, text), tuple(tags), tuple(problems)
+    return replace_extra_networks(text, take), tuple(tags), tuple(problems)
+
+
+def other_kinds(text: str) -> tuple[str, ...]:
+    """A prompt's extra networks that are no LoRAs, such as `<hypernet:foo:1>`."""
+    return tuple(
+        network.text for network in find_extra_networks(text) if network.kind.lower() not in KINDS
+    )
 
 
 def edit_tags(
@@ -78,33 +166,35 @@ def edit_tags(
     Tags that stay equal, or cannot be read, keep their text.
     """
 
-    def rewrite(found: re.Match[str]) -> str:
-        if found[1] not in KINDS:
-            return found[0]
+    def rewrite(network: ExtraNetwork) -> str:
+        if network.kind not in KINDS:
+            return network.text
         try:
-            tag = parse_tag(found[1], found[2].split(":"), presets)
+            tag = parse_tag(network.kind, network.body.split(":"), presets)
         except UserError:
-            return found[0]
+            return network.text
         edited = edit(tag)
         if edited is None:
             return ""
-        return found[0] if edited == tag else format_tag(edited)
+        return network.text if edited == tag else format_tag(edited)
 
-    return _EXTRA_NETWORK.sub(rewrite, text)
+    return replace_extra_networks(text, rewrite)
 
 
 def parse_tag(kind: str, items: Sequence[str], presets: Presets = DEFAULT_PRESETS) -> LoraTag:
     """Read what stands between a tag's colons, its kind aside. Raises UserError.
 
     As in the WebUI, an item with one `=` is named and any other positional: name, te, unet, dyn.
-    The first positional item after the name that is no number holds the block values; a number
+    The first positional item after the name that is no strength holds the block values; a number
     after it is what an X stands for.
     """
+    if len(items) > MOST_ITEMS:
+        raise UserError(f"it has {len(items)} parts, more than {MOST_ITEMS}.")
     named, positional = _split_items(items)
     if not positional or not positional[0]:
         raise UserError("it names no file: write <lora:NAME:1>.")
     name, *rest = positional
-    place = next((i for i, item in enumerate(rest) if not is_number(item)), len(rest))
+    place = next((i for i, item in enumerate(rest) if not is_strength(item)), len(rest))
     numbers, block_items = rest[:place], rest[place:]
     blocks_text, inherited = _blocks_text(named, block_items)
     te = _strength(named.pop("te", None), numbers[0:1], 1.0)
@@ -126,7 +216,7 @@ def _split_items(items: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if equals and "=" not in value:
             key = "lbw" if key == "w" else key
             if key == "lbw" and key in named:
-                raise UserError(_TWICE.format(named[key], value))
+                raise UserError(_TWICE.format(_said(named[key]), _said(value)))
             named[key] = value
         else:
             positional.append(item)
@@ -136,20 +226,31 @@ def _split_items(items: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 def _blocks_text(named: dict[str, str], positional: list[str]) -> tuple[str | None, float | None]:
     """The block values as written, and what an X stands for in them."""
     text, inherited = named.pop("lbw", None), named.pop("x", None)
+    for item, following in pairwise([*positional, "..."]):
+        if item.strip(SPACES).lower() in OPTIONS:
+            raise UserError(f"write {_said(item)}={_said(following)}, with = for the colon.")
     if positional:
         if text is not None:
-            raise UserError(_TWICE.format(positional[0], text))
+            raise UserError(_TWICE.format(_said(positional[0]), _said(text)))
         text, *after = positional
-        if len(after) > (inherited is None):
-            raise UserError(f'nothing can follow its block values but one number: "{after[-1]}".')
+        if len(after) > (inherited is None) or (after and not is_number(after[0])):
+            raise UserError(
+                f'nothing can follow its block values "{_said(text)}" but one number, and '
+                f'"{_said(after[-1])}" is none: write all block values as one part, with commas '
+                "between, and elements as lbwe=NAME."
+            )
         inherited = after[0] if after else inherited
     return text, None if inherited is None else parse_number(inherited)
 
 
-def _strength(named: str | None, positional: list[str], default: float) -> float:
+def _said(text: str) -> str:
+    return visible(shortened(text.strip(SPACES)))
+
+
+def _strength(named: str | None, positional: list[str], default: Number) -> Number:
     if named is not None:
-        return parse_number(named)
-    return parse_number(positional[0]) if positional else default
+        return parse_strength(named)
+    return parse_strength(positional[0]) if positional else default
 
 
 def _dyn(named: str | None, positional: list[str]) -> int | None:
@@ -158,8 +259,8 @@ def _dyn(named: str | None, positional: list[str]) -> int | None:
 
 
 def _whole_number(text: str, what: str) -> int:
-    if re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII) is None:
-        raise UserError(f'{what} has to be a whole number, not "{text.strip()}".')
+    if re.fullmatch(r"\d{1,9}", text.strip(SPACES), re.ASCII) is None:
+        raise UserError(f'{what} has to be a whole number, not "{_said(text)}".')
     return int(text)
 
 
@@ -172,7 +273,7 @@ def _block_weights(
     if step is not None:
         start, dash, stop = step.partition("-")
         if not dash:
-            raise UserError(f'step has to be a range such as 5-10, not "{step}".')
+            raise UserError(f'step has to be a range such as 5-10, not "{_said(step)}".')
     if text is None and elements is None and start is None and stop is None:
         return None
     weights = BlockWeights() if text is None else parse_blocks(text, presets, inherited)
@@ -188,13 +289,13 @@ def _block_weights(
 
 def format_tag(tag: LoraTag) -> str:
     """Write a tag; parsing the text gives an equal one."""
-    items = [tag.kind, tag.name, format_number(tag.te)]
+    items = [tag.kind, tag.name, format_strength(tag.te)]
     if tag.unet != tag.te:
-        items.append(format_number(tag.unet))
+        items.append(format_strength(tag.unet))
     if tag.blocks is not None:
         blocks, *options = tag.blocks.items()
         # A preset may be named like a number, which would be read as a strength.
-        items += [f"lbw={blocks}" if is_number(blocks) else blocks, *options]
+        items += [f"lbw={blocks}" if is_strength(blocks) else blocks, *options]
     if tag.inherited is not None:
         items.append(f"x={format_number(tag.inherited)}")
     if tag.dyn is not None:

@@ -170,10 +170,12 @@ class FakeLora:
         except Exception as error:
             self.errors.append(error)
 
-    def step(self, steps_done: int) -> None:
+    def step(self, steps_done: int, steps: int = 20) -> None:
         """A sampling step begins; the host's count is 0 for the second step too."""
         params = SimpleNamespace(
-            sampling_step=max(0, steps_done - 1), denoiser=SimpleNamespace(step=steps_done)
+            sampling_step=max(0, steps_done - 1),
+            total_sampling_steps=steps,
+            denoiser=SimpleNamespace(step=steps_done),
         )
         for callback in self.callbacks.get("cfg_denoiser", []):
             callback(params)

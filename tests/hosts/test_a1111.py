@@ -362,3 +362,39 @@ def test_the_panel_says_that_lbw_is_there(fake, host):
     assert host.panel_notes() == ()
     fake.scripts_data.append(SimpleNamespace(path="/x/scripts/lora_block_weight.py", module=None))
     assert "lora-block-weight" in host.panel_notes()[0]
+
+
+def test_strength_over_the_steps(fake, host):
+    fake.draw("<lora:rimochan:0@0,1@1>", steps=22)
+    assert fake.use() == weights()
+    for steps_done, strength in ((1, 0), (11, 5), (21, 10)):
+        fake.step(steps_done, steps=22)
+        blocks = dict.fromkeys(("IN01", "IN07", "IN08", "M00", "OUT03"), strength)
+        assert fake.use() == weights(**blocks)
+    fake.draw("<lora:rimochan:1:IN07@0~0;1~1>", steps=22)
+    fake.step(11, steps=22)
+    assert fake.use() == weights(BASE=10, IN01=10, IN07=5, IN08=10, M00=10, OUT03=10)
+
+
+def test_a_tag_that_another_extension_has_read_is_left_to_it(fake, host):
+    base = sys.modules["extra_networks_lora"].ExtraNetworkLora
+
+    class Scheduled(base):
+        """Keeps the strengths to itself, as sd-webui-loractl does."""
+
+        def activate(self, p, params_list):
+            for params in params_list:
+                params.positional, params.named = [params.positional[0], 1], {}
+            return super().activate(p, params_list)
+
+    p = picture("")
+    Scheduled().activate(p, [Params(["rimochan", "0@0,1@1", "hr=0.5"])])
+    fake.step(0)
+    assert (fake.use(), p.comments) == (EVERYWHERE, [])
+
+
+def test_another_extension_s_options_are_said_where_it_is_not_there(fake, host, monkeypatch):
+    tag = "<lora:rimochan:1:hr=0.5>"
+    assert "is for sd-webui-loractl" in fake.draw(tag)[1].comments[0]
+    monkeypatch.setitem(sys.modules, "loractl", SimpleNamespace())
+    assert fake.draw(tag)[1].comments == []

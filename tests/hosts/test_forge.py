@@ -243,3 +243,12 @@ def test_uninstalling_puts_the_host_s_functions_back(fake):
         fake.callbacks.clear()
     assert functions() == own
     assert fake.draw("<lora:rimochan:1>")[0] == everywhere()
+
+
+def test_strength_over_the_steps(fake, host):
+    fake.draw("<lora:rimochan:0@0,1@1>", steps=22)
+    drawn = []
+    for steps_done in (0, 11, 21):
+        fake.step(steps_done, steps=22)
+        drawn.append(fake.use()[IN07])
+    assert drawn == [100, 105, 110]

@@ -177,7 +177,7 @@ def test_each_axis_names_its_lora():
     ("prompt", "text", "sentence"),
     [
         ("no tag", "1", "has no LoRA to vary"),
-        ("<lora:a:1,1>", "1", "2 block values fit no layout"),
+        ("<lora:a:1,1,1>", "1", "3 block values fit no layout"),
         ("<lora:a:1> <lora:b:1>", "1", "begin the values with the name"),
         ("<lora:a:1> <lora:b:1>", "c: 1", 'no LoRA "c"; it has a, b'),
     ],

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 
 from lib_rimo.weights.block_weights import BlockWeights, parse_blocks, parse_elements
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
-from lib_rimo.weights.tags import LoraTag, edit_tags, format_tag, parse_prompt
+from lib_rimo.weights.tags import (
+    LoraTag,
+    edit_tags,
+    find_extra_networks,
+    format_tag,
+    other_kinds,
+    parse_prompt,
+)
 
 SEED_TAG = "<lora:rimochan:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 
@@ -103,10 +111,20 @@ def test_steps_and_elements():
         ("<lora:a:te=inf>", '"inf" is not a number'),
         ("<lora:a:te=>", '"" is not a number'),
         ("<lora:a:1:1:0.5>", "dyn has to be a whole number"),
-        ("<lora:a:1:1,1>", "2 block values fit no layout"),
+        ("<lora:a:1:1,1,1>", "3 block values fit no layout"),
+        ("<lora:a:0,8>", '"0,8" is not a number: write 0.8'),
+        ("<lora:a:1:lbw=MIDD:lbwe:ATTNDEEPON>", "write lbwe=ATTNDEEPON, with = for the colon"),
+        ("<lora:a:1:IN04-OUT05:ATTNON>", "one part, with commas between, and elements as lbwe="),
+        ("<lora:a:1:lbw=IN02>", '"IN02" names blocks without a value: write IN02@0.5'),
+        ("<lora:a:1:NOT OUT>", "write NOT OUT@0.5 for theirs, or OUT@0"),
+        ("<lora:a:1:MIDDD>", 'Did you mean "MIDD"?'),
+        ("<lora:a:0@0,1@x>", "There is no block"),
+        ("<lora:a:te=0@0,1@x>", "no strength over the steps: write 0@0,1@1"),
+        ("<lora:a" + ":" * 101 + ">", "more than 100"),
+        ("<Lora:a:1>", "write <lora: in small letters"),
         ("<lora:a:1:lbw=>", "block values are empty"),
         ("<lora:a:1:MIDD:lbw=ALL>", "block values twice"),
-        ("<lora:a:1:MIDD:ALL>", '"ALL" is not a number'),
+        ("<lora:a:1:MIDD:ALL>", '"ALL" is none'),
         ("<lora:a:1:MIDD:1:ALL>", "nothing can follow"),
         ("<lora:a:step=5>", "step has to be a range"),
         ("<lora:a:step=5->", "stop has to be a whole number"),
@@ -121,7 +139,7 @@ def test_a_wrong_tag_is_left_out_and_said(text, sentence):
 
 def test_a_wrong_tag_costs_no_other():
     text, tags, problems = parse_prompt("<lora:bad:1:1,1> x <lora:good:0.5> y <hypernet:h:1>")
-    assert text == " x  y <hypernet:h:1>"
+    assert text == " x  y "
     assert [tag.name for tag in tags] == ["good"]
     assert len(problems) == 1
 
@@ -213,3 +231,57 @@ def test_the_grammar_is_light_to_import():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not {"torch", "numpy", "gradio", "safetensors"} & set(loaded.stdout.split())
+
+
+def test_other_kinds_are_taken_out_as_the_webui_does_and_can_be_asked_for():
+    prompt = "a <hypernet:h:1> b <lora:x:1> <:y> <> < z> <foo:>"
+    text, tags, problems = parse_prompt(prompt)
+    assert (text, [tag.name for tag in tags], problems) == ("a  b  <:y> <> < z> <foo:>", ["x"], ())
+    assert other_kinds(prompt) == ("<hypernet:h:1>",)
+
+
+@given(st.text("<lora:x1>= ", max_size=40))
+def test_tags_are_found_where_the_webuis_pattern_finds_them(text):
+    pattern = re.compile(r"<(\w+):([^>]+)>")
+    found = [(network.kind, network.body, network.start) for network in find_extra_networks(text)]
+    assert found == [(match[1], match[2], match.start()) for match in pattern.finditer(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "te", "unet"),
+    [
+        ("<lora:a:0@0,1@1>", 0, {0: 0, 1: 0, 11: 0.5, 21: 1}),
+        ("<lora:a:0@0,1>", 0, {0: 0, 11: 0.5, 21: 1}),
+        ("<lora:a:0~0;1~1>", 0, {0: 0, 11: 0.5, 21: 1}),
+        ("<lora:a:1:0@0,1@0.5>", 1, {0: 0, 11: 1, 21: 1}),
+        ("<lora:a:te=1@0,0@1:unet=0@5,1@7>", 1, {6: 0, 7: 0.5, 8: 1}),  # counted in steps
+        ("<lora:a:unet=0.25@0.5,1@1>", 1, {0: 0.25, 11: 0.25, 21: 1}),
+    ],
+)
+def test_strengths_may_change_over_the_steps(text, te, unet):
+    (tag,) = parse_prompt(text)[1]
+    assert {step: tag.at(step, 22).unet for step in unet} == unet
+    assert {tag.at(step, 22).te for step in unet} == {te}  # read before the first step
+    assert tag.has_steps
+    assert parse_prompt(format_tag(tag))[1] == (tag,)
+
+
+def test_block_values_may_change_over_the_steps():
+    for text in ("IN07@0~0;1~1,BASE@1~0;0~1", "1~0;0~1,1,1,1,1,0~0;1~1,1,1,1,1,1,1,1,1,1,1,1"):
+        (tag,) = parse_prompt(f"<lora:a:1:{text}>")[1]
+        assert tag.has_steps
+        assert [tag.at(step, 22).blocks.of("IN07") for step in (0, 11, 21)] == [0, 0.5, 1]
+        assert [tag.at(step, 22).blocks.of("BASE") for step in (0, 11, 21)] == [1, 1, 1]
+        assert tag.at(5, 22).blocks.of("IN01") == 1
+        assert parse_prompt(format_tag(tag))[1] == (tag,)
+        written = replace(tag, blocks=replace(tag.blocks, source=""))
+        assert parse_prompt(format_tag(written))[1] == (tag,)
+
+
+def test_options_of_others_are_said_to_be_theirs():
+    (tag,) = parse_prompt("<lora:a:1:hr=0.5:in=0.2>")[1]
+    assert [text.split(" is for ")[1] for text in tag.foreign_options()] == [
+        "sd-webui-loractl, and was ignored.",
+        "SD.Next, and was ignored.",
+    ]
+    assert tag.doubts() == ()
