@@ -20,7 +20,7 @@ NOTES_KEY = "Rimo notes"
 
 @dataclass(frozen=True)
 class ReadTag:
-    """A tag as the prompt has it, and what it means with its random values drawn."""
+    """A tag as the prompt has it, and what it means with its random values fixed."""
 
     items: tuple[str, ...]
     tag: LoraTag  # with the strengths of the first step
@@ -70,9 +70,9 @@ def read_tag(items: Sequence[str], presets: Presets, seed: int) -> ReadTag:
         return ReadTag(tuple(items), tag)
     blocks = tag.blocks or BlockWeights()
     hidden = blocks.is_random or _names_preset(blocks, presets)
-    drawn = replace(tag, blocks=blocks.draw(seed, tag.name))
-    first = drawn.at(0, 1)
-    return ReadTag(tuple(items), first, hidden, None if first == drawn else drawn)
+    fixed = replace(tag, blocks=blocks.fixed(seed, tag.name))
+    first = fixed.at(0, 1)
+    return ReadTag(tuple(items), first, hidden, None if first == fixed else fixed)
 
 
 def is_plain(tags: Iterable[Sequence[str]]) -> bool:

@@ -124,7 +124,7 @@ class Generator:
             if tag.blocks is not None and lora.is_for_stable_diffusion:
                 for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
                     self.tell(problem)
-                tag = replace(tag, blocks=tag.blocks.draw(settings.seed, tag.name))
+                tag = replace(tag, blocks=tag.blocks.fixed(settings.seed, tag.name))
             loras.append((lora, tag))
         for problem in self.merger.apply(at_step(loras, 0, settings.steps)):
             self.tell(problem)

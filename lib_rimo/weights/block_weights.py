@@ -18,7 +18,7 @@ _POSITION = {block: position for position, block in enumerate(BLOCKS)}
 
 
 @dataclass(frozen=True)
-class Draw:
+class RandomWeight:
     """A value that is drawn at random, evenly between `low` and `high`, to 3 decimals."""
 
     letter: str
@@ -26,9 +26,9 @@ class Draw:
     high: float
 
 
-DRAWS = {"R": Draw("R", 0.0, 1.0), "U": Draw("U", -0.5, 1.5)}
+RANDOM_WEIGHTS = {"R": RandomWeight("R", 0.0, 1.0), "U": RandomWeight("U", -0.5, 1.5)}
 
-BlockValue = float | Draw | Ramp
+BlockValue = float | RandomWeight | Ramp
 
 # Layouts of the same family that a vector grows into when it gets values for more blocks.
 _WIDER = {12: (12, 20), 17: (17, 26), 20: (20,), 26: (26,)}
@@ -80,7 +80,7 @@ class BlockWeights:
     def of(self, block: str | None, element: str | None = None) -> float:
         """The factor for a block, or for one layer of it (`lib_rimo.lora.blocks.place_of_key`).
 
-        A layer in no block (None) has the factor 1. Random values have to be drawn first.
+        A layer in no block (None) has the factor 1. Random values have to be fixed first.
         """
         if block is None:
             return 1.0
@@ -88,8 +88,8 @@ class BlockWeights:
         for rule in self.rules:
             if rule.matches(block, element):
                 value = rule.weight
-        if isinstance(value, Draw):
-            raise ValueError(f"the weight of {block} has to be drawn first: call draw(seed)")
+        if isinstance(value, RandomWeight):
+            raise ValueError(f"the weight of {block} is random: call fixed(seed) first")
         if isinstance(value, Ramp):
             raise ValueError(f"the weight of {block} depends on the step: call at(step, steps)")
         return value
@@ -125,18 +125,18 @@ class BlockWeights:
 
     @property
     def is_random(self) -> bool:
-        """Whether some values have to be drawn before the weights can be used."""
-        return any(isinstance(value, Draw) for value in self.values)
+        """Whether some values have to be fixed before the weights can be used."""
+        return any(isinstance(value, RandomWeight) for value in self.values)
 
-    def draw(self, seed: int, name: str = "") -> "BlockWeights":
-        """Draw the random values, the same ones each time for the same seed and LoRA name."""
+    def fixed(self, seed: int, name: str = "") -> "BlockWeights":
+        """The weights with their random values fixed: the same for the same seed and LoRA name."""
         if not self.is_random:
             return self
         digest = hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
-        generator = random.Random(int.from_bytes(digest[:8], "big"))
+        rng = random.Random(int.from_bytes(digest[:8], "big"))
         values = tuple(
-            round(value.low + (value.high - value.low) * generator.random(), 3)
-            if isinstance(value, Draw)
+            round(value.low + (value.high - value.low) * rng.random(), 3)
+            if isinstance(value, RandomWeight)
             else value
             for value in self.values
         )
@@ -437,8 +437,8 @@ _INHERITED = re.compile(r"X(?:([+-])(.+))?")
 
 def _parse_value(text: str, inherited: float | None) -> BlockValue:
     text = text.strip(SPACES)
-    if text in DRAWS:
-        return DRAWS[text]
+    if text in RANDOM_WEIGHTS:
+        return RANDOM_WEIGHTS[text]
     if found := _INHERITED.fullmatch(text):
         base = 1.0 if inherited is None else inherited
         offset = parse_number(found[2]) if found[1] else 0.0
@@ -447,6 +447,6 @@ def _parse_value(text: str, inherited: float | None) -> BlockValue:
 
 
 def _format_value(value: BlockValue) -> str:
-    if isinstance(value, Draw):
+    if isinstance(value, RandomWeight):
         return value.letter
     return str(value) if isinstance(value, Ramp) else format_number(value)

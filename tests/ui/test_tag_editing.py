@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lib_rimo.lora.blocks import BLOCKS
-from lib_rimo.weights.block_weights import BlockWeights, Draw
+from lib_rimo.weights.block_weights import BlockWeights, RandomWeight
 from lib_rimo.weights.presets import Presets
 from lib_rimo.weights.ramp import is_ramp, parse_ramp
 from lib_rimo.weights.tags import parse_prompt
@@ -51,7 +51,9 @@ def examples(count):
 def letters(weights):
     """Values as the page has them: random ones by their letter."""
     pairs = zip(BLOCKS, weights.values, strict=True)
-    return {block: value.letter if isinstance(value, Draw) else value for block, value in pairs}
+    return {
+        block: value.letter if isinstance(value, RandomWeight) else value for block, value in pairs
+    }
 
 
 def as_python(value):

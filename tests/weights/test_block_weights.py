@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import BLOCKS, LAYOUTS
 from lib_rimo.weights.block_weights import (
-    DRAWS,
+    RANDOM_WEIGHTS,
     BlockWeights,
     ElementRule,
     parse_block_names,
@@ -101,12 +101,12 @@ def test_inherited_values():
 def test_random_values_come_from_the_seed():
     weights = parse_blocks(",".join(["1"] * 8 + ["R"] * 4 + ["U"] * 5))
     assert weights.is_random
-    with pytest.raises(ValueError, match="has to be drawn"):
+    with pytest.raises(ValueError, match="is random"):
         weights.of("OUT03")
-    drawn = weights.draw(1, "rimochan")
-    assert drawn == weights.draw(1, "rimochan")
-    assert drawn != weights.draw(2, "rimochan")
-    assert drawn != weights.draw(1, "other")
+    drawn = weights.fixed(1, "rimochan")
+    assert drawn == weights.fixed(1, "rimochan")
+    assert drawn != weights.fixed(2, "rimochan")
+    assert drawn != weights.fixed(1, "other")
     assert all(0 <= drawn.of(block) <= 1 for block in LAYOUTS[17][8:12])
     assert all(-0.5 <= drawn.of(block) <= 1.5 for block in LAYOUTS[17][12:])
     assert len({drawn.of(block) for block in LAYOUTS[17][8:]}) > 5
@@ -114,7 +114,7 @@ def test_random_values_come_from_the_seed():
 
 
 def test_draws_stay_the_same_over_versions():
-    drawn = parse_blocks("IN07@R,IN08@U").draw(1, "rimochan")
+    drawn = parse_blocks("IN07@R,IN08@U").fixed(1, "rimochan")
     assert drawn.text == "IN07@0.007,IN08@1.048"
 
 
@@ -231,7 +231,7 @@ class TestProblemsOnFiles:
 
 
 values = st.floats(-5, 5).map(lambda value: round(value, 3) + 0.0) | st.sampled_from(
-    [0.0, 1.0, *DRAWS.values()]
+    [0.0, 1.0, *RANDOM_WEIGHTS.values()]
 )
 rules = st.builds(
     ElementRule,
