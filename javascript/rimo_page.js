@@ -2,39 +2,22 @@
 
 /** Making a page's elements, with texts in the reader's language. */
 class RimoPage {
-    /** A text in the page's language; `{name}` in it is replaced by the value of that name. */
-    static say(text, values = {}) {
-        const translated = window.localization?.[text] || text;
-        return translated.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+    /** A text of the page in the reader's language; `{name}` in it becomes the value of that name. */
+    static say(template, values = {}) {
+        const translated = window.localization?.[template] || template;
+        return translated.replace(/\{(\w+)\}/g, (hole, name) =>
+            Object.hasOwn(values, name) ? RimoPage.#value(values[name]) : hole);
     }
 
-    /**
-     * What the server says, in the page's language: a translated text with `{name}`s stands for all
-     * of its form, and a sentence may be followed by others. What is not translated stays as it is.
-     */
-    static told(sentences) {
-        if (!sentences || !window.localization) return sentences;
-        if (window.localization[sentences]) return window.localization[sentences];
-        for (const {pattern, translated} of RimoPage.#forms()) {
-            const {rest, ...values} = pattern.exec(sentences)?.groups || {rest: null};
-            if (rest === null) continue;
-            for (const name in values) values[name] = RimoPage.told(values[name]);
-            const text = translated.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-            return [text, RimoPage.told(rest.trim())].filter(Boolean).join(" ");
-        }
-        return sentences;
+    /** What the server tells, a message or several, in the reader's language. */
+    static text(messages) {
+        return [messages].flat().filter(Boolean).map(RimoPage.#value).join(" ");
     }
 
-    static #forms() {
-        RimoPage.forms ||= Object.entries(window.localization)
-            .sort(([one], [other]) => other.replace(/\{\w+\}/g, "").length - one.replace(/\{\w+\}/g, "").length)
-            .map(([text, translated]) => {
-                const quoted = text.replace(/[\\^$.*+?()[\]|]/g, "\\$&");
-                const holes = quoted.replace(/\{(\w+)\}/g, "(?<$1>.+?)");
-                const rest = text.endsWith(".") ? "$| .*" : "$";
-                return {pattern: new RegExp(`^${holes}(?<rest>${rest})`, "s"), translated};
-            });
-        return RimoPage.forms;
+    /** Text, a number, a message, or a list of these; see `lib_rimo/messages.py`. */
+    static #value(value) {
+        if (Array.isArray(value)) return value.map(RimoPage.#value).join(", ");
+        return value?.template === undefined ? String(value) : RimoPage.say(value.template, value.values);
     }
 
     /** An element of a class, with properties and children. */

@@ -80,7 +80,7 @@ class RimoPanel {
 
     #ask() {
         const prompt = this.prompt.text;
-        return this.#take(this.server.ask(prompt), prompt);
+        return this.#take(this.server.ask("read", {prompt}), prompt);
     }
 
     async #save() {
@@ -88,7 +88,7 @@ class RimoPanel {
         const prompt = this.prompt.text;
         const name = this.presetName.value.trim();
         if (!weights || !name) return this.presetName.focus();
-        const saved = await this.#take(this.server.save(prompt, name, weights.write()), prompt);
+        const saved = await this.#take(this.server.ask("read", {prompt, save: [name, weights.write()]}), prompt);
         if (saved && Object.hasOwn(this.presets, name)) this.presetName.value = "";
         return undefined;
     }
@@ -102,7 +102,7 @@ class RimoPanel {
             for (const tag of this.tags) this.files[tag.name] ??= null;
             this.#show();
             const text = RimoPage.say("The WebUI does not answer; presets and file facts are unknown.");
-            RimoPanel.#list(this.problems, [`${text} (${error.message})`]);
+            RimoPanel.#list(this.problems, [text]);
             return false;
         }
         this.presets = answer.presets;

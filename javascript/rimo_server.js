@@ -1,28 +1,35 @@
 "use strict";
 
-/** The WebUI's side of the panel: presets, facts of files, problems of tags. */
+/** The server's side of a panel or a tab: one Gradio event that takes and gives JSON. */
 class RimoServer {
     constructor(url) {
         this.url = url;
     }
 
-    /** What the server says about a prompt; see `answer` in `lib_rimo/ui/panel.py`. */
-    ask(prompt) {
-        return this.#post({prompt});
-    }
-
-    /** The same, after keeping a preset. */
-    save(prompt, name, values) {
-        return this.#post({prompt, save: [name, values]});
-    }
-
-    async #post(request) {
-        const response = await fetch(this.url, {
-            method: "POST",
-            headers: {"Content-Type": "application/json"},
-            body: JSON.stringify({data: [JSON.stringify(request)]}),
-        });
-        if (!response.ok) throw new Error(`HTTP ${response.status}`);
-        return JSON.parse((await response.json()).data[0]);
+    /**
+     * Ask for one thing; see `lib_rimo/ui/train_server.py` and `lib_rimo/ui/panel_server.py`.
+     *
+     * What the user can mend is thrown with its text, and with the `messages` that it is made of; a
+     * server that does not answer with `isGone`.
+     */
+    async ask(what, request = {}) {
+        let response;
+        try {
+            response = await fetch(this.url, {
+                method: "POST",
+                headers: {"Content-Type": "application/json"},
+                body: JSON.stringify({data: [JSON.stringify({do: what, ...request})]}),
+            });
+            if (!response.ok) throw new Error(`HTTP ${response.status}`);
+        } catch (cause) {
+            const text = RimoPage.say("The server does not answer; it may have been stopped.");
+            throw Object.assign(new Error(text, {cause}), {isGone: true, messages: []});
+        }
+        const reply = JSON.parse((await response.json()).data[0]);
+        if (reply.error) {
+            const {messages} = reply;
+            throw Object.assign(new Error(RimoPage.text(messages || reply.error)), {messages: messages || []});
+        }
+        return reply;
     }
 }

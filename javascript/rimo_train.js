@@ -45,7 +45,7 @@ class RimoTrain {
 
     constructor(root) {
         this.root = root;
-        this.server = new RimoTrainServer(root.dataset.run);
+        this.server = new RimoServer(root.dataset.run);
         this.memory = new RimoTrainMemory();
         this.refusals = 0; // an estimate that was called for before one must not take it back
         this.states = new Map(); // job's id -> its last known state
@@ -119,16 +119,18 @@ class RimoTrain {
             return;
         }
         try {
-            const {text, advice} = await this.server.ask("estimate", {options: this.#options});
-            this.estimate.textContent = RimoPage.told(text);
-            this.advice.textContent = RimoPage.told(advice);
-            this.advice.hidden = !advice;
+            const {messages} = await this.server.ask("estimate", {options: this.#options});
+            const advice = messages.filter(({level}) => level !== "note");
+            this.estimate.textContent = RimoPage.text(messages.filter(({level}) => level === "note"));
+            this.advice.textContent = RimoPage.text(advice);
+            this.advice.hidden = !advice.length;
             if (refusals === this.refusals) this.#say();
             if (!this.pictures.folder) {
                 this.estimate.textContent = RimoPage.say("Choose pictures first.");
             }
         } catch (error) {
             this.estimate.textContent = "";
+            this.advice.hidden = true;
             this.#say(error);
         }
     }
@@ -151,7 +153,7 @@ class RimoTrain {
     #say(error) {
         this.problem.textContent = error?.message || "";
         this.problem.hidden = !error;
-        this.recipe.mark(error?.field);
+        this.recipe.mark((error?.messages || []).map(({about}) => about));
     }
 
     /** Say why something that a button asked for was not done. */

@@ -20,7 +20,7 @@ class RimoTrainJob {
         this.place = make("span", "rimo-place");
         this.left = make("span", "rimo-left");
         this.ending = make("p", "rimo-ending", {hidden: true});
-        this.warnings = make("div", "rimo-warnings");
+        this.messages = make("div", "rimo-messages");
         this.chart = new RimoTrainChart();
         this.samples = make("div", "rimo-samples");
         this.plotState = make("p", "rimo-hint", {hidden: true});
@@ -41,7 +41,7 @@ class RimoTrainJob {
             make("div", "rimo-bar rimo-job-head", {}, this.title, this.badge),
             make("div", "rimo-progress", {}, this.bar),
             make("div", "rimo-bar rimo-job-line", {}, this.place, this.left),
-            this.ending, this.warnings,
+            this.ending, this.messages,
             make("div", "rimo-bar", {}, ...Object.values(this.buttons)),
             this.chart.root, this.samples, this.plotState, this.plotImage, this.folded);
     }
@@ -72,7 +72,7 @@ class RimoTrainJob {
     }
 
     #show(job) {
-        const {say, told, duration} = RimoPage;
+        const {say, text, duration} = RimoPage;
         this.root.hidden = false;
         this.root.dataset.state = job.state;
         this.title.textContent = job.name;
@@ -84,10 +84,10 @@ class RimoTrainJob {
             : say("step {step} of {steps}", job);
         this.left.textContent = job.state === "running" && job.seconds_left !== null
             ? say("{time} left", {time: duration(job.seconds_left)}) : "";
-        this.ending.textContent = told(job.ending.text);
-        this.ending.hidden = !job.ending.text;
-        this.warnings.replaceChildren(...job.warnings.map((text) =>
-            RimoPage.make("p", "rimo-warning", {textContent: told(text)})));
+        this.ending.textContent = text(job.ending.messages);
+        this.ending.hidden = !job.ending.messages.length;
+        this.messages.replaceChildren(...job.messages.map((message) =>
+            RimoPage.make("p", `rimo-message rimo-${message.level}`, {textContent: text(message)})));
         if (job.curve.length) this.chart.add(job.curve, job.steps);
         const running = job.state === "running";
         const saved = job.saved.length > 0;
@@ -107,11 +107,11 @@ class RimoTrainJob {
         for (const [step, name] of job.samples) if (!this.drawn.has(name)) this.#addSample(step, name);
     }
 
-    async #showComparison({running, done, total, error, version}) {
-        const {say, told} = RimoPage;
+    async #showComparison({running, done, total, messages, version}) {
+        const {say, text} = RimoPage;
         this.buttons.compare.disabled = running;
-        this.plotState.hidden = !running && !error;
-        this.plotState.textContent = told(error) || say("Drawing {done} of {total} …", {done: done + 1, total});
+        this.plotState.hidden = !running && !messages.length;
+        this.plotState.textContent = text(messages) || say("Drawing {done} of {total} …", {done: done + 1, total});
         if (running || version === this.plotVersion) return;
         this.plotVersion = version;
         this.plotImage.src = (await this.server.ask("comparison", {job: this.id})).picture;

@@ -183,13 +183,13 @@ class RimoTrainPictures {
                 const reply = await this.server.ask("add", {
                     set: this.originals.set, files: [{name: file.name, content}],
                 });
-                refused.push(...reply.refused.map(RimoPage.told));
+                refused.push(...reply.refused);
                 this.originals = reply;
                 this.#show();
             }
             this.augmented = {set: "", pictures: []};
             this.#changed();
-            if (refused.length) throw new Error(refused.join(" "));
+            if (refused.length) throw new Error(RimoPage.text(refused));
         });
         this.drop.classList.remove("rimo-busy");
         delete this.drop.dataset.state;
@@ -215,7 +215,7 @@ class RimoTrainPictures {
                 resolution: this.size.value, mirror: this.mirror.checked,
                 name: this.triggerWord.replace(/[^\w-]+/g, "_"),
             });
-            this.summary.textContent = this.augmented.summary.map(RimoPage.told).join(" ");
+            this.summary.textContent = RimoPage.text(this.augmented.messages);
             this.choice.value = "augmented";
             this.#changed();
             this.onSize(this.size.value.trim());
@@ -229,7 +229,7 @@ class RimoTrainPictures {
         const asked = new Set();
         // Looked at anew each time: meanwhile captions are typed, pictures removed, sets changed.
         const bare = () => this.originals.pictures.filter((picture) => this.originals.set === set
-            && !picture.caption && !picture.problem && !asked.has(picture.name));
+            && !picture.caption && !picture.left_out && !asked.has(picture.name));
         button.disabled = true;
         await this.#tell(async () => {
             if (!bare().length) throw new Error(RimoPage.say("Every picture has a caption already: delete those that should be proposed anew."));
@@ -291,9 +291,9 @@ class RimoTrainPictures {
     #tile(picture) {
         const {make, say} = RimoPage;
         const tile = make("figure", "rimo-tile", {}, this.#image(picture));
-        if (picture.problem) {
+        if (picture.left_out) {
             tile.append(make("p", "rimo-problem", {
-                textContent: say("Left out: it {reason}.", {reason: RimoPage.told(picture.problem)}),
+                textContent: say("Left out: it {reason}.", {reason: picture.left_out}),
             }));
         } else {
             tile.append(this.asText ? this.#textEditor(picture) : this.#tagEditor(picture));

@@ -124,15 +124,20 @@ class RimoTrainRecipe {
         this.#changed();
     }
 
-    /** Mark the field that an error speaks of; no name takes the mark away. */
-    mark(name) {
-        for (const [option, input] of this.fields) {
-            input.closest(".rimo-field").classList.toggle("rimo-wrong", option === name);
+    /** Mark the fields of the options that errors speak of, and no other. */
+    mark(names) {
+        for (const [name, input] of this.#marked) {
+            const isWrong = names.includes(name);
+            input.closest(".rimo-field").classList.toggle("rimo-wrong", isWrong);
+            let part = isWrong ? input.closest("details") : null;
+            for (; part; part = part.parentElement.closest("details")) part.open = true;
         }
-        const wrong = this.fields.get(name);
-        for (let part = wrong?.closest("details"); part; part = part.parentElement.closest("details")) {
-            part.open = true;
-        }
+    }
+
+    get #marked() {
+        if (!this.base) return [];
+        const base = this.base.value === RimoTrainRecipe.OTHER_BASE ? this.otherBase : this.base;
+        return [...this.fields, ["output_name", this.name], ["pretrained_model_name_or_path", base]];
     }
 
     #field(option) {
@@ -216,13 +221,13 @@ class RimoTrainRecipe {
         const [file] = this.file.files;
         if (!file) return;
         await this.#tell(async () => {
-            const {options, warnings} = await this.server.ask("load_file",
+            const {options, messages} = await this.server.ask("load_file",
                 {name: file.name, content: await file.text()});
             this.fill(options);
             if (options.pretrained_model_name_or_path) this.#setBase(options.pretrained_model_name_or_path);
             if (options.output_name) this.name.value = options.output_name;
             this.#changed();
-            return [RimoPage.say("Loaded {name}.", {name: file.name}), ...warnings.map(RimoPage.told)].join(" ");
+            return [RimoPage.say("Loaded {name}.", {name: file.name}), RimoPage.text(messages)].join(" ").trim();
         });
         this.file.value = "";
     }

@@ -10,6 +10,7 @@ import sys
 
 from lib_rimo import __version__, commands, environment
 from lib_rimo.errors import UserError
+from lib_rimo.messages import write_messages
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_messages(error.messages, sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -30,7 +30,7 @@ def written_beside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise UserError(_why_not_written(path, error)) from error
+        raise _not_written(path, error) from error
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -65,15 +65,18 @@ def remove_leftovers(folder: Path, name: str) -> None:
             left.unlink()
 
 
-def _why_not_written(path: Path, error: OSError) -> str:
+def _not_written(path: Path, error: OSError) -> UserError:
     if is_full(error):
-        return (
-            f"The disk is full, {path.name} could not be written: make room on the disk of "
-            f"{path.parent}."
+        return UserError(
+            "The disk is full, {file} could not be written: make room on the disk of {folder}.",
+            file=path.name,
+            folder=path.parent,
         )
-    return (
-        f"{path} could not be written ({error.strerror or error}): check that the folder exists "
-        "and that you may write there."
+    return UserError(
+        "{file} could not be written ({reason}): check that the folder exists and that you may "
+        "write there.",
+        file=path,
+        reason=error.strerror or error,
     )
 
 

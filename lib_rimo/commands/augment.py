@@ -10,7 +10,10 @@ do not like, and give the folder to `train`.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+from lib_rimo.messages import write_messages
 
 HELP = "make many training pictures from a few, with captions that follow"
 
@@ -62,6 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
             caption_extension=arguments.caption_extension,
             progress=lambda done, total: bar.update(done - bar.n),
         )
-    print("\n".join(summary.lines()))
+    write_messages(summary.messages(), sys.stdout)
     print(summary.folder / CONTACT_SHEET)
     return 0

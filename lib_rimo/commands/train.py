@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
 
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_job(
         options,
         [print_json if arguments.events == "json" else console_sink()],
-        warnings=warnings,
+        messages=[Message(text, level="warning") for text in warnings],
         resume=arguments.resume,
         is_main=_is_main_process(),
     )

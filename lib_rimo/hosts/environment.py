@@ -95,9 +95,9 @@ class TrainerEnvironment:
         done = _run([*pip, *quick, *self.missing()])
         if done.returncode:
             raise UserError(
-                "The trainer's libraries could not be installed: check the network connection "
-                "and the free disk space, then try again in the Train tab "
-                f"({_last_line(done.stderr)})"
+                "The trainer's libraries could not be installed: check the network connection and"
+                " the free disk space, then try again in the Train tab ({last_line})",
+                last_line=_last_line(done.stderr),
             )
         self._check()
         self._stamp.write_text(self._fingerprint(), encoding="utf-8")
@@ -109,11 +109,14 @@ class TrainerEnvironment:
             return
         reason = _last_line(done.stderr)
         if self.is_apart():
-            raise UserError(f"The trainer's libraries are installed but do not work ({reason})")
+            raise UserError(
+                "The trainer's libraries are installed but do not work ({reason})", reason=reason
+            )
         self._apart.touch()
         raise UserError(
-            f"The WebUI's own libraries do not go together with the trainer's ({reason}): the "
-            "Train tab offers to install all of them for the trainer alone (about 3 GB)."
+            "The WebUI's own libraries do not go together with the trainer's ({reason}): the "
+            "Train tab offers to install all of them for the trainer alone (about 3 GB).",
+            reason=reason,
         )
 
     def _see_host(self) -> None:

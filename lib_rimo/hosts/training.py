@@ -106,6 +106,7 @@ def check_folder(path: Path, host: TrainingHost, *, is_model: bool = False) -> P
         if real.is_relative_to(folder.resolve()):
             return real
     raise UserError(
-        f"{path} is outside of the folders that may be used while others can reach this WebUI: "
-        "drop the pictures in, or start the WebUI without --listen and --share."
+        "{file} is outside of the folders that may be used while others can reach this "
+        "WebUI: drop the pictures in, or start the WebUI without --listen and --share.",
+        file=path,
     )

@@ -17,8 +17,9 @@ from lib_rimo.hosts.lora_files import find_file
 from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.training.jobs.estimate import estimate
+from lib_rimo.training.jobs.folder import Job
 from lib_rimo.training.jobs.lock import hold
-from lib_rimo.training.jobs.queue import Job, Queue
+from lib_rimo.training.jobs.queue import Queue
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,9 +107,9 @@ class WebUITraining:
                     f"Rimo: no caption for {path}", exc_info=True
                 )
                 raise UserError(
-                    f"The WebUI could not caption {path.name}: it downloads the model for that "
-                    "when it is first used, so check the network connection; its console says "
-                    "more."
+                    "The WebUI could not caption {file}: it downloads the model for that when it "
+                    "is first used, so check the network connection; its console says more.",
+                    file=path.name,
                 ) from error
             return caption
 

@@ -60,7 +60,9 @@ def load_lora(path: Path) -> Lora:
     try:
         check_layers(modules)
     except UserError as error:
-        raise UserError(f"{visible(shortened(path.name))} cannot be used: {error}") from error
+        raise UserError(
+            "{name} cannot be used: {error}", name=visible(shortened(path.name)), error=error
+        ) from error
     family = family_of(modules, file.metadata)
     embeddings = tuple(visible(shortened(name)) for name in embeddings_in(file.tensors))
     return Lora(path.stem, path, modules, file.metadata, family, embeddings)

@@ -133,7 +133,9 @@ def choose_device(name: str | None, precision: str | None) -> tuple[str, torch.d
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f'There is no device "{name}" here ({error}); try --device cpu.') from error
+        raise UserError(
+            'There is no device "{name}" here ({error}); try --device cpu.', name=name, error=error
+        ) from error
     kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     return name, kinds[precision or ("fp16" if name.startswith("cuda") else "fp32")]
 
@@ -142,4 +144,6 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The prompt file {path} cannot be read ({error}).") from error
+        raise UserError(
+            "The prompt file {file} cannot be read ({error}).", file=path, error=error
+        ) from error

@@ -216,11 +216,17 @@ def at_step(loras: Sequence[ActiveLora], steps_done: int, steps: int) -> list[Ac
 def check(settings: Settings) -> None:
     """Refuse settings that cannot be drawn: UserError."""
     if not 1 <= settings.steps <= TIMESTEPS:
-        raise UserError(f"Steps have to be between 1 and {TIMESTEPS}, not {settings.steps}.")
+        raise UserError(
+            "Steps have to be between 1 and {most}, not {steps}.",
+            most=TIMESTEPS,
+            steps=settings.steps,
+        )
     if settings.clip_skip < 1:
-        raise UserError(f"Clip skip begins with 1, not {settings.clip_skip}.")
+        raise UserError("Clip skip begins with 1, not {clip_skip}.", clip_skip=settings.clip_skip)
     if not RANDOM_SEED <= settings.seed < 2**63:
-        raise UserError(f"The seed has to be -1 or a positive whole number, not {settings.seed}.")
+        raise UserError(
+            "The seed has to be -1 or a positive whole number, not {seed}.", seed=settings.seed
+        )
 
 
 def lora_hash(lora: Lora) -> str:

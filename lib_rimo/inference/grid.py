@@ -102,7 +102,9 @@ def parse_axis(name: str, text: str, presets: Presets = DEFAULT_PRESETS) -> Grid
     known = {axis.lower(): axis for axis in AXIS_NAMES}
     found = known.get(name.strip().lower())
     if found is None:
-        raise UserError(f'There is no axis "{name.strip()}"; there is {", ".join(AXIS_NAMES)}.')
+        raise UserError(
+            'There is no axis "{name}"; there is {list}.', name=name.strip(), list=list(AXIS_NAMES)
+        )
     if found in AXES:
         changes: Sequence[Change] = AXES[found].parse(text, presets)
     else:
@@ -147,8 +149,9 @@ def _check(settings: Settings, axes: Sequence[GridAxis], presets: Presets) -> No
         for change in axis.changes:
             if isinstance(change, Replacement) and change.search not in both:
                 raise UserError(
-                    f'The axis Prompt S/R looks for "{change.search}", which the prompt does not '
-                    "have: begin its values with words of the prompt."
+                    'The axis Prompt S/R looks for "{search}", which the prompt does not have: '
+                    "begin its values with words of the prompt.",
+                    search=change.search,
                 )
     first = _replaced(settings.prompt, [axis.changes[0] for axis in axes])
     values = [change for axis in axes for change in axis.changes if _is_lora_value(change)]

@@ -136,7 +136,9 @@ def _settings_of(values: dict[str, str]) -> dict[str, Any]:
             try:
                 found[name] = kind(text)
             except ValueError as error:
-                raise UserError(f'{field} has to be a number, not "{text[:40]}".') from error
+                raise UserError(
+                    '{field} has to be a number, not "{text}".', field=field, text=text[:40]
+                ) from error
     if found.get("schedule") == AUTOMATIC:
         found["schedule"] = ""
     if "Size" in values:
@@ -160,8 +162,11 @@ def parse_size(text: str) -> Size:
 def _checked_size(text: str, size: Size) -> Size:
     if min(size) < 64 or max(size) > LARGEST_SIDE or size != whole_cells(size):
         raise UserError(
-            f'The size "{text[:40]}" is not WIDTHxHEIGHT in multiples of {LATENT_PIXELS} from 64 '
-            f"to {LARGEST_SIDE}, as in 448x704."
+            'The size "{text}" is not WIDTHxHEIGHT in multiples of {step} from 64 to'
+            " {most}, as in 448x704.",
+            text=text[:40],
+            step=LATENT_PIXELS,
+            most=LARGEST_SIDE,
         )
     return size
 

@@ -244,11 +244,17 @@ def find_sampler(name: str, schedule: str = "") -> tuple[str, str]:
         if words.endswith(f" {ending.lower()}"):
             words, schedule = words.removesuffix(f" {ending.lower()}"), schedule or ending
     if words not in known:
-        raise UserError(f'There is no sampler "{name}"; there is {", ".join(SAMPLERS)}.')
+        raise UserError(
+            'There is no sampler "{name}"; there is {list}.', name=name, list=list(SAMPLERS)
+        )
     sampler = SAMPLERS[known[words]]
     chosen = {kind.lower(): kind for kind in SCHEDULES}.get(schedule.lower())
     if schedule and schedule.lower() != "automatic" and chosen is None:
-        raise UserError(f'There is no schedule "{schedule}"; there is {", ".join(SCHEDULES)}.')
+        raise UserError(
+            'There is no schedule "{schedule}"; there is {list}.',
+            schedule=schedule,
+            list=list(SCHEDULES),
+        )
     return sampler.name, (chosen or sampler.schedule) if sampler.schedule else ""
 
 

@@ -53,24 +53,29 @@ def detect_family(shapes: Shapes, name: str) -> Family:
         "double_blocks." in key or "joint_blocks." in key for key in shapes
     ):
         raise UserError(
-            f"{name} is {_describe(shapes)}, not a Stable Diffusion checkpoint; "
-            f"choose an SD1.x, SD2.x or SDXL single file."
+            "{name} is {what}, not a Stable Diffusion checkpoint; choose an SD1.x, SD2.x "
+            "or SDXL single file.",
+            name=name,
+            what=_describe(shapes),
         )
     channels = shapes[f"{UNET_PREFIX}input_blocks.0.0.weight"][1]
     if channels != 4:
         kind = {9: "an inpainting", 8: "an instruct-pix2pix"}.get(channels, "a special")
-        raise UserError(f"{name} is {kind} model; choose the plain text-to-image version.")
+        raise UserError(
+            "{name} is {kind} model; choose the plain text-to-image version.", name=name, kind=kind
+        )
     if "conditioner.embedders.1.model.ln_final.weight" in shapes:
         return "sdxl"
     if f"{UNET_PREFIX}label_emb.0.0.weight" in shapes:
         raise UserError(
-            f"{name} is an SDXL refiner or lacks its text encoders; choose an SDXL base model."
+            "{name} is an SDXL refiner or lacks its text encoders; choose an SDXL base model.",
+            name=name,
         )
     if "cond_stage_model.model.ln_final.weight" in shapes:
         return "sd2"
     if "cond_stage_model.transformer.text_model.final_layer_norm.weight" in shapes:
         return "sd1"
-    raise UserError(f"{name} holds no text encoder; choose a full checkpoint.")
+    raise UserError("{name} holds no text encoder; choose a full checkpoint.", name=name)
 
 
 def _describe(shapes: Shapes) -> str:

@@ -87,22 +87,29 @@ class _PickledFile:
 def open_tensors(path: Path) -> TensorFile:
     """Open a model file to read its tensors. Raises UserError for what cannot be read."""
     if not path.is_file():
-        raise UserError(f"There is no model file {path}; give the path of a .safetensors file.")
+        raise UserError(
+            "There is no model file {file}; give the path of a .safetensors file.", file=path
+        )
     if path.suffix == ".safetensors":
         try:
             return _SafetensorsFile(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(
-                f"{path.name} is damaged or not a safetensors file ({error}); download it again."
+                "{file} is damaged or not a safetensors file ({error}); download it again.",
+                file=path.name,
+                error=error,
             ) from error
     if path.suffix not in (".ckpt", ".pt", ".pth", ".bin"):
-        raise UserError(f"{path.name} is not a model file; give a .safetensors or .ckpt file.")
+        raise UserError(
+            "{file} is not a model file; give a .safetensors or .ckpt file.", file=path.name
+        )
     try:
         return _PickledFile(path)
     except Exception as error:  # unpickling foreign bytes can raise anything
         raise UserError(
-            f"{path.name} cannot be read without running the code it may contain, so it was not "
-            f"opened; use the model's .safetensors version."
+            "{file} cannot be read without running the code it may contain, so it was not "
+            "opened; use the model's .safetensors version.",
+            file=path.name,
         ) from error
 
 
@@ -116,8 +123,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         params = content["model"]["params"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(
-            f"{beside.name} is not an LDM configuration (model.params is missing); "
-            f"mend it or move it away."
+            "{file} is not an LDM configuration (model.params is missing); mend it or move it"
+            " away.",
+            file=beside.name,
         ) from error
     return dict(params)
 
@@ -148,12 +156,17 @@ def fill(model: nn.Module, layout: Layout, file: TensorFile, storage: Storage) -
     for key, empty in model.state_dict().items():
         source = layout[key]
         if source.key not in file.shapes:
-            raise UserError(f"The model file lacks {source.key}; it is incomplete or altered.")
+            raise UserError(
+                "The model file lacks {key}; it is incomplete or altered.", key=source.key
+            )
         tensor = source.read(file.get, empty.shape)
         if tensor.shape != empty.shape:
             raise UserError(
-                f"{source.key} of the model file has shape {tuple(tensor.shape)} where "
-                f"{tuple(empty.shape)} was expected; it is of an unknown architecture."
+                "{key} of the model file has shape {shape} where {expected} was expected; it is of"
+                " an unknown architecture.",
+                key=source.key,
+                shape=tuple(tensor.shape),
+                expected=tuple(empty.shape),
             )
         tensors[key] = storage.of(tensor)
     model.load_state_dict(tensors, assign=True)

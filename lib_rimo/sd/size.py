@@ -33,7 +33,10 @@ def parse_resolution(text: str | Sequence[int]) -> Size:
     size = read_size(text if isinstance(text, str) else ",".join(map(str, text)))
     if size is None or min(size) <= 0 or size != whole_cells(size):
         raise UserError(
-            f"resolution is {text!r}; write width and height in multiples of {LATENT_PIXELS}, "
-            'such as "448,704".'
+            "resolution is {value}; write width and height in multiples of {step}, "
+            'such as "448,704".',
+            value=repr(text),
+            step=LATENT_PIXELS,
+            about="resolution",
         )
     return size

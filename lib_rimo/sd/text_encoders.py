@@ -113,8 +113,11 @@ def _check_width(width: int, path: Path, version: str) -> None:
     """The number of heads of the known CLIPs follows from their width, others have to say it."""
     if width not in CLIP_WIDTHS:
         raise UserError(
-            f"{path.name} has a text encoder of its own; put the folder {version} with its "
-            f"config.json, which {path.stem}.yaml names, beside it."
+            "{file} has a text encoder of its own; put the folder {version} with its "
+            "config.json, which {stem}.yaml names, beside it.",
+            file=path.name,
+            version=version,
+            stem=path.stem,
         )
 
 
@@ -144,8 +147,9 @@ def make_tokenizers(
             continue
         if encoder.config.vocab_size != CLIP_VOCABULARY:
             raise UserError(
-                f"{path.name} has a vocabulary of its own; keep the .yaml that names its "
-                f"tokenizer's folder beside it."
+                "{file} has a vocabulary of its own; keep the .yaml that names its tokenizer's "
+                "folder beside it.",
+                file=path.name,
             )
         tokenizer = clip_tokenizer()
         tokenizers.append(pad_with_zero(tokenizer) if place.open_clip else tokenizer)

@@ -69,7 +69,11 @@ def encode_tokens(
         return output.last_hidden_state, None
     if clip_skip >= len(output.hidden_states):
         layers = len(output.hidden_states) - 1
-        raise UserError(f"clip_skip is {clip_skip}: this model's text encoder has {layers} layers.")
+        raise UserError(
+            "clip_skip is {clip_skip}: this model's text encoder has {layers} layers.",
+            clip_skip=clip_skip,
+            layers=layers,
+        )
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
     states: Tensor = norm(output.hidden_states[-clip_skip])
     return states, None

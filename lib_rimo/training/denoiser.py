@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from lib_rimo.messages import Message, Tell
 from lib_rimo.training.conditioning import Conditioning
 
 CALLS_BEFORE = 3  # plain calls of a shape: recording takes seconds, so it has to come again
@@ -39,8 +39,8 @@ class Replay:
     start at once. Weights are read where they lie, so trained ones may change in place.
     """
 
-    def __init__(self, denoiser: Denoiser, notice: Callable[[str], None]) -> None:
-        self.denoiser, self.notice = denoiser, notice
+    def __init__(self, denoiser: Denoiser, tell: Tell) -> None:
+        self.denoiser, self.tell = denoiser, tell
         self._parameters = [p for p in denoiser.parameters() if p.requires_grad]
         self._calls: Counter[tuple[torch.Size, ...]] = Counter()
         self._recordings: dict[tuple[torch.Size, ...], nn.Module] = {}
@@ -90,7 +90,13 @@ class Replay:
                 )
         except RuntimeError as error:
             self._gave_up = True
-            self.notice(f"Steps are not recorded on this GPU and take a little longer: {error}")
+            self.tell(
+                Message(
+                    "Steps are not recorded on this GPU and take a little longer: {error}",
+                    level="note",
+                    error=error,
+                )
+            )
             return None
         self._recordings[shapes] = module
         return module

@@ -15,6 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
+
 Event = dict[str, Any]
 Sink = Callable[[Event], None]
 Command = Literal["stop", "save", "sample"]
@@ -32,6 +35,15 @@ class Events:
         event: Event = {"kind": kind, "time": round(time.time(), 3), **values}
         for sink in self.sinks:
             sink(event)
+
+    def tell(self, message: Message) -> None:
+        """Tell of what the user should know and what stops nothing."""
+        self.emit("warning", **message.as_json())
+
+    def fail(self, error: UserError) -> None:
+        """Tell what ended the training."""
+        messages = [message.as_json() for message in error.messages]
+        self.emit("failed", text=str(error), messages=messages)
 
 
 def to_file(path: Path) -> Sink:
@@ -66,7 +78,7 @@ def read_events(path: Path) -> Iterator[Event]:
 def events_after(path: Path, position: int) -> tuple[list[Event], int]:
     """The events of a file from a byte on, and the byte to go on from next time.
 
-    Lines that were cut short are passed over.
+    Lines that were cut short, or that hold something else, are passed over.
     """
     if not path.exists():
         return [], position
@@ -77,9 +89,19 @@ def events_after(path: Path, position: int) -> tuple[list[Event], int]:
         return [], position
     events = []
     for line in lines.split(b"\n"):
-        with suppress(ValueError):
-            events.append(json.loads(line))
+        with suppress(ValueError, RecursionError):
+            event = json.loads(line)
+            if _is_event(event):
+                events.append(event)
     return events, position + len(lines) + 1
+
+
+def _is_event(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("kind"), str)
+        and isinstance(content.get("time"), (int, float))
+    )
 
 
 class CommandFolder:

@@ -21,6 +21,7 @@ from torch import nn
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.files import write_lora
+from lib_rimo.messages import Message
 from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.training import state as run_state
 from lib_rimo.training.conditioning import Conditioning
@@ -29,8 +30,12 @@ from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.denoiser import Denoiser, Replay
 from lib_rimo.training.events import COMMANDS, Command, Events
 from lib_rimo.training.metadata import Metadata
-from lib_rimo.training.optimizers import is_schedule_free, make_optimizer, make_schedule
-from lib_rimo.training.sample_prompts import sample_settings
+from lib_rimo.training.optimizers import (
+    find_optimizer,
+    is_schedule_free,
+    make_optimizer,
+    make_schedule,
+)
 from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.setup import (
     encode_with_vae,
@@ -41,6 +46,7 @@ from lib_rimo.training.setup import (
     make_objective,
     set_training_mode,
 )
+from lib_rimo.training.validation import validate
 
 DTYPES = {
     "no": torch.float32,
@@ -73,7 +79,8 @@ def train(
     State to go on from is kept in `job_dir`. Raises StoppedError when asked to stop, and UserError
     for what the user can mend; in both cases the last good LoRA is in `output_dir`.
     """
-    options.validate()
+    validate(options)
+    find_optimizer(options)  # which has to take its arguments, before gigabytes are read
     trainer = Trainer(options, events, job_dir, take_commands)
     if resume:
         trainer.restore()
@@ -145,12 +152,19 @@ class Trainer:
         self.state_path = job_dir / "state.pt"
         self.run = Run()
 
-        self.accelerator = make_accelerator(options, self.warn)
+        self.accelerator = make_accelerator(options, events.tell)
         self.dtype = DTYPES[self.accelerator.mixed_precision]
         events.emit("phase", phase="loading the base model")
         self.checkpoint = load_base_model(options, self.accelerator.device, self.dtype)
         if options.clip_skip > 1 and self.checkpoint.family != "sd1":
-            self.warn(f"clip_skip {options.clip_skip} changes nothing: it is for SD1 models only.")
+            events.tell(
+                Message(
+                    "clip_skip {n} changes nothing: it is for SD1 models only.",
+                    about="clip_skip",
+                    level="warning",
+                    n=options.clip_skip,
+                )
+            )
         options.resolution = options.resolution or str(
             self.checkpoint.unet.config.sample_size * LATENT_PIXELS
         )
@@ -158,7 +172,9 @@ class Trainer:
         events.emit("phase", phase="looking at the pictures")
         self.data = TrainingSet.from_options(options)
         summary = self.data.summary(self.accelerator.num_processes)
-        events.emit("data", summary=list(summary.lines()))
+        events.emit("data", summary=[message.text() for message in summary.notes()])
+        for message in summary.warnings():
+            events.tell(message)
         # As in kohya's trainer an epoch's last batches make a step, however few they are.
         self.steps_per_epoch = -(-summary.steps_per_epoch // options.gradient_accumulation_steps)
         if options.max_train_epochs:
@@ -166,8 +182,6 @@ class Trainer:
         self.sample_steps = (
             options.sample_every_n_epochs * self.steps_per_epoch or options.sample_every_n_steps
         )
-        if self.sample_steps or options.sample_at_first:
-            sample_settings(options, [])  # what cannot be read is said before the first step
         encode_with_vae(self.checkpoint, self.data, options)
 
         torch.manual_seed(options.seed)  # where the network starts
@@ -176,7 +190,7 @@ class Trainer:
         self.parameters: list[nn.Parameter] = [
             parameter for group in groups for parameter in group["params"]
         ]
-        optimizer = make_optimizer(options, groups, self.warn)
+        optimizer = make_optimizer(options, groups, events.tell)
         self.schedule = make_schedule(options, optimizer, options.max_train_steps)
         self.optimizer = self.accelerator.prepare(optimizer)
         self.conditioning = Conditioning(
@@ -195,7 +209,7 @@ class Trainer:
         )
         set_training_mode(self.checkpoint, options)
         self.denoiser = Denoiser(self.conditioning)
-        self.replay = Replay(self.denoiser, self.warn)
+        self.replay = Replay(self.denoiser, events.tell)
 
     def take(self) -> None:
         """Look for new commands."""
@@ -220,7 +234,7 @@ class Trainer:
             accelerator.clip_grad_norm_(self.parameters, self.options.max_grad_norm)
         mean_loss = accelerator.reduce(loss, "mean").item()
         if not math.isfinite(mean_loss):
-            raise UserError(not_finite("loss"))
+            raise not_finite(Message("loss"))
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -239,7 +253,7 @@ class Trainer:
             seconds_a_step=round(seconds_a_step, 4) if self.run.is_timed else None,
         )
         if accelerator.device.type == "cuda" and self.run.slowdown > CRAWL:
-            self.warn(crawling(self.run.slowdown))
+            self.events.tell(crawling(self.run.slowdown))
             self.run.durations = []  # say it once
 
     def forward(self, batch_index: int) -> torch.Tensor:
@@ -314,7 +328,7 @@ class Trainer:
         with weights_to_use(self.optimizer):
             tensors = self.network.tensors(DTYPES[self.options.save_precision])
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise UserError(not_finite("weights"))
+            raise not_finite(Message("weights"))
         epoch = self.run.step // self.steps_per_epoch
         metadata = self.metadata.at(self.run.step, epoch, self.run.smoothed_loss)
         write_lora(path, tensors, metadata)
@@ -328,13 +342,9 @@ class Trainer:
         captions = [entry.caption for entry in self.data.entries]
         with weights_to_use(self.optimizer), self.accelerator.autocast():
             for path in draw_samples(
-                self.checkpoint, self.options, self.run.step, captions, self.warn
+                self.checkpoint, self.options, self.run.step, captions, self.events.tell
             ):
                 self.events.emit("sample", path=str(path), step=self.run.step)
-
-    def warn(self, text: str) -> None:
-        """Tell the user what does not stop the training."""
-        self.events.emit("warning", text=text)
 
     def save_state(self) -> None:
         """Write what a killed run needs to go on."""
@@ -352,7 +362,8 @@ class Trainer:
         """Go on from the saved state, if there is one; UserError where it is another run's."""
         state = run_state.load_state(self.state_path)
         if state is None:
-            self.warn("There is no saved state to go on from: the training begins at its start.")
+            none = "There is no saved state to go on from: the training begins at its start."
+            self.events.tell(Message(none, level="warning"))
             return
         run_state.check_identity(state["identity"], run_state.identity(self.options, self.data))
         for name, part in self._stateful():
@@ -420,18 +431,21 @@ def is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def not_finite(what: str) -> str:
-    """The sentence for a run that lost its numbers."""
-    return (
-        f"The {what} became infinite or not a number, so the training was stopped and the last "
-        "good file kept: halve the learning rates, or use mixed_precision bf16 or no."
+def not_finite(what: Message) -> UserError:
+    """What a run ends with that lost its numbers."""
+    return UserError(
+        "The {what} became infinite or not a number, so the training was stopped and the last "
+        "good file kept: halve the learning rates, or use mixed_precision bf16 or no.",
+        what=what,
     )
 
 
-def crawling(times: float) -> str:
-    """The sentence for a run that has become many times slower."""
-    return (
-        f"Steps suddenly take {times:.0f} times as long: mostly the GPU's memory is full and the "
+def crawling(times: float) -> Message:
+    """What to tell of a run that has become many times slower."""
+    return Message(
+        "Steps suddenly take {n} times as long: mostly the GPU's memory is full and the "
         "driver, as on Windows, goes on in the machine's own. Close other programs that use the "
-        "GPU, or stop and resume with gradient_checkpointing."
+        "GPU, or stop and resume with gradient_checkpointing.",
+        level="warning",
+        n=f"{times:.0f}",
     )

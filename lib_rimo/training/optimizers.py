@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -14,19 +12,16 @@ from diffusers.optimization import get_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message, Tell
+from lib_rimo.training.config.optimizer_names import (
+    ALIASES,
+    BITSANDBYTES,
+    check_optimizer,
+    is_bitsandbytes,
+    read_arguments,
+)
 from lib_rimo.training.config.options import TrainingOptions
 
-# kohya's names that pytorch-optimizer spells otherwise.
-_ALIASES = {
-    "dadaptation": "dadaptadam",
-    "dadaptadampreprint": "dadaptadam",
-    "dadaptadanip": "dadaptadan",
-    "adamwschedulefree": "schedulefreeadamw",
-    "sgdschedulefree": "schedulefreesgd",
-    "radamschedulefree": "schedulefreeradam",
-    "sgdnesterov": "sgd",
-    "sgdnesterov8bit": "sgd8bit",
-}
 # The arguments that the packages which kohya's trainer takes Prodigy and DAdapt* from call so.
 _ARGUMENT_ALIASES = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
 # Those that find their own step size and take the learning rate as a factor on it.
@@ -34,31 +29,21 @@ _SELF_TUNING = ("dadapt", "prodigy")
 # Of these, those that set a parameter from where it began rather than move it on.
 _ABSOLUTE = ("dadaptadagrad", "dadaptsgd")
 
-Notice = Callable[[str], None]
 
-
-def make_optimizer(
-    options: TrainingOptions, groups: list[dict[str, Any]], notice: Notice
-) -> torch.optim.Optimizer:
-    """Make the optimizer that the options name; `notice` is told what the user should know.
+def find_optimizer(options: TrainingOptions) -> tuple[str, Any, dict[str, Any]]:
+    """The plain name of the optimizer that the options name, its class and its arguments.
 
     Raises UserError for a name or an argument that does not exist.
     """
-    asked = options.optimizer_type.lower().replace("_", "")
-    name = asked
-    if _is_bitsandbytes(name) and importlib.util.find_spec("bitsandbytes") is None:
+    check_optimizer(options.optimizer_type)
+    asked = name = options.optimizer_type.lower().replace("_", "")
+    if is_bitsandbytes(name) and not has_bitsandbytes():
         name = name.removeprefix("paged").removesuffix("8bit").removesuffix("32bit")
-        notice(f"bitsandbytes is not installed: {options.optimizer_type} runs as plain {name}.")
-    name = _ALIASES.get(name, name)
-    if name.startswith(_SELF_TUNING) and max(group["lr"] for group in groups) < 0.01:
-        notice(
-            f"{options.optimizer_type} finds the learning rate itself: set unet_lr and "
-            "text_encoder_lr to 1 and lr_scheduler to constant or cosine."
-        )
+    name = ALIASES.get(name, name)
     arguments = read_arguments(options.optimizer_args, "optimizer_args")
     if asked.startswith("sgdnesterov"):
         arguments = {"momentum": 0.9, "nesterov": True, **arguments}
-    make: type[torch.optim.Optimizer] = _optimizer_class(name, options.optimizer_type)
+    make = _optimizer_class(name)
     # Some take any name and ignore it, so ask what they declare.
     known = inspect.signature(make).parameters
     for theirs, ours in _ARGUMENT_ALIASES.items():
@@ -66,15 +51,54 @@ def make_optimizer(
             arguments[ours] = arguments.pop(theirs)
     if unknown := [argument for argument in arguments if argument not in known]:
         raise UserError(
-            f"{options.optimizer_type} does not take {', '.join(unknown)} in optimizer_args: "
-            f"it takes {', '.join(argument for argument in known if argument != 'params')}."
+            "{optimizer} does not take {names} in optimizer_args: it takes {list}.",
+            optimizer=options.optimizer_type,
+            names=unknown,
+            list=[argument for argument in known if argument != "params"],
+            about="optimizer_args",
+        )
+    return name, make, arguments
+
+
+def make_optimizer(
+    options: TrainingOptions, groups: list[dict[str, Any]], tell: Tell
+) -> torch.optim.Optimizer:
+    """Make the optimizer that the options name; `tell` is told what the user should know.
+
+    Raises UserError for a name or an argument that does not exist.
+    """
+    name, make, arguments = find_optimizer(options)
+    if is_bitsandbytes(options.optimizer_type.lower()) and not has_bitsandbytes():
+        tell(
+            Message(
+                "bitsandbytes is not installed: {optimizer} runs as plain {name}.",
+                about="optimizer_type",
+                level="warning",
+                optimizer=options.optimizer_type,
+                name=name,
+            )
+        )
+    if name.startswith(_SELF_TUNING) and max(group["lr"] for group in groups) < 0.01:
+        tell(
+            Message(
+                "{optimizer} finds the learning rate itself: set unet_lr and text_encoder_lr to 1 "
+                "and lr_scheduler to constant or cosine.",
+                about="unet_lr",
+                level="warning",
+                optimizer=options.optimizer_type,
+            )
         )
     if name == "adafactor":
-        return _adafactor(make, groups, arguments, notice)
-    optimizer = make(groups, **arguments)
+        return _adafactor(make, groups, arguments, tell)
+    optimizer: torch.optim.Optimizer = make(groups, **arguments)
     if name.startswith(_SELF_TUNING):
         scale_steps_by_rate(optimizer, name, options.optimizer_type)
     return optimizer
+
+
+def has_bitsandbytes() -> bool:
+    """Whether the library of the 8-bit optimizers is installed."""
+    return importlib.util.find_spec("bitsandbytes") is not None
 
 
 def scale_steps_by_rate(optimizer: torch.optim.Optimizer, name: str, asked: str) -> None:
@@ -88,8 +112,10 @@ def scale_steps_by_rate(optimizer: torch.optim.Optimizer, name: str, asked: str)
         return
     if name in _ABSOLUTE:
         raise UserError(
-            f"{asked} knows one learning rate for all: give unet_lr, text_encoder_lr and every "
-            "block the same, or use Prodigy or DAdaptAdam."
+            "{optimizer} knows one learning rate for all: give unet_lr, text_encoder_lr and every "
+            "block the same, or use Prodigy or DAdaptAdam.",
+            optimizer=asked,
+            about="optimizer_type",
         )
     rates: list[float] = []
     before: list[tuple[torch.nn.Parameter, torch.Tensor, float]] = []
@@ -118,17 +144,21 @@ def scale_steps_by_rate(optimizer: torch.optim.Optimizer, name: str, asked: str)
 
 
 def _adafactor(
-    make: Any, groups: list[dict[str, Any]], arguments: dict[str, Any], notice: Notice
+    make: Any, groups: list[dict[str, Any]], arguments: dict[str, Any], tell: Tell
 ) -> torch.optim.Optimizer:
     """AdaFactor as kohya's trainer makes it: it finds the rates itself unless told not to."""
     if arguments.get("warmup_init"):
         arguments["relative_step"] = True
     if not arguments.setdefault("relative_step", True):
         return cast(torch.optim.Optimizer, make(groups, **arguments))
-    notice(
-        "AdaFactor finds the learning rate itself, so unet_lr and text_encoder_lr count only as "
-        "0 or not; to use them add relative_step=False scale_parameter=False warmup_init=False "
-        "to optimizer_args."
+    tell(
+        Message(
+            "AdaFactor finds the learning rate itself, so unet_lr and text_encoder_lr count only "
+            "as 0 or not; to use them add relative_step=False scale_parameter=False "
+            "warmup_init=False to optimizer_args.",
+            about="optimizer_args",
+            level="warning",
+        )
     )
     # It takes no rates then, but schedules and reports want some.
     rates = [group.pop("lr") for group in groups]
@@ -175,35 +205,30 @@ def _torchs_schedule(options: TrainingOptions, optimizer: torch.optim.Optimizer)
     make = getattr(torch.optim.lr_scheduler, name, None)
     if not (isinstance(make, type) and issubclass(make, LRScheduler)) or make is LRScheduler:
         raise UserError(
-            f"lr_scheduler_type is {options.lr_scheduler_type!r}: use a class of "
-            "torch.optim.lr_scheduler, such as CosineAnnealingLR, or leave it empty."
+            "lr_scheduler_type is {value}: use a class of torch.optim.lr_scheduler, such as "
+            "CosineAnnealingLR, or leave it empty.",
+            value=repr(options.lr_scheduler_type),
+            about="lr_scheduler_type",
         )
     if name in ("ReduceLROnPlateau", "ChainedScheduler", "SequentialLR", "LambdaLR"):
-        raise UserError(f"lr_scheduler_type {name} needs more than numbers: use another.")
+        raise UserError(
+            "lr_scheduler_type {name} needs more than numbers: use another.",
+            name=name,
+            about="lr_scheduler_type",
+        )
     arguments = read_arguments(options.lr_scheduler_args, "lr_scheduler_args")
     try:
         return make(optimizer, **arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"lr_scheduler_args do not fit {name}: {error}.") from None
+        raise UserError(
+            "lr_scheduler_args do not fit {name}: {error}.",
+            name=name,
+            error=error,
+            about="lr_scheduler_args",
+        ) from None
 
 
-def read_arguments(texts: list[str], option: str) -> dict[str, Any]:
-    """Values by name from texts like `weight_decay=0.01`; UserError for what is no such text."""
-    arguments = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        try:
-            arguments[name.strip()] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            raise UserError(
-                f"{option} has {text!r}: write name=value, as in weight_decay=0.01."
-            ) from None
-        if not equals:
-            raise UserError(f"{option} has {text!r}: write name=value.")
-    return arguments
-
-
-def _optimizer_class(name: str, asked: str) -> Any:
+def _optimizer_class(name: str) -> Any:
     if name == "adamw":
         return torch.optim.AdamW  # its fused form is the fastest there is
     if name == "sgd":
@@ -212,32 +237,12 @@ def _optimizer_class(name: str, asked: str) -> Any:
         from transformers.optimization import Adafactor
 
         return Adafactor
-    if _is_bitsandbytes(name):
+    if is_bitsandbytes(name):
         import bitsandbytes
 
-        return getattr(bitsandbytes.optim, _bitsandbytes_name(name))
+        (known,) = (known for known in BITSANDBYTES if known.lower() == name)
+        return getattr(bitsandbytes.optim, known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pytorch_optimizer
-    try:
-        return pytorch_optimizer.load_optimizer(name)
-    except (NotImplementedError, KeyError, ValueError):
-        raise UserError(
-            f"optimizer_type is {asked!r}: use Lion, AdamW, AdaFactor, Prodigy, DAdaptAdam, "
-            "ScheduleFreeAdamW or another name that pytorch-optimizer knows."
-        ) from None
-
-
-def _is_bitsandbytes(name: str) -> bool:
-    return name.startswith("paged") or name.endswith("8bit")
-
-
-def _bitsandbytes_name(name: str) -> str:
-    names = (
-        *("AdamW8bit", "Lion8bit", "Adam8bit", "SGD8bit"),
-        *("PagedAdamW", "PagedAdamW32bit", "PagedAdamW8bit", "PagedLion8bit"),
-    )
-    for known in names:
-        if known.lower() == name:
-            return known
-    raise UserError(f"bitsandbytes has no {name}: use one of {', '.join(names)}.")
+    return pytorch_optimizer.load_optimizer(name)

@@ -92,10 +92,14 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(
-            f"sample_prompts {path} cannot be read ({error.strerror}): check the path."
+            "sample_prompts {file} cannot be read ({reason}): check the path.",
+            file=path,
+            reason=error.strerror,
         ) from None
     except UnicodeDecodeError:
-        raise UserError(f"sample_prompts {path} is not UTF-8 text; save it as UTF-8.") from None
+        raise UserError(
+            "sample_prompts {file} is not UTF-8 text; save it as UTF-8.", file=path
+        ) from None
 
 
 def _of_toml(path: Path) -> list[str | Mapping[str, Any]]:
@@ -105,17 +109,21 @@ def _of_toml(path: Path) -> list[str | Mapping[str, Any]]:
         subsets = prompt.get("subset", [common] if "prompt" in common else [])
         if isinstance(subsets, list) and all(isinstance(part, Mapping) for part in subsets):
             return [{**common, **subset} for subset in subsets]
-    raise UserError(f"{path.name} names no prompts: write [prompt] and [[prompt.subset]].")
+    raise UserError(
+        "{file} names no prompts: write [prompt] and [[prompt.subset]].", file=path.name
+    )
 
 
 def _of_json(text: str, name: str) -> list[str | Mapping[str, Any]]:
     try:
         prompts = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{name} is not valid: {error}.") from None
+        raise UserError("{file} is not valid: {error}.", file=name, error=error) from None
     if isinstance(prompts, list) and all(isinstance(part, (str, Mapping)) for part in prompts):
         return prompts
-    raise UserError(f"{name} names no prompts: write a list of tables, each with a prompt.")
+    raise UserError(
+        "{file} names no prompts: write a list of tables, each with a prompt.", file=name
+    )
 
 
 def _settings(prompt: str | Mapping[str, Any], usual: Settings) -> Settings:
@@ -125,7 +133,11 @@ def _settings(prompt: str | Mapping[str, Any], usual: Settings) -> Settings:
         try:
             arguments = shlex.split(rest[0]) if rest else []
         except ValueError as error:
-            raise UserError(f"The sample prompt {prompt!r} cannot be read: {error}.") from None
+            raise UserError(
+                "The sample prompt {prompt} cannot be read: {error}.",
+                prompt=repr(prompt),
+                error=error,
+            ) from None
     else:
         words = str(prompt.get("prompt", ""))
         letters = [(letter, prompt[name]) for name, letter in _TABLE.items() if name in prompt]
@@ -140,7 +152,9 @@ def _settings(prompt: str | Mapping[str, Any], usual: Settings) -> Settings:
     try:
         given, _ = parser.parse_known_args(arguments)
     except (argparse.ArgumentError, ValueError) as error:
-        raise UserError(f"The sample prompt {prompt!r} cannot be read: {error}.") from None
+        raise UserError(
+            "The sample prompt {prompt} cannot be read: {error}.", prompt=repr(prompt), error=error
+        ) from None
     width, height = whole_cells((given.w, given.h))
     return replace(
         usual,

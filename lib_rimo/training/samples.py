@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import save_png
+from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.sample_prompts import sample_settings
@@ -17,7 +18,7 @@ def draw_samples(
     options: TrainingOptions,
     step: int,
     captions: list[str],
-    say: Callable[[str], None],
+    tell: Tell,
 ) -> Iterator[Path]:
     """Draw every sample prompt with the network that is attached, and give the files.
 
@@ -28,7 +29,7 @@ def draw_samples(
     for model in models:
         model.eval()
     try:
-        generator = Generator(checkpoint, say=say)
+        generator = Generator(checkpoint, say=lambda text: tell(Message(text, level="warning")))
         for number, settings in enumerate(sample_settings(options, captions)):
             (picture,) = generator.draw(settings)
             name = f"{options.output_name}_{step:06d}_{number:02d}_{settings.seed}.png"

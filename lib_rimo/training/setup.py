@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.files import read_lora
+from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
@@ -23,10 +23,11 @@ from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activ
 from lib_rimo.training.network.network import Network, Rank
 from lib_rimo.training.noise import Noise
 from lib_rimo.training.objective import Objective
+from lib_rimo.training.validation import block_values
 from lib_rimo.training.weighting import Weighting
 
 
-def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> Accelerator:
+def make_accelerator(options: TrainingOptions, tell: Tell) -> Accelerator:
     """Accelerate's view of this process: its device, its precision, its place among others."""
     precision = options.mixed_precision
     cpu = options.device == "cpu"
@@ -36,7 +37,13 @@ def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> A
         if has_gpu:
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     if precision == "fp16" and not (has_gpu or (not cpu and torch.backends.mps.is_available())):
-        warn("mixed_precision fp16 needs a GPU: fp32 is used.")
+        tell(
+            Message(
+                "mixed_precision fp16 needs a GPU: fp32 is used.",
+                about="mixed_precision",
+                level="warning",
+            )
+        )
         precision = "no"
     if has_gpu and sys.platform == "linux":
         # Blocks that grow leave fewer gaps in a GPU's memory; read when it is first used.
@@ -44,8 +51,10 @@ def make_accelerator(options: TrainingOptions, warn: Callable[[str], None]) -> A
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
     if options.device not in ("auto", accelerator.device.type):
         raise UserError(
-            f"device is {options.device} but this machine offers {accelerator.device.type}: "
-            "use device auto."
+            "device is {device} but this machine offers {offered}: use device auto.",
+            device=options.device,
+            offered=accelerator.device.type,
+            about="device",
         )
     return accelerator
 
@@ -126,18 +135,6 @@ def learning_rate_of(network: Network, options: TrainingOptions) -> Callable[[st
         return rates[block != "BASE"] * factors.get(block, 0.0 if factors else 1.0)
 
     return rate
-
-
-def block_values(text: str, option: str) -> dict[str, float]:
-    """Numbers by block from an option's vector; empty text gives none."""
-    if not text.strip():
-        return {}
-    try:
-        return expand_vector([float(part) for part in text.split(",")])
-    except ValueError:
-        raise UserError(f"{option} is {text!r}: write numbers with commas between.") from None
-    except UserError as error:
-        raise UserError(f"{option}: {error}") from None
 
 
 def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:

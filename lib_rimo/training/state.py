@@ -61,7 +61,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"The saved state {path} is damaged: start again without --resume."
+            "The saved state {file} is damaged: start again without --resume.", file=path
         ) from error
     return state
 
@@ -84,6 +84,7 @@ def check_identity(saved: dict[str, str], current: dict[str, str]) -> None:
     differing = [name for name in current if saved.get(name) != current[name]]
     if differing:
         raise UserError(
-            f"The run to resume had other {', '.join(differing)}: set them back, or start again "
-            "without --resume or under another output_name."
+            "The run to resume had other {names}: set them back, or start again without "
+            "--resume or under another output_name.",
+            names=differing,
         )

@@ -3,19 +3,19 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, Field
 
-from lib_rimo.errors import UserError
+from lib_rimo.errors import MissingError, UserError
 from lib_rimo.training.events import events_after
-from lib_rimo.training.jobs.queue import Job
-from lib_rimo.ui.train_server import TrainServer
+from lib_rimo.training.jobs.folder import Job
+from lib_rimo.ui.train_server import TrainServer, as_json
 
 PREFIX = "/rimo/v1"
 LOOK_EVERY = 0.5  # seconds between looks for new events
@@ -66,18 +66,15 @@ def add_routes(app: FastAPI, server: TrainServer, guard: Guard) -> None:
 
 def make_router(server: TrainServer, guard: Guard) -> APIRouter:
     """All routes."""
-    router = APIRouter(prefix=PREFIX, tags=["Rimo"], dependencies=[Depends(guard)])
+    router = APIRouter(
+        prefix=PREFIX, tags=["Rimo"], dependencies=[Depends(guard)], route_class=MessageRoute
+    )
 
-    def find(identity: str) -> Job:
-        try:
-            return server.queue.job(identity)
-        except UserError as error:
-            raise HTTPException(404, str(error)) from None
+    find = server.queue.job
 
     @router.post("/jobs", summary="Start a training, or queue it behind the running one")
     def start(training: Training) -> dict[str, Any]:
-        with _told():
-            return server.describe(server.start(training.options))
+        return server.describe(server.start(training.options))
 
     @router.get("/jobs", summary="All trainings, the newest first")
     def jobs() -> list[dict[str, Any]]:
@@ -99,14 +96,12 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
 
     @router.post("/jobs/{job}/resume", summary="Go on with an unfinished training")
     def resume(job: str) -> dict[str, Any]:
-        with _told():
-            server.queue.resume(find(job))
+        server.queue.resume(find(job))
         return server.describe(find(job))
 
     @router.post("/jobs/{job}/{command}", summary="Stop, save or sample")
     def command(job: str, command: str) -> dict[str, Any]:
-        with _told():
-            server.command(find(job), command)
+        server.command(find(job), command)
         return server.describe(find(job))
 
     @router.get("/jobs/{job}/samples", summary="The sample pictures so far: step and name")
@@ -116,21 +111,26 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
 
     @router.get("/jobs/{job}/samples/{name}", summary="One sample picture")
     def sample(job: str, name: str) -> FileResponse:
-        try:
-            return FileResponse(server.sample_path(find(job), name))
-        except UserError as error:
-            raise HTTPException(404, str(error)) from None
+        return FileResponse(server.sample_path(find(job), name))
 
     return router
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Within it what the user can mend becomes an answer with its sentence."""
-    try:
-        yield
-    except UserError as error:
-        raise HTTPException(400, str(error)) from None
+class MessageRoute(APIRoute):
+    """A route on which what the user can mend is an answer: its text, and its messages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's function, with what it raises made into an answer."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except UserError as error:
+                content = {"detail": str(error), "messages": as_json(error.messages)}
+                return JSONResponse(content, 404 if isinstance(error, MissingError) else 400)
+
+        return answer
 
 
 async def _stream(job: Job, position: int) -> AsyncIterator[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, written_beside
 from lib_rimo.hosts.training import Plot, TrainingHost
+from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size, parse_resolution
-from lib_rimo.training.jobs.queue import Job
+from lib_rimo.training.jobs.folder import Job
 
 STRENGTHS = (0.4, 0.7, 1.0)
 MOST_STEPS = 6
@@ -26,7 +27,8 @@ class Comparison:
     host: TrainingHost
     done: int = 0
     total: int = 0
-    error: str = ""
+    messages: tuple[Message, ...] = ()
+    """Why it could not be drawn."""
 
     @property
     def path(self) -> Path:
@@ -36,7 +38,7 @@ class Comparison:
     @property
     def is_running(self) -> bool:
         """Whether pictures are still to be drawn."""
-        return self.done < self.total and not self.error
+        return self.done < self.total and not self.messages
 
     def copies(self) -> list[Path]:
         """Where the saved steps lie for the host, as far as they were drawn."""
@@ -74,9 +76,10 @@ class Comparison:
             with written_beside(self.path) as beside:
                 picture.save(beside, format="PNG")
         except UserError as error:
-            self.error = str(error)
+            self.messages = error.messages
         except Exception as error:  # whatever the host raises, the page is told
-            self.error = f"The plot could not be drawn: {type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
+            self.messages = (Message("The plot could not be drawn: {error}", error=reason),)
         self.done = self.total
 
     def _offer_steps(self) -> dict[str, str]:

@@ -52,7 +52,7 @@ def serve(
             i18n=gr.I18n(**{"en": {}, "zh-CN": labels}),
         )
     except OSError:
-        raise UserError(f"Port {port} is taken: give another with --port.") from None
+        raise UserError("Port {port} is taken: give another with --port.", port=port) from None
     logins = dict([login]) if login else {}
     add_routes(app, server, Guard(logins, partial(has_session, app)))
     page.block_thread()

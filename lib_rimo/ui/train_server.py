@@ -15,14 +15,15 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lib_rimo.environment import ROOT
-from lib_rimo.errors import UserError
+from lib_rimo.errors import MissingError, UserError
 from lib_rimo.files import is_full
 from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.messages import AS_JSON, Message, read_messages
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.dialects import as_kohyas
 from lib_rimo.training.config.documents import read_mapping
@@ -33,10 +34,29 @@ from lib_rimo.training.data.picture_set import PictureSet, data_url
 from lib_rimo.training.events import COMMANDS, CommandFolder
 from lib_rimo.training.jobs.diagnosis import disk_is_full
 from lib_rimo.training.jobs.estimate import estimate, read_model
-from lib_rimo.training.jobs.queue import UNFINISHED, Job, Queue, child_environment, command_line
+from lib_rimo.training.jobs.folder import UNFINISHED, Job
+from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
+from lib_rimo.training.validation import find_faults, validate
 from lib_rimo.ui.comparison import Comparison
 
 Reply = dict[str, Any]
+
+
+def refusal(error: UserError) -> Reply:
+    """What the page is answered where something is refused: the English text, and all of it."""
+    return {"error": str(error), "messages": as_json(error.messages)}
+
+
+def as_json(messages: Iterable[Message]) -> list[Reply]:
+    """Messages as the page takes them."""
+    return [message.as_json() for message in messages]
+
+
+def _why_not(error: OSError) -> UserError:
+    if is_full(error):
+        return UserError("The disk is full: make room.")
+    reason = error.strerror or str(error)
+    return UserError("{file}: {reason}.", file=error.filename or "-", reason=reason)
 
 
 class TrainServer:
@@ -56,12 +76,12 @@ class TrainServer:
                 raise UserError("The page is older than the program: reload it.")
             reply = handler(asked)
         except UserError as error:
-            reply = {"error": str(error)}
-        except (KeyError, TypeError, ValueError) as error:
-            reply = {"error": f"The request was not understood ({error}): reload the page."}
+            reply = refusal(error)
         except OSError as error:  # a full disk, a folder that may not be written
-            named = f"{error.filename or 'A file'}: {error.strerror or error}."
-            reply = {"error": "The disk is full: make room." if is_full(error) else named}
+            reply = refusal(_why_not(error))
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            sentence = "The request was not understood ({error}): reload the page."
+            reply = refusal(UserError(sentence, error=f"{type(error).__name__}: {error}"))
         return json.dumps(reply)
 
     # the page
@@ -105,23 +125,27 @@ class TrainServer:
         """The pictures of a set."""
         pictures = self._set(asked)
         if not pictures.folder.is_dir():
-            raise UserError(f"There is no folder {pictures.folder}: check its name.")
-        shown = [dataclasses.asdict(picture) for picture in pictures.shown()]
+            raise UserError("There is no folder {folder}: check its name.", folder=pictures.folder)
+        shown = [
+            {**vars(picture), "left_out": picture.left_out and picture.left_out.as_json()}
+            for picture in pictures.shown()
+        ]
         own = pictures.folder.is_relative_to((self.host.home / "pictures").resolve())
         return {"set": str(pictures.folder), "pictures": shown, "own": own}
 
     def do_add(self, asked: Reply) -> Reply:
         """Take in dropped files: `files` with `name` and base64 `content`."""
         pictures = self._own_set(asked)
-        refused = []
+        refused: list[Message] = []
         for file in asked["files"]:
             try:
                 pictures.add(file["name"], base64.b64decode(file["content"], validate=True))
             except binascii.Error:
-                refused.append(f"{file['name']} did not arrive whole: drop it again.")
+                torn = "{file} did not arrive whole: drop it again."
+                refused.append(Message(torn, file=file["name"], about=file["name"]))
             except UserError as error:
-                refused.append(str(error))
-        return {**self.do_pictures(asked), "refused": refused}
+                refused += error.messages
+        return {**self.do_pictures(asked), "refused": as_json(refused)}
 
     def do_remove(self, asked: Reply) -> Reply:
         """Delete one picture of a set that was dropped in."""
@@ -137,7 +161,7 @@ class TrainServer:
         """Let the host propose the caption of one picture; it is not written yet."""
         propose = self.host.interrogators().get(asked["with"])
         if propose is None:
-            raise UserError(f"This WebUI has no {asked['with']}.")
+            raise UserError("This WebUI has no {name}.", name=asked["with"])
         return {"caption": propose(self._set(asked).path(asked["name"]))}
 
     def do_augment(self, asked: Reply) -> Reply:
@@ -151,8 +175,8 @@ class TrainServer:
             arguments += ["--resolution", str(asked["resolution"])]
         if not asked.get("mirror", True):
             arguments.append("--no-mirror")
-        summary = self._run_verb(arguments)
-        return {**self.do_pictures({"set": str(folder)}), "summary": summary.splitlines()[:-1]}
+        messages = self._run_verb(arguments)
+        return {**self.do_pictures({"set": str(folder)}), "messages": as_json(messages)}
 
     def do_discard(self, asked: Reply) -> Reply:
         """Throw one made picture out; from a copy where a job needs the others as they are."""
@@ -181,15 +205,21 @@ class TrainServer:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"options{suffix}"
             path.write_text(asked["content"], encoding="utf-8")
-            options, warnings = self._read(read_mapping(path))
-        return {"options": dataclasses.asdict(options), "warnings": warnings}
+            options, messages = self._read(read_mapping(path))
+        return {"options": dataclasses.asdict(options), "messages": as_json(messages)}
 
     # jobs
 
     def do_estimate(self, asked: Reply) -> Reply:
         """Time and memory of a training before it starts."""
         options = self._options(asked["options"])
-        return dataclasses.asdict(estimate(options, self.queue.folder))
+        faults = find_faults(options)
+        if not options.train_data_dir:  # which the page asks for itself
+            faults = [fault for fault in faults if fault.about != "train_data_dir"]
+        if faults:
+            raise UserError(*faults)
+        expected = estimate(options, self.queue.folder)
+        return {**vars(expected), "text": expected.text, "messages": as_json(expected.messages)}
 
     def do_train(self, asked: Reply) -> Reply:
         """Queue a training."""
@@ -200,7 +230,7 @@ class TrainServer:
         """Queue a training of these options; raises UserError."""
         self._check_ready()
         options = self._options(content)
-        options.validate()
+        validate(options)
         read_model(Path(options.pretrained_model_name_or_path))  # or says what is wrong with it
         return self.queue.add(options, self.host.lora_folder)
 
@@ -224,7 +254,8 @@ class TrainServer:
         """Give a command to a job; raises UserError."""
         known = next((name for name in COMMANDS if name == command), None)
         if known is None:
-            raise UserError(f"{command} is no command: use one of {', '.join(COMMANDS)}.")
+            sentence = "{command} is no command: use one of {list}."
+            raise UserError(sentence, command=command, list=COMMANDS)
         job.give(known)
 
     def do_resume(self, asked: Reply) -> Reply:
@@ -255,7 +286,7 @@ class TrainServer:
             real = Path(path).resolve()
             if real.name == name and real.is_relative_to(job.folder.resolve()) and real.is_file():
                 return real
-        raise UserError(f"There is no sample {name}.")
+        raise MissingError("There is no sample {name}.", name=name)
 
     def do_compare(self, asked: Reply) -> Reply:
         """Draw the saved steps against strengths."""
@@ -284,7 +315,7 @@ class TrainServer:
             "done": comparison.done,
             "total": comparison.total,
             "running": comparison.is_running,
-            "error": comparison.error,
+            "messages": as_json(comparison.messages),
             "version": drawn.stat().st_mtime if drawn.exists() else 0,
         }
 
@@ -308,16 +339,20 @@ class TrainServer:
         progress = job.progress()
         state = job.state(progress)
         options = job.options
-        told: Reply = {"text": "", "file": ""}
+        end: Reply = {"text": "", "messages": [], "file": ""}
         if state not in ("waiting", "running"):
             ending = job.ending(progress)
-            told = {"text": ending.text, "file": str(ending.last_good_file or "")}
+            end = {
+                "text": ending.text,
+                "messages": as_json(ending.messages),
+                "file": str(ending.last_good_file or ""),
+            }
         return {
             **progress.as_dict(after),
             **self.describe(job),
             "samples": [[step, Path(path).name] for step, path in progress.samples],
             "saved": [[step, Path(path).name] for step, path in progress.saved],
-            "ending": told,
+            "ending": end,
             "log": [*progress.lines[-200:], *_tail(job.log, 50)],
             "asked": sorted(CommandFolder(job.training_folder / "commands").pending()),
             "prompt": try_prompt(options),
@@ -325,21 +360,23 @@ class TrainServer:
             "comparison": self._comparison(job),
         }
 
-    def _run_verb(self, arguments: list[str]) -> str:
-        """Run `python -m lib_rimo ...` to its end; what it printed. Raises UserError."""
+    def _run_verb(self, arguments: list[str]) -> list[Message]:
+        """Run `python -m lib_rimo ...` to its end; what it told. Raises UserError."""
         self._check_ready()
         done = subprocess.run(
             command_line(self.host.python, arguments),
             cwd=ROOT,
-            env=child_environment(),
+            env={**child_environment(), AS_JSON: "json"},
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise UserError(last.removeprefix("error: "))
-        return done.stdout
+            if messages := read_messages(done.stderr):
+                raise UserError(*messages)
+            lines = done.stderr.strip().splitlines()
+            raise UserError("It broke off: {reason}", reason=lines[-1] if lines else "-")
+        return read_messages(done.stdout)
 
     def _check_ready(self) -> None:
         if not self.host.is_ready():
@@ -363,7 +400,11 @@ class TrainServer:
 
     def _needed(self) -> set[Path]:
         """The folders that jobs train on, or would once they are resumed."""
-        return {Path(job.options.train_data_dir).resolve() for job in self.queue.jobs()}
+        return {
+            Path(job.options.train_data_dir).resolve()
+            for job in self.queue.jobs()
+            if job.snapshot.damage is None
+        }
 
     def _folder_for_made(self, name: str) -> Path:
         """Where pictures made of the set of that name go: no job needs what lies there."""
@@ -388,10 +429,15 @@ class TrainServer:
             path = Path(text).expanduser().absolute()
             is_model = name in MODEL_OPTIONS
             if is_model and path.suffix.lower() != ".safetensors":
-                raise UserError(f"{path.name} is not a .safetensors model: choose another.")
+                raise UserError(
+                    "{file} is not a .safetensors model: choose another.",
+                    file=path.name,
+                    about=name,
+                )
             real = check_folder(path, self.host, is_model=is_model)
             # A linked model keeps its name, and with it the .yaml that lies beside the link.
             setattr(options, name, str(path if is_model else real))
+        options.output_dir = str(self.queue.folder)
         if Path(options.sample_prompts).suffix in (
             ".txt",
             ".toml",
@@ -400,7 +446,7 @@ class TrainServer:
             check_folder(Path(options.sample_prompts), self.host)
         return options
 
-    def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[str]]:
+    def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[Message]]:
         """Options with warnings; raises UserError before a file is opened that may not be."""
         # Translated first, for front ends' files name folders under names of their own.
         if (
@@ -409,9 +455,11 @@ class TrainServer:
         ):
             raise UserError(
                 "dataset_config can name any folder, so it is refused while others can reach "
-                "this WebUI: set the options one by one."
+                "this WebUI: set the options one by one.",
+                about="dataset_config",
             )
-        return from_mapping(content)
+        options, warnings = from_mapping(content)
+        return options, [Message(text, level="warning") for text in warnings]
 
 
 MODEL_OPTIONS = ("pretrained_model_name_or_path", "network_weights")

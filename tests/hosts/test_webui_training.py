@@ -192,5 +192,5 @@ def test_a_proposal_that_fails_writes_nothing(webui, interrogators, tmp_path, na
     interrogators.offline = True
     asked = {"do": "interrogate", "set": str(folder), "name": "1.png", "with": name}
     reply = json.loads(server.answer(json.dumps(asked)))
-    assert reply.keys() == {"error"}
+    assert reply.keys() == {"error", "messages"}
     assert [path.name for path in folder.iterdir()] == ["1.png"]

@@ -51,4 +51,4 @@ def test_adafactor_uses_the_rates_only_where_told_to():
     torch.testing.assert_close(fast[0], 1000 * slow[0], rtol=2e-2, atol=1e-6)
     _, said = after_steps("AdaFactor", (1e-3,))
     assert len(said) == 1
-    assert "relative_step=False" in said[0]
+    assert "relative_step=False" in said[0].text()

@@ -54,7 +54,9 @@ def test_errors_are_sentences(client, options):  # noqa: F811
     given = {**dataclasses.asdict(options), "network_dim": 0}
     reply = client.post("/rimo/v1/jobs", json={"options": given})
     assert reply.status_code == 400
-    assert reply.json()["detail"] == "network_dim is 0: use at least 1 and at most 1024."
+    assert reply.json()["detail"].startswith("network_dim is 0: use at least 1")
+    (message,) = reply.json()["messages"]
+    assert (message["about"], message["level"]) == ("network_dim", "error")
     assert client.post("/rimo/v1/jobs", content="{}").status_code == 422
     assert client.get("/rimo/v1/jobs/none").status_code == 404
 

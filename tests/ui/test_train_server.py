@@ -72,7 +72,8 @@ def test_other_files_are_not_taken(server, name, content, said):
     new = ask(server, "new_set")["set"]
     file = {"name": name, "content": base64.b64encode(content).decode()}
     reply = ask(server, "add", set=new, files=[file])
-    assert said in reply["refused"][0]
+    assert said in reply["refused"][0]["text"]
+    assert reply["refused"][0]["about"] == name
     assert list(Path(new).iterdir()) == []
 
 
@@ -105,8 +106,8 @@ def test_kohyas_files_are_read(server):
     content = '[network]\nnetwork_module = "networks.lora"\nnetwork_dim = 8\nunknown_one = 3\n'
     reply = ask(server, "load_file", name="kohya.toml", content=content)
     assert reply["options"]["network_dim"] == 8
-    unsupported, left_open = reply["warnings"]
-    assert unsupported == "unknown_one = 3 is not known here and was left out."
+    unknown, left_open = (message["text"] for message in reply["messages"])
+    assert unknown == "unknown_one = 3 is not known here and was left out."
     assert "network_alpha 2 (kohya's trainer: 1)" in left_open
     assert "not valid" in ask(server, "load_file", name="x.json", content="{")["error"]
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
@@ -30,26 +31,44 @@ class Summary:
     folder: Path
     variants: list[Variant]
     files: list[Path]
-    left_out: list[tuple[Path, str]]
+    left_out: list[tuple[Path, Message]]
 
-    def lines(self) -> Iterator[str]:
-        """Say it in sentences."""
+    def messages(self) -> Iterator[Message]:
+        """What was made, what was left out, and where to look twice."""
         framings = Counter(variant.framing for variant in self.variants)
         mirrored = sum(variant.flipped for variant in self.variants)
-        parts = ", ".join(f"{count} {framing}" for framing, count in framings.items())
-        yield f"{len(self.variants)} pictures in {self.folder}: {parts}; {mirrored} mirrored."
+        yield Message(
+            "{n} pictures in {folder}: {parts}; {mirrored} mirrored.",
+            level="note",
+            n=len(self.variants),
+            folder=self.folder,
+            parts=[
+                Message("{n} {framing}", n=count, framing=Message(framing))
+                for framing, count in framings.items()
+            ],
+            mirrored=mirrored,
+        )
         sources = {variant.source: variant.anchor for variant in self.variants}
         faces = sum(anchor == "face" for anchor in sources.values())
         if faces < len(sources):
-            yield (
-                f"A face was found in {faces} of {len(sources)} pictures; crops of the others "
-                "follow what stands out most, so have a look at them."
+            yield Message(
+                "A face was found in {n} of {total} pictures; crops of the others follow what "
+                "stands out most, so have a look at them.",
+                level="note",
+                n=faces,
+                total=len(sources),
             )
         for path, reason in self.left_out:
-            yield f"Left out: {path.name} {reason}."
+            yield Message(
+                "Left out: {file} {reason}.",
+                about=path.name,
+                level="warning",
+                file=path.name,
+                reason=reason,
+            )
         uncaptioned = {variant.source.name for variant in self.variants if not variant.caption}
         if uncaptioned:
-            yield f"No caption: {', '.join(sorted(uncaptioned))}."
+            yield Message("No caption: {names}.", level="warning", names=sorted(uncaptioned))
 
 
 def augment(
@@ -74,7 +93,13 @@ def augment(
     )
     if not pictures:
         path, reason = left_out[0]
-        raise UserError(f"None of the pictures in {source} can be used: {path.name} {reason}.")
+        raise UserError(
+            "None of the pictures in {folder} can be used: {file} {reason}.",
+            folder=source,
+            file=path.name,
+            reason=reason,
+            about=path.name,
+        )
     variants = plan_augmentation(
         pictures,
         count,
@@ -100,7 +125,7 @@ def write_augmentation(
     folder: Path,
     *,
     name: str,
-    left_out: Sequence[tuple[Path, str]] = (),
+    left_out: Sequence[tuple[Path, Message]] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Write the planned pictures with captions, a manifest and a contact sheet into a new folder.
@@ -111,13 +136,17 @@ def write_augmentation(
     """
     check_destination(folder)
     if not name or Path(name).name != name:
-        raise UserError(f'"{name}" cannot name a folder; give one word, such as rimochan.')
+        raise UserError(
+            '"{name}" cannot name a folder; give one word, such as rimochan.', name=name
+        )
     by_path = {picture.path: picture for picture in pictures}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}.") from error
+        raise UserError(
+            "{folder} cannot be made: {reason}.", folder=folder, reason=error.strerror
+        ) from error
     try:
         inner = beside / f"1_{name}"
         inner.mkdir()
@@ -138,7 +167,11 @@ def write_augmentation(
         beside.chmod(0o755)  # mkdtemp makes folders that nobody else may look into
         _put_in_place(beside, folder)
     except OSError as error:
-        raise UserError(f"The pictures cannot be written to {folder}: {error.strerror}.") from error
+        raise UserError(
+            "The pictures cannot be written to {folder}: {reason}.",
+            folder=folder,
+            reason=error.strerror,
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Summary(folder, list(variants), [folder / file for file in files], list(left_out))
@@ -149,7 +182,7 @@ def check_destination(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file; give a new folder for the pictures.")
+        raise UserError("{folder} is a file; give a new folder for the pictures.", folder=folder)
     ours = {MANIFEST, CONTACT_SHEET}
     if _is_ours(folder):
         # Captions, and latents that were cached, begin like the picture they belong to.
@@ -158,15 +191,21 @@ def check_destination(folder: Path) -> None:
         known = file.is_dir() or file.name in ours or file.name.partition(".")[0] in ours
         if not known and not file.name.startswith("."):
             raise UserError(
-                f"{folder} holds {file.relative_to(folder)}, which was not made by augmenting; "
-                "give a new or empty folder."
+                "{folder} holds {file}, which was not made by augmenting; give a new or empty "
+                "folder.",
+                folder=folder,
+                file=file.relative_to(folder),
             )
 
 
 def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
     """Read back what was written: each picture with how it was made. Raises UserError."""
     if not _is_ours(folder):
-        raise UserError(f"{folder} was not made by augmenting, or its {MANIFEST} is broken.")
+        raise UserError(
+            "{folder} was not made by augmenting, or its {file} is broken.",
+            folder=folder,
+            file=MANIFEST,
+        )
     entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["pictures"]
     return [
         (
@@ -194,7 +233,7 @@ def discard(folder: Path, files: Collection[Path]) -> None:
         folder / MANIFEST,
         [file.relative_to(folder) for file, _ in kept],
         [variant for _, variant in kept],
-        [(Path(entry["file"]), entry["reason"]) for entry in left_out],
+        [(Path(entry["file"]), Message.from_json(entry["reason"])) for entry in left_out],
     )
     for file, _ in found:
         if file in files:
@@ -217,7 +256,7 @@ def _write_manifest(
     path: Path,
     files: Sequence[Path],
     variants: Sequence[Variant],
-    left_out: Sequence[tuple[Path, str]],
+    left_out: Sequence[tuple[Path, Message]],
 ) -> None:
     manifest = {
         "made_by": _MADE_BY,
@@ -225,7 +264,7 @@ def _write_manifest(
             {"file": file.as_posix(), **asdict(variant), "source": str(variant.source)}
             for file, variant in zip(files, variants, strict=True)
         ],
-        "left_out": [{"file": file.name, "reason": reason} for file, reason in left_out],
+        "left_out": [{"file": file.name, "reason": reason.text()} for file, reason in left_out],
     }
     with written_beside(path) as beside:
         beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -162,8 +162,10 @@ def read_out_of_frame(more: str = "") -> OutOfFrame:
             crops = [framing]
         elif colon and framing and "," not in framing:
             raise UserError(
-                f'"{framing}:" in the out-of-frame list is no crop; write "{UPPER_BODY}:" or '
-                f'"{CLOSE_UP}:".'
+                '"{framing}:" in the out-of-frame list is no crop; write "{upper}:" or "{close}:".',
+                framing=framing,
+                upper=UPPER_BODY,
+                close=CLOSE_UP,
             )
         else:  # A colon may be part of a tag: ":d".
             crops, words = list(found), line

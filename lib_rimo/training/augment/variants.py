@@ -69,8 +69,9 @@ def plan_augmentation(
         raise UserError("There is no picture to augment; put some PNG or JPEG files there.")
     if count < len(pictures):
         raise UserError(
-            f"{len(pictures)} pictures cannot become {count}; each comes at least once, "
-            f"so ask for {len(pictures)} or more."
+            "{n} pictures cannot become {count}; each comes at least once, so ask for {n} or more.",
+            n=len(pictures),
+            count=count,
         )
     out_of_frame = read_out_of_frame() if out_of_frame is None else out_of_frame
     streams = [

@@ -88,14 +88,16 @@ def read_dataset_config(source: str | Path) -> DatasetConfig:
     config = DatasetConfig(where)
     general = content.get("general", {})
     if not isinstance(general, Mapping):
-        raise UserError(f"{where}: write [general] as a section.")
+        raise UserError("{where}: write [general] as a section.", where=where)
     merged = [
         {**general, **dataset, **subset}
         for dataset in tables(content, "datasets", where)
         for subset in tables(dataset, "subsets", where)
     ]
     if not merged:
-        raise UserError(f"{where} names no folders: write [[datasets.subsets]] with image_dir.")
+        raise UserError(
+            "{where} names no folders: write [[datasets.subsets]] with image_dir.", where=where
+        )
     config.warnings += [
         f"{where}: {name} = {value!r} is outside of [general] and [[datasets]] and was left out."
         for name, value in content.items()
@@ -111,11 +113,15 @@ def take_subsets(config: DatasetConfig, merged: list[dict[str, Any]], where: str
         options.pop("subsets", None)
         if options.get("metadata_file"):
             raise UserError(
-                f"{where} takes captions from metadata_file {options['metadata_file']}, which is "
-                "not supported: write each caption beside its picture, 1.txt for 1.png."
+                "{where} takes captions from metadata_file {file}, which is not supported: "
+                "write each caption beside its picture, 1.txt for 1.png.",
+                where=where,
+                file=options["metadata_file"],
             )
         if "image_dir" not in options:
-            raise UserError(f"{where} has a subset without image_dir: only folders are supported.")
+            raise UserError(
+                "{where} has a subset without image_dir: only folders are supported.", where=where
+            )
         for theirs, ours in _RENAMED.items():
             if theirs in options:
                 options[ours] = options.pop(theirs)
@@ -152,11 +158,13 @@ def tables(content: Mapping[str, Any], name: str, where: str) -> list[Mapping[st
     """The sections `[[name]]` of a file; raises UserError for what is written otherwise."""
     found = content.get(name, [])
     if not isinstance(found, list) or not all(isinstance(table, Mapping) for table in found):
-        raise UserError(f"{where}: write {name} as sections, [[...]].")
+        raise UserError("{where}: write {name} as sections, [[...]].", where=where, name=name)
     return found
 
 
 def _repeats(value: Any, where: str) -> int:
     if not isinstance(value, int) or value < 0:
-        raise UserError(f"{where}: num_repeats is {value!r}: use a whole number.")
+        raise UserError(
+            "{where}: num_repeats is {value}: use a whole number.", where=where, value=repr(value)
+        )
     return value

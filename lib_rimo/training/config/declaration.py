@@ -8,6 +8,7 @@ from dataclasses import field
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 
 
 def option(
@@ -44,8 +45,8 @@ def convert(declared: dataclasses.Field[Any], value: Any) -> Any:
         return None
     try:
         return _CONVERTERS[kind](value)
-    except (TypeError, ValueError):
-        raise UserError(f"{declared.name} is {value!r}: use {_WANTED[kind]}.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise refused(declared.name, value, _WANTED[kind]) from None
 
 
 def option_type(declared: dataclasses.Field[Any]) -> tuple[type, bool]:
@@ -90,11 +91,11 @@ def _texts(value: Any) -> list[str]:
 _KINDS = {"bool": bool, "int": int, "float": float, "str": str, "list[str]": list}
 _CONVERTERS = {bool: _boolean, int: _whole, float: _number, str: _text, list: _texts}
 _WANTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list of name=value",
+    bool: Message("true or false"),
+    int: Message("a whole number"),
+    float: Message("a number"),
+    str: Message("text"),
+    list: Message("a list of name=value"),
 }
 
 
@@ -103,16 +104,23 @@ def check_bounds(declared: dataclasses.Field[Any], value: Any) -> None:
     low, high = declared.metadata["minimum"], declared.metadata["maximum"]
     choices = declared.metadata["choices"]
     if choices and value not in choices:
-        raise UserError(f"{declared.name} is {value!r}: use one of {', '.join(choices)}.")
+        raise refused(declared.name, value, Message("one of {list}", list=choices))
     if value is None or isinstance(value, (str, list)):
         return
     if (low is not None and value < low) or (high is not None and value > high):
-        bounds = " and ".join(
-            text
-            for text, bound in (
-                (f"at least {low:g}" if low is not None else "", low),
-                (f"at most {high:g}" if high is not None else "", high),
-            )
-            if bound is not None
-        )
-        raise UserError(f"{declared.name} is {value}: use {bounds}.")
+        if high is None:
+            wanted = Message("at least {low}", low=f"{low:g}")
+        elif low is None:
+            wanted = Message("at most {high}", high=f"{high:g}")
+        else:
+            between = "at least {low} and at most {high}"
+            wanted = Message(between, low=f"{low:g}", high=f"{high:g}")
+        raise refused(declared.name, value, wanted)
+
+
+def refused(name: str, value: Any, wanted: Message) -> UserError:
+    """The error that an option's value is not what it has to be."""
+    text = value if isinstance(value, (int, float)) else repr(value)
+    shown = text if len(str(text)) < 60 else f"{str(text)[:50]} …"
+    sentence = "{name} is {value}: use {what}."
+    return UserError(sentence, name=name, value=shown, what=wanted, about=name)

@@ -19,9 +19,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from None
+        raise UserError(
+            "{file} cannot be read ({reason}): check the path.", file=path, reason=error.strerror
+        ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{path.name} is not UTF-8 text; save it as UTF-8.") from None
+        raise UserError("{file} is not UTF-8 text; save it as UTF-8.", file=path.name) from None
     return parse_mapping(text, path.name, is_json=path.suffix.lower() == ".json")
 
 
@@ -35,7 +37,7 @@ def parse_mapping(text: str, name: str, *, is_json: bool) -> dict[str, Any]:
     try:
         content: Any = json.loads(text) if is_json else tomllib.loads(text)
     except ValueError as error:  # both parsers' errors are ValueErrors
-        raise UserError(f"{name} is not valid: {error}.") from None
+        raise UserError("{file} is not valid: {error}.", file=name, error=error) from None
     if not isinstance(content, dict):
-        raise UserError(f"{name} is not valid: it must hold names and values.")
+        raise UserError("{file} is not valid: it must hold names and values.", file=name)
     return content

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import check_bounds, convert
 from lib_rimo.training.config.declared.data import DataOptions
 from lib_rimo.training.config.declared.essentials import Essentials
@@ -40,26 +41,17 @@ MOST_DIM = 1024
 class TrainingOptions(
     MachineOptions, Saving, ObjectiveOptions, DataOptions, NetworkShape, Recipe, Essentials
 ):
-    """One training, as the user asks for it; `validate` says what cannot be."""
+    """One training, as the user asks for it; `training.validation` refuses what cannot be."""
 
     def __post_init__(self) -> None:
+        faults: list[Message] = []
         for declared in dataclasses.fields(self):
-            setattr(self, declared.name, convert(declared, getattr(self, declared.name)))
-
-    def validate(self) -> None:
-        """Raise UserError, naming the option and what it may be, for what cannot be trained."""
-        check_values(self)
-        if not self.pretrained_model_name_or_path:
-            raise UserError(
-                "No base model was named: give --pretrained_model_name_or_path MODEL.safetensors."
-            )
-        if not (self.train_data_dir or self.dataset_config):
-            raise UserError("No pictures were named: give --train_data_dir FOLDER.")
-        if not self.output_name or set(self.output_name) & set('/\\:*?"<>|'):
-            raise UserError(
-                f"output_name is {self.output_name!r}: use a name that can be a file's and "
-                'stand in <lora:NAME:1>, without / \\ : * ? " < > |.'
-            )
+            try:
+                setattr(self, declared.name, convert(declared, getattr(self, declared.name)))
+            except UserError as error:
+                faults += error.messages
+        if faults:
+            raise UserError(*faults)
 
     @property
     def unet_learning_rate(self) -> float:
@@ -79,20 +71,39 @@ def declared_options() -> dict[str, dataclasses.Field[Any]]:
 
 
 def check_values(options: TrainingOptions) -> None:
-    """Raise UserError, naming the option, for a value that could be trained with by nobody."""
-    for declared in dataclasses.fields(options):
-        check_bounds(declared, getattr(options, declared.name))
+    """Raise UserError, naming the options, for values that could be trained with by nobody."""
+    faults: list[Message] = []
+    for name, declared in declared_options().items():
+        try:
+            check_bounds(declared, getattr(options, name))
+        except UserError as error:
+            faults += error.messages
     if options.network_type != "lokr":  # where larger ones stand for whole matrices
-        for name in ("network_dim", "conv_dim"):
-            if (getattr(options, name) or 0) > MOST_DIM:
-                raise UserError(
-                    f"{name} is {getattr(options, name)}: use at most {MOST_DIM}; only with "
-                    "network_type lokr a larger one means whole matrices."
-                )
+        faults += [
+            Message(
+                "{name} is {value}: use at most {most}; only with network_type lokr a larger one "
+                "means whole matrices.",
+                name=name,
+                value=getattr(options, name),
+                most=MOST_DIM,
+                about=name,
+            )
+            for name in ("network_dim", "conv_dim")
+            if (getattr(options, name) or 0) > MOST_DIM
+        ]
     if options.max_token_length not in (75, 150, 225):
-        raise UserError(f"max_token_length is {options.max_token_length}: use 75, 150 or 225.")
+        faults.append(
+            Message(
+                "max_token_length is {value}: use 75, 150 or 225.",
+                value=options.max_token_length,
+                about="max_token_length",
+            )
+        )
     if not options.unet_learning_rate and not options.text_encoder_learning_rate:
-        raise UserError("All learning rates are 0: give unet_lr or text_encoder_lr.")
+        none = "All learning rates are 0: give unet_lr or text_encoder_lr."
+        faults.append(Message(none, about="unet_lr"))
+    if faults:
+        raise UserError(*faults)
 
 
 def _first(*rates: float | None) -> float:

@@ -42,7 +42,9 @@ def save_recipe(folder: Path, name: str, options: TrainingOptions) -> None:
     name = name.strip()
     if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name == DEFAULT:
         raise UserError(
-            f'{name!r} cannot name a recipe: use another name, without / \\ : * ? " < > |.'
+            "{name} cannot name a recipe: use another name, without {signs}.",
+            name=repr(name),
+            signs='/ \\ : * ? " < > |',
         )
     content = json.dumps(recipe_of(options), indent=1, ensure_ascii=False)
     with written_beside(folder / f"{name}.json") as beside:

@@ -58,8 +58,10 @@ class Buckets:
     def __post_init__(self) -> None:
         if self.bucket_reso_steps <= 0 or self.bucket_reso_steps % LATENT_PIXELS:
             raise UserError(
-                f"bucket_reso_steps is {self.bucket_reso_steps}; give a multiple of "
-                f"{LATENT_PIXELS}, usually 64."
+                "bucket_reso_steps is {value}; give a multiple of {step}, usually 64.",
+                value=self.bucket_reso_steps,
+                step=LATENT_PIXELS,
+                about="bucket_reso_steps",
             )
 
     @property

@@ -27,7 +27,7 @@ def read_caption(picture: Path, extension: str = "", *, alternatives: bool = Fal
             try:
                 text = file.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError:
-                raise UserError(f"{file} is not UTF-8 text; save it as UTF-8.") from None
+                raise UserError("{file} is not UTF-8 text; save it as UTF-8.", file=file) from None
             lines = (line.strip().strip(",").strip() for line in text.splitlines())
             return ("\n" if alternatives else ", ").join(line for line in lines if line) or None
     return None

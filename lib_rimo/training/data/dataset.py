@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.sd.size import LATENT_PIXELS, Size
 from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import CaptionVariation, count_tags
@@ -95,27 +96,42 @@ class Summary:
     steps_per_epoch: int
     buckets: dict[Size, int]
     """Pictures times repeats in each bucket."""
-    left_out: list[tuple[Path, str]]
-    warnings: list[str]
+    left_out: list[tuple[Path, Message]]
+    caveats: list[Message]
     metadata: dict[str, str] = field(repr=False)
     """The `ss_*` entries that the data decide, as kohya's trainer writes them."""
 
-    def lines(self) -> Iterator[str]:
-        """Say it in sentences."""
-        yield (
-            f"{self.pictures} pictures, {self.train_images} with repeats; "
-            f"{self.steps_per_epoch} steps an epoch."
+    def notes(self) -> Iterator[Message]:
+        """What is trained on."""
+        yield Message(
+            "{pictures} pictures, {images} with repeats; {steps} steps an epoch.",
+            level="note",
+            pictures=self.pictures,
+            images=self.train_images,
+            steps=self.steps_per_epoch,
         )
         if self.regularisation_pictures:
-            yield (
-                f"{self.regularisation_pictures} regularisation pictures, "
-                f"{self.reg_images} with repeats."
+            yield Message(
+                "{pictures} regularisation pictures, {images} with repeats.",
+                level="note",
+                pictures=self.regularisation_pictures,
+                images=self.reg_images,
             )
         for (width, height), count in sorted(self.buckets.items()):
-            yield f"Bucket {width}x{height}: {count}."
+            size = f"{width}x{height}"
+            yield Message("Bucket {size}: {n}.", level="note", size=size, n=count)
+
+    def warnings(self) -> Iterator[Message]:
+        """What was left out, and what would train badly."""
         for path, reason in self.left_out:
-            yield f"Left out: {path.name} {reason}."
-        yield from self.warnings
+            yield Message(
+                "Left out: {file} {reason}.",
+                about=path.name,
+                level="warning",
+                file=path.name,
+                reason=reason,
+            )
+        yield from self.caveats
 
 
 @dataclass
@@ -133,8 +149,8 @@ class TrainingSet:
     prior_loss_weight: float = 1.0
     own: Mapping[Path, tuple[CaptionVariation, bool]] = field(default_factory=dict)
     """Folders whose captions vary, or whose pictures are mirrored, otherwise than the rest's."""
-    left_out: list[tuple[Path, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    left_out: list[tuple[Path, Message]] = field(default_factory=list)
+    warnings: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._encode: Encode
@@ -152,7 +168,13 @@ class TrainingSet:
         found = find_entries(options)
         has_alpha = any(entry.has_alpha for entry in found.entries)
         if options.masked_loss and not has_alpha:
-            found.warnings.append("masked_loss does nothing: no picture has transparent parts.")
+            found.warnings.append(
+                Message(
+                    "masked_loss does nothing: no picture has transparent parts.",
+                    about="masked_loss",
+                    level="warning",
+                )
+            )
         return cls(
             entries=found.entries,
             buckets=found.buckets,
@@ -283,7 +305,7 @@ class TrainingSet:
             steps_per_epoch=self.steps_per_epoch(num_processes),
             buckets={bucket: len(indices) for bucket, indices in self._by_bucket.items()},
             left_out=self.left_out,
-            warnings=self.warnings,
+            caveats=self.warnings,
             metadata=self._metadata(training, regularisation, num_processes),
         )
 
@@ -373,12 +395,19 @@ def _read_again(entry: Entry) -> Picture:
     """Read the picture that was looked at when the set was made."""
     try:
         picture = read_picture(entry.path)
-    except UnusablePictureError as reason:
+    except UnusablePictureError as error:
         raise UserError(
-            f"{entry.path} {reason}, though it was there a moment ago; start again."
+            "{file} {reason}, though it was there a moment ago; start again.",
+            file=entry.path,
+            reason=error.reason,
+            about=entry.path.name,
         ) from None
     if picture.digest != entry.digest:
-        raise UserError(f"{entry.path} changed while it was read; start again.")
+        raise UserError(
+            "{file} changed while it was read; start again.",
+            file=entry.path,
+            about=entry.path.name,
+        )
     return picture
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.sd.size import parse_resolution
 from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.data.buckets import Buckets, Fit
@@ -63,8 +64,8 @@ class Findings:
 
     buckets: Buckets
     entries: list[Entry] = field(default_factory=list)
-    left_out: list[tuple[Path, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    left_out: list[tuple[Path, Message]] = field(default_factory=list)
+    warnings: list[Message] = field(default_factory=list)
 
 
 def find_entries(options: EntryOptions) -> Findings:
@@ -77,7 +78,7 @@ def find_entries(options: EntryOptions) -> Findings:
     if regularisation:
         wanted = sum(entry.repeats for entry in found.entries)
         found.entries += balance(_read(regularisation, "", options, found), wanted)
-    found.warnings += _doubts(found.entries, options)
+    found.warnings += _what_trains_badly(found.entries, options)
     return found
 
 
@@ -155,8 +156,8 @@ def _read(
         own = settings[id(folder)]
         try:
             picture = read_picture(path)
-        except UnusablePictureError as reason:
-            found.left_out.append((path, str(reason)))
+        except UnusablePictureError as error:
+            found.left_out.append((path, error.reason))
             continue
         caption = read_caption(path, own.caption_extension, alternatives=own.enable_wildcard)
         if caption is None:
@@ -181,16 +182,38 @@ def _read(
     if not entries:
         places = ", ".join(str(folder.path) for folder in folders)
         if not found.left_out:
-            raise UserError(f"There are no pictures in {places}: check the folder's name.")
+            raise UserError(
+                "There are no pictures in {folder}; put them there, or into folders in it named "
+                "like 10_name.",
+                folder=places,
+            )
         path, why = found.left_out[-1]
-        raise UserError(f"None of the pictures in {places} can be used: {path.name} {why}.")
+        raise UserError(
+            "None of the pictures in {folder} can be used: {file} {reason}.",
+            folder=places,
+            file=path.name,
+            reason=why,
+            about=path.name,
+        )
     if uncaptioned:
         found.warnings.append(
-            f"Without a caption: {_names(uncaptioned)}. Write one beside each picture (1.txt for "
-            "1.png), or give trigger_word."
+            Message(
+                "Without a caption: {names}. Write one beside each picture (1.txt for 1.png), or "
+                "give trigger_word.",
+                about="trigger_word",
+                level="warning",
+                names=_names(uncaptioned),
+            )
         )
     if untriggered:
-        found.warnings.append(f"{trigger_word} was put in front of: {_names(untriggered)}.")
+        found.warnings.append(
+            Message(
+                "{word} was put in front of: {names}.",
+                level="note",
+                word=trigger_word,
+                names=_names(untriggered),
+            )
+        )
     return entries
 
 
@@ -198,30 +221,42 @@ def _read(
 _ENLARGED, _CROPPED = 1.5, 0.2
 
 
-def _doubts(entries: list[Entry], options: EntryOptions) -> Iterator[str]:
-    """Name what would train badly."""
+def _what_trains_badly(entries: list[Entry], options: EntryOptions) -> Iterator[Message]:
     enlarged = [entry.path for entry in entries if entry.fit.scale > _ENLARGED]
     if enlarged:
-        yield (
-            f"Enlarged more than {_ENLARGED} times, so blurred: {_names(enlarged)}. Use larger "
-            "pictures, a smaller resolution or bucket_no_upscale."
+        yield Message(
+            "Enlarged more than {n} times, so blurred: {names}. Use larger pictures, a smaller "
+            "resolution or bucket_no_upscale.",
+            about="resolution",
+            level="warning",
+            n=_ENLARGED,
+            names=_names(enlarged),
         )
     cropped = [entry.path for entry in entries if entry.fit.cropped > _CROPPED]
     if cropped:
-        advice = (
-            "A caption may name what is cropped away."
-            if options.enable_bucket
-            else "enable_bucket keeps them whole."
+        yield Message(
+            "Cropped by more than {share}: {names}. {advice}",
+            level="warning",
+            share=f"{_CROPPED:.0%}",
+            names=_names(cropped),
+            advice=Message(
+                "A caption may name what is cropped away."
+                if options.enable_bucket
+                else "enable_bucket keeps them whole."
+            ),
         )
-        yield f"Cropped by more than {_CROPPED:.0%}: {_names(cropped)}. {advice}"
     twins = defaultdict(list)
     for entry in entries:
         twins[entry.digest].append(entry.path)
     for paths in twins.values():
         if len(paths) > 1:
-            yield f"The same picture several times: {_names(paths)}."
+            yield Message(
+                "The same picture several times: {names}.", level="warning", names=_names(paths)
+            )
 
 
-def _names(paths: Sequence[Path], most: int = 3) -> str:
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(path.name for path in paths[:most]) + more
+def _names(paths: Sequence[Path], most: int = 3) -> Message | list[str]:
+    names = [path.name for path in paths]
+    if len(names) <= most:
+        return names
+    return Message("{names} and {n} more", names=names[:most], n=len(names) - most)

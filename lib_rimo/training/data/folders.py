@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.data.pictures import find_pictures
 
 CONTACT_SHEET = "contact_sheet.png"
@@ -42,8 +43,13 @@ def find_folders(root: Path, is_regularisation: bool = False) -> list[Folder]:
 
     Raises UserError where there is no picture at all.
     """
+    option = "reg_data_dir" if is_regularisation else "train_data_dir"
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}; give the folder that holds the pictures.")
+        raise UserError(
+            "There is no folder {folder}; give the folder that holds the pictures.",
+            folder=root,
+            about=option,
+        )
     named = [
         folder_at(path, is_regularisation)
         for path in sorted(root.iterdir())
@@ -55,25 +61,39 @@ def find_folders(root: Path, is_regularisation: bool = False) -> list[Folder]:
         return found
     if not find_pictures(root):
         raise UserError(
-            f"There are no pictures in {root}; put them there, or into folders in it named "
-            "like 10_name."
+            "There are no pictures in {folder}; put them there, or into folders in it named like "
+            "10_name.",
+            folder=root,
+            about=option,
         )
     return [folder_at(root, is_regularisation)]
 
 
-def unused_folders(root: Path, used: list[Folder]) -> list[str]:
+def unused_folders(root: Path, used: list[Folder]) -> list[Message]:
     """Say what in `root` holds pictures that are not used, so that nothing goes unnoticed."""
     paths = {folder.path for folder in used}
-    said = []
+    messages = []
     beside = [path for path in find_pictures(root) if path.name != CONTACT_SHEET]
     if root not in paths and (count := len(beside)):
-        said.append(f"Not used: pictures beside the numbered folders in {root} ({count}).")
+        messages.append(
+            Message(
+                "Not used: pictures beside the numbered folders in {folder} ({n}).",
+                level="warning",
+                folder=root,
+                n=count,
+            )
+        )
     for path in sorted(root.iterdir()):
         if not path.is_dir() or path in paths or path.name.startswith("."):
             continue
         if count := len(find_pictures(path)):
-            said.append(
-                f"Not used: pictures in {path.name} ({count}); to use them, rename the folder to "
-                f"1_{path.name}."
+            messages.append(
+                Message(
+                    "Not used: pictures in {folder} ({n}); to use them, rename the folder to "
+                    "1_{folder}.",
+                    level="warning",
+                    folder=path.name,
+                    n=count,
+                )
             )
-    return said
+    return messages

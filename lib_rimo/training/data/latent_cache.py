@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.messages import Message
 from lib_rimo.training.data.buckets import Fit
 
 Moments = tuple[Tensor, Tensor]
@@ -47,7 +48,10 @@ def write_moments(
         with written_beside(path) as beside:
             beside.write_bytes(content)
     except UserError as error:
-        raise UserError(f"{error} Or turn cache_latents_to_disk off.") from error
+        raise UserError(
+            *error.messages,
+            Message("Or turn cache_latents_to_disk off.", about="cache_latents_to_disk"),
+        ) from error
 
 
 def _identity(digest: str, fit: Fit, flipped: bool, vae_hash: str) -> dict[str, str]:

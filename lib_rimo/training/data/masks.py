@@ -115,11 +115,16 @@ def read_mask(file: Path, size: tuple[int, int]) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             mask = upright.getchannel(0) if upright.mode.startswith("RGB") else upright.convert("L")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        raise UserError(f"The mask {file} cannot be read: mend or delete it.") from None
+        raise UserError("The mask {file} cannot be read: mend or delete it.", file=file) from None
     if abs(mask.width / mask.height - size[0] / size[1]) > 0.02 * size[0] / size[1]:
         raise UserError(
-            f"The mask {file} is {mask.width}x{mask.height}, its picture {size[0]}x{size[1]}: "
-            "give it the picture's shape."
+            "The mask {file} is {width}x{height}, its picture {across}x{down}: give it the "
+            "picture's shape.",
+            file=file,
+            width=mask.width,
+            height=mask.height,
+            across=size[0],
+            down=size[1],
         )
     return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.messages import Message
 from lib_rimo.training.data.captions import EXTENSIONS, read_caption
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import (
@@ -36,8 +37,8 @@ class Shown:
     """A data URL; empty where the picture cannot be used."""
     width: int
     height: int
-    problem: str
-    """Why the picture will be left out; empty where it can be used."""
+    left_out: Message | None
+    """Why the picture will be left out; none where it can be used."""
 
 
 class PictureSet:
@@ -61,30 +62,41 @@ class PictureSet:
         return [self._show(path) for path in self.pictures()]
 
     def _show(self, path: Path) -> Shown:
-        thumbnail, width, height, problem = _look(path, path.stat().st_mtime_ns)
+        thumbnail, width, height, left_out = _look(path, path.stat().st_mtime_ns)
         name = path.relative_to(self.folder).as_posix()
-        return Shown(name, read_caption(path) or "", thumbnail, width, height, problem)
+        return Shown(name, read_caption(path) or "", thumbnail, width, height, left_out)
 
     def path(self, name: str) -> Path:
         """The file of a picture; raises UserError for a name that is none of this set."""
         for path in self.pictures():
             if path.relative_to(self.folder).as_posix() == name:
                 return path
-        raise UserError(f"There is no picture {name} in {self.folder.name}: look again.")
+        raise UserError(
+            "There is no picture {name} in {folder}: look again.",
+            name=name,
+            folder=self.folder.name,
+        )
 
     def add(self, name: str, content: bytes) -> None:
         """Put a picture, or the caption of one, into the folder; raises UserError for others."""
         plain = Path(name.replace("\\", "/")).name
         suffix = Path(plain).suffix.lower()
         if suffix not in SUFFIXES and suffix not in EXTENSIONS:
-            raise UserError(f"{plain} is neither a picture nor a caption (.txt).")
+            raise UserError(
+                "{file} is neither a picture nor a caption (.txt).", file=plain, about=plain
+            )
         with written_beside(self.folder / plain) as beside:
             beside.write_bytes(content)
             if suffix in SUFFIXES:
                 try:
                     read_picture(beside)
-                except UnusablePictureError as reason:
-                    raise UserError(f"{plain} {reason}; it was not taken.") from None
+                except UnusablePictureError as error:
+                    raise UserError(
+                        "{file} {reason}; it was not taken.",
+                        file=plain,
+                        reason=error.reason,
+                        about=plain,
+                    ) from None
 
     def remove(self, name: str) -> None:
         """Delete a picture with its caption."""
@@ -111,13 +123,13 @@ class PictureSet:
 
 
 @lru_cache(maxsize=1000)
-def _look(path: Path, _time: int) -> tuple[str, int, int, str]:
-    """Thumbnail, width, height and problem of a picture; looked at again when it changed."""
+def _look(path: Path, _time: int) -> tuple[str, int, int, Message | None]:
+    """Thumbnail, width, height of a picture, or what is wrong; looked at again when it changed."""
     try:
         picture = read_picture(path)
-    except UnusablePictureError as reason:
-        return "", 0, 0, str(reason)
-    return data_url(picture.rgb, THUMBNAIL), *picture.size, ""
+    except UnusablePictureError as error:
+        return "", 0, 0, error.reason
+    return data_url(picture.rgb, THUMBNAIL), *picture.size, None
 
 
 def data_url(image: Image.Image, longest: int) -> str:

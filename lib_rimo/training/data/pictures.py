@@ -9,8 +9,11 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+
+from lib_rimo.messages import Message
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 MASK_ENDING = "-masklabel"
@@ -25,7 +28,11 @@ _SAME_WITHIN = 6
 
 
 class UnusablePictureError(Exception):
-    """Why a picture is left out, in a few words that can follow its name."""
+    """Why a picture is left out: a phrase that can follow its name."""
+
+    def __init__(self, template: str, **values: Any) -> None:
+        self.reason = Message(template, level="warning", **values)
+        super().__init__(self.reason.text())
 
 
 @dataclass(frozen=True)
@@ -76,33 +83,38 @@ def read_picture(path: Path) -> Picture:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = "has too many pixels to be read safely; make it smaller"
-        raise UnusablePictureError(reason) from None
+        raise UnusablePictureError(
+            "has too many pixels to be read safely; make it smaller"
+        ) from None
     except UnusablePictureError:
         raise
     except UnidentifiedImageError:
         raise UnusablePictureError("cannot be read (it is no picture)") from None
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them raise.
-        raise UnusablePictureError(f"cannot be read ({_first_words(error)})") from error
+        raise UnusablePictureError("cannot be read ({error})", error=_first_words(error)) from error
     if min(upright.size) < SHORTEST_SIDE:
-        size = "{}x{}".format(*upright.size)
-        raise UnusablePictureError(f"is tiny ({size}; {SHORTEST_SIDE} pixels are the least)")
+        raise UnusablePictureError(
+            "is tiny ({width}x{height}; {least} pixels are the least)",
+            width=upright.width,
+            height=upright.height,
+            least=SHORTEST_SIDE,
+        )
     rgb, alpha = _split_alpha(upright)
     if all(low == high for low, high in rgb.getextrema()):  # type: ignore[misc]
         raise UnusablePictureError("is empty: all of one colour")
     return Picture(path, rgb, alpha, hashlib.sha256(content).hexdigest())
 
 
-def read_pictures(paths: Iterable[Path]) -> tuple[list[Picture], list[tuple[Path, str]]]:
+def read_pictures(paths: Iterable[Path]) -> tuple[list[Picture], list[tuple[Path, Message]]]:
     """Read what can be used, once: the pictures, and what was left out with the reason."""
     pictures: list[Picture] = []
     thumbnails: list[Image.Image] = []
-    left_out: list[tuple[Path, str]] = []
+    left_out: list[tuple[Path, Message]] = []
     for path in paths:
         try:
             picture = read_picture(path)
-        except UnusablePictureError as reason:
-            left_out.append((path, str(reason)))
+        except UnusablePictureError as error:
+            left_out.append((path, error.reason))
             continue
         thumbnail = picture.rgb.resize(_THUMBNAIL, Image.Resampling.BOX)
         twin = next(
@@ -114,7 +126,8 @@ def read_pictures(paths: Iterable[Path]) -> tuple[list[Picture], list[tuple[Path
             None,
         )
         if twin is not None:
-            left_out.append((path, f"is the same picture as {twin.name}"))
+            same = Message("is the same picture as {other}", other=twin.name, level="warning")
+            left_out.append((path, same))
             continue
         pictures.append(picture)
         thumbnails.append(thumbnail)

@@ -47,7 +47,7 @@ class _Console:
         tqdm.write(f"Going on after step {event['step']}.")
 
     def show_warning(self, event: Event) -> None:
-        tqdm.write(f"warning: {event['text']}")
+        tqdm.write(f"{event['level']}: {event['text']}")
 
     def show_saved(self, event: Event) -> None:
         tqdm.write(f"Saved {event['path']}")

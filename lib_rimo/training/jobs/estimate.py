@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.messages import Message, join
 from lib_rimo.sd.family import NATIVE_SIDE, UNET_PREFIX, VAE_PREFIX, detect_family, modern_key
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.size import LATENT_PIXELS, Size, parse_resolution
@@ -24,6 +25,7 @@ from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.jobs.machine import Machine, this_machine
+from lib_rimo.training.jobs.memory import SAVINGS
 from lib_rimo.training.network.large_maps import MANY_POSITIONS
 
 TOKENS = 77
@@ -77,17 +79,19 @@ class Estimate:
     """What a training is expected to take."""
 
     seconds: float
-    is_measured: bool
-    """Whether the speed was measured on this machine; else it is a guess by its kind."""
     memory: float
     """Bytes at the peak."""
     available: float
     """Bytes that the machine has for it."""
     device: str
     fits: bool
-    text: str
-    advice: str
-    """What to change where it cannot fit; empty where it fits."""
+    messages: tuple[Message, ...]
+    """The above in sentences, and where it cannot fit what to change."""
+
+    @property
+    def text(self) -> str:
+        """The messages in English."""
+        return join(self.messages)
 
 
 def estimate(options: TrainingOptions, folder: Path) -> Estimate:
@@ -104,14 +108,22 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
     seconds += steps * STEP_OVERHEAD[machine.kind]
     need = memory_of(model, options, machine)
     fits = need <= machine.memory
-    advice = "" if fits else _advice(model, options, machine)
-    text = f"{'About' if speed else 'Very roughly'} {_duration(seconds)}, {_size(need)} of memory"
-    text += f" on {machine.name}, which has {_size(machine.memory)} for it."
-    if not speed:
-        text += " Nothing was trained on this machine yet: after the first training it is known."
-    return Estimate(
-        seconds, speed is not None, need, machine.memory, machine.name, fits, text, advice
-    )
+    messages = [
+        Message(
+            "About {time}, {memory} of memory on {device}, which has {available} for it."
+            if speed
+            else "Very roughly {time}, {memory} of memory on {device}, which has {available} for "
+            "it. Nothing was trained on this machine yet: after the first training it is known.",
+            level="note",
+            time=_duration(seconds),
+            memory=_size(need),
+            device=machine.name,
+            available=_size(machine.memory),
+        )
+    ]
+    if not fits:
+        messages.append(_advice(model, options, machine))
+    return Estimate(seconds, need, machine.memory, machine.name.text(), fits, tuple(messages))
 
 
 def amount(options: TrainingOptions) -> tuple[int, int]:
@@ -183,7 +195,7 @@ def read_speeds(folder: Path) -> dict[str, float]:
 
 def _key(machine: Machine, options: TrainingOptions) -> str:
     precision = "full" if _is_full_precision(options, machine) else "half"
-    return f"{machine.name}, {precision} precision"
+    return f"{machine.name.text()}, {precision} precision"
 
 
 def _is_full_precision(options: TrainingOptions, machine: Machine) -> bool:
@@ -192,34 +204,37 @@ def _is_full_precision(options: TrainingOptions, machine: Machine) -> bool:
     return options.mixed_precision == "no"
 
 
-def _advice(model: Model, options: TrainingOptions, machine: Machine) -> str:
+def _advice(model: Model, options: TrainingOptions, machine: Machine) -> Message:
     """The cheapest changes that make it fit."""
-    cheaper = replace(options)
-    done = []
-    for name, value in (
-        ("gradient_checkpointing", True),
-        ("mixed_precision", "auto"),
-        ("train_batch_size", 1),
-        ("resolution", str(_native_side(model, options) * 3 // 4 // 64 * 64)),
-    ):
-        if getattr(cheaper, name) == value:
+    path = Path(options.pretrained_model_name_or_path)
+    width, height = _size_in_pixels(options.resolution, model.native)
+    smaller = str(max(64, int(math.sqrt(width * height)) * 3 // 4 // 64 * 64))
+    changes = [(saving.option, saving.value(options)) for saving in SAVINGS]
+    cheaper, need, done = options, memory_of(model, options, machine), list[str]()
+    for name, value in (*changes, ("resolution", smaller)):
+        changed = replace(cheaper, **{name: value})
+        less = memory_of(read_model(path, changed.resolution), changed, machine)
+        if less >= need:
             continue
-        setattr(cheaper, name, value)
+        cheaper, need = changed, less
         done.append(f"{name} {str(value).lower()}")
-        smaller = read_model(Path(options.pretrained_model_name_or_path), cheaper.resolution)
-        need = memory_of(smaller, cheaper, machine)
         if need <= machine.memory:
-            return f"It cannot fit as it is. With {', '.join(done)} it takes {_size(need)}."
-    return f"It cannot fit on {machine.name}, not even with {', '.join(done)}."
+            return Message(
+                "It cannot fit as it is. With {changes} it takes {memory}.",
+                level="warning",
+                changes=done,
+                memory=_size(need),
+            )
+    return Message(
+        "It cannot fit on {device}, not even with {changes}.",
+        level="warning",
+        device=machine.name,
+        changes=done,
+    )
 
 
 def _size_in_pixels(resolution: str, native: int) -> Size:
     return parse_resolution(resolution) if resolution else (native, native)
-
-
-def _native_side(model: Model, options: TrainingOptions) -> int:
-    width, height = _size_in_pixels(options.resolution, model.native)
-    return int(math.sqrt(width * height))
 
 
 def read_model(path: Path, resolution: str = "") -> Model:
@@ -227,9 +242,13 @@ def read_model(path: Path, resolution: str = "") -> Model:
     try:
         shapes = _read_shapes(path, path.stat().st_mtime_ns)
     except OSError:
-        raise UserError(f"There is no base model {path}: choose another.") from None
+        raise UserError(
+            "There is no base model {file}: choose another.", file=path, about=_BASE
+        ) from None
     except ValueError:
-        raise UserError(f"{path.name} is not a .safetensors model: choose another.") from None
+        raise UserError(
+            "{file} is not a .safetensors model: choose another.", file=path.name, about=_BASE
+        ) from None
     family = detect_family(shapes, path.name)
     unet = {key: shape for key, shape in shapes.items() if key.startswith(UNET_PREFIX)}
     native = NATIVE_SIDE[family]
@@ -272,6 +291,9 @@ def read_model(path: Path, resolution: str = "") -> Model:
     )
 
 
+_BASE = "pretrained_model_name_or_path"
+
+
 @lru_cache(maxsize=8)
 def _read_shapes(path: Path, _time: int) -> dict[str, tuple[int, ...]]:
     """The shapes of all tensors of a `.safetensors` file; ValueError for any other file."""
@@ -302,12 +324,12 @@ def _is_text(key: str) -> bool:
     return key.startswith(("cond_stage_model.", "conditioner.")) and key.endswith(".weight")
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float) -> Message:
     if seconds < 90:
-        return f"{max(5, round(seconds))} seconds"
+        return Message("{n} seconds", n=max(5, round(seconds)))
     if seconds < 90 * 60:
-        return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours"
+        return Message("{n} minutes", n=round(seconds / 60))
+    return Message("{n} hours", n=f"{seconds / 3600:.1f}")
 
 
 def _size(size: float) -> str:

@@ -15,10 +15,12 @@ import torch
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import is_full, remove_leftovers
+from lib_rimo.messages import Message
 from lib_rimo.training.config.job_file import job_folder, write_job
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Command, CommandFolder, Events, Sink, to_file
 from lib_rimo.training.jobs.lock import HeldError, hold
+from lib_rimo.training.jobs.memory import advice
 from lib_rimo.training.loop import StoppedError, train
 from lib_rimo.training.tensorboard import to_tensorboard
 
@@ -27,7 +29,7 @@ def run_job(
     options: TrainingOptions,
     sinks: Sequence[Sink] = (),
     *,
-    warnings: Sequence[str] = (),
+    messages: Sequence[Message] = (),
     resume: bool = False,
     is_main: bool = True,
 ) -> Path | None:
@@ -42,11 +44,14 @@ def run_job(
         with hold(folder / "lock", seconds=3) if is_main else nullcontext():
             if is_main:
                 clear_up(options)
-            return _run_alone(folder, options, sinks, warnings, resume, is_main)
+            return _run_alone(folder, options, sinks, messages, resume, is_main)
     except HeldError:
         raise UserError(
-            f"{options.output_name} is being trained already in {options.output_dir}: wait for "
-            "its end, or choose another output_name."
+            "{name} is being trained already in {folder}: wait for its end, or choose another "
+            "output_name.",
+            name=options.output_name,
+            folder=options.output_dir,
+            about="output_name",
         ) from None
 
 
@@ -54,7 +59,7 @@ def _run_alone(
     folder: Path,
     options: TrainingOptions,
     sinks: Sequence[Sink],
-    warnings: Sequence[str],
+    messages: Sequence[Message],
     resume: bool,
     is_main: bool,
 ) -> Path | None:
@@ -68,8 +73,8 @@ def _run_alone(
             except UserError as error:
                 events.emit("warning", text=str(error))
         write_job(folder / "options.json", options)
-    for text in warnings:
-        events.emit("warning", text=text)
+    for message in messages:
+        events.tell(message)
     try:
         with _stop_on_signals() as asked_to_stop:
 
@@ -88,7 +93,7 @@ def _run_alone(
         return None
     except Exception as error:
         mendable = explain(error, options)
-        events.emit("failed", text=str(mendable or f"{type(error).__name__}: {error}"))
+        events.fail(mendable or UserError(f"{type(error).__name__}: {error}"))
         if mendable is None:
             raise
         raise mendable from error
@@ -110,24 +115,13 @@ def explain(error: Exception, options: TrainingOptions) -> UserError | None:
     if isinstance(error, UserError):
         return error
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in str(error):
-        return UserError(f"The memory does not suffice: try {_cheaper(options)}.")
+        return UserError("The memory does not suffice: try {what}.", what=advice(options))
     if isinstance(error, OSError) and is_full(error):
         return UserError("The disk is full: make room, then go on with --resume.")
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{error.filename} is gone: put it back, then go on with --resume.")
+        gone = "{file} is gone: put it back, then go on with --resume."
+        return UserError(gone, file=error.filename)
     return None
-
-
-def _cheaper(options: TrainingOptions) -> str:
-    """The settings that spare memory, those that cost least first."""
-    steps = [
-        (not options.gradient_checkpointing, "gradient_checkpointing (somewhat slower)"),
-        (options.mixed_precision == "no", "mixed_precision bf16 or fp16"),
-        (options.train_batch_size > 1, "a smaller train_batch_size with gradient_accumulation"),
-        (bool(options.text_encoder_learning_rate), "text_encoder_lr 0"),
-        (True, "a smaller resolution"),
-    ]
-    return ", then ".join(text for possible, text in steps if possible)
 
 
 @contextmanager

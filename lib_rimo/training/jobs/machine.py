@@ -7,13 +7,15 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
+from lib_rimo.messages import Message
+
 
 @dataclass(frozen=True)
 class Machine:
     """The device that a training would use."""
 
     kind: Literal["cpu", "cuda", "mps"]
-    name: str
+    name: Message
     memory: float
     """Bytes that a training may use: all of a GPU's, since the WebUI's model is moved away; of the
     machine's own memory, what is free."""
@@ -29,11 +31,11 @@ def this_machine(device: str = "auto") -> Machine:
         properties = torch.cuda.get_device_properties(0)
         # A third of what the multiprocessors could do in half precision, at a usual clock.
         speed = properties.multi_processor_count * 1024 * 1.5e9 / 3
-        return Machine("cuda", properties.name, float(properties.total_memory), speed)
+        return Machine("cuda", Message(properties.name), float(properties.total_memory), speed)
     if device in ("auto", "mps") and torch.backends.mps.is_available():
-        return Machine("mps", "the Mac's GPU", free_memory(), 2e12)
+        return Machine("mps", Message("the Mac's GPU"), free_memory(), 2e12)
     cores = os.cpu_count() or 1
-    name = f"the CPU ({platform.machine()}, {cores} cores)"
+    name = Message("the CPU ({kind}, {n} cores)", kind=platform.machine(), n=cores)
     return Machine("cpu", name, free_memory(), cores * 1.5e10)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lib_rimo.messages import Message
 from lib_rimo.training.events import Event, events_after
 
 Point = tuple[int, float, float, float]
@@ -30,11 +34,13 @@ class Progress:
     """Step and file of each save."""
     lines: list[str] = field(default_factory=list)
     """What happened, in sentences."""
-    warnings: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    """What the user should know."""
     end: Event | None = None
     """The event that told of the end; None while it goes on, and when nothing was told."""
     started: float = 0.0
     last_event: float = 0.0
+    _file: tuple[int, int] = (0, 0)  # its inode, and when it was last written
     _position: int = 0
 
     _known: ClassVar[dict[Path, Progress]] = {}
@@ -42,48 +48,63 @@ class Progress:
 
     @classmethod
     def of(cls, path: Path) -> Progress:
-        """The progress by an event file; read on from where the last call ended."""
+        """The progress by an event file; what was added since the last call is read on."""
+        try:
+            found = path.stat()
+            file, size = (found.st_ino, found.st_mtime_ns), found.st_size
+        except OSError:
+            file, size = (0, 0), 0
         with cls._reading:  # several visitors may look at once
             progress = cls._known.get(path)
-            if progress is None or not path.exists() or path.stat().st_size < progress._position:
+            if progress is None or file[0] != progress._file[0] or size < progress._position:
                 progress = cls._known[path] = cls()
-            events, progress._position = events_after(path, progress._position)
-            for event in events:
-                progress.take(event)
+            if file != progress._file:
+                progress._file = file
+                with suppress(OSError):
+                    events, progress._position = events_after(path, progress._position)
+                    for event in events:
+                        progress.take(event)
             return progress
 
     def take(self, event: Event) -> None:
-        """Take in one event."""
-        self.last_event = event["time"]
-        self.started = self.started or event["time"]
+        """Take in one event; one that is not as we write them changes nothing."""
         receive = getattr(self, f"_{event['kind']}", None)
-        if receive is not None:
-            receive(event)
+        with suppress(KeyError, TypeError, ValueError, OverflowError, RecursionError):
+            time = _number(event["time"])
+            if receive is not None:
+                receive(event)
+            self.last_event = time
+            self.started = self.started or time
 
     def _phase(self, event: Event) -> None:
-        self.phase, self.end = event["phase"], None
-        self.seconds_left = None
+        phase = _words(event["phase"])
         if "steps" in event:
-            self.step, self.steps = event["step"], event["steps"]
+            self.step, self.steps = _count(event["step"]), _count(event["steps"])
             self._forget_after(self.step)
-        self.lines.append(f"{self.phase[:1].upper()}{self.phase[1:]}")
+        self.phase, self.end = phase, None
+        self.seconds_left = None
+        self.lines.append(f"{phase[:1].upper()}{phase[1:]}")
 
     def _data(self, event: Event) -> None:
-        self.lines += event["summary"]
+        self.lines += map(_words, event["summary"])
 
     def _progress(self, event: Event) -> None:
-        self.step, self.steps = event["step"], event["steps"]
-        self.seconds_left = event["seconds_left"]
-        self.seconds_a_step = event.get("seconds_a_step") or self.seconds_a_step
-        rate = max(event["learning_rates"], default=0.0)
-        self.curve.append((self.step, event["loss"], event["smoothed_loss"], rate))
+        step, steps = _count(event["step"]), _count(event["steps"])
+        left, taken = _number(event["seconds_left"]), event.get("seconds_a_step")
+        rate = max(map(_number, event["learning_rates"]), default=0.0)
+        point = (step, _number(event["loss"]), _number(event["smoothed_loss"]), rate)
+        self.seconds_a_step = _number(taken) if taken else self.seconds_a_step
+        self.step, self.steps, self.seconds_left = step, steps, left
+        self.curve.append(point)
 
     def _resumed(self, event: Event) -> None:
-        self.lines.append(f"Going on after step {event['step']}")
+        self.lines.append(f"Going on after step {_count(event['step'])}")
 
     def _warning(self, event: Event) -> None:
-        self.warnings.append(event["text"])
-        self.lines.append(f"Warning: {event['text']}")
+        message = Message.from_json(event)
+        if message not in self.messages:  # a run that goes on says it again
+            self.messages.append(message)
+        self.lines.append(f"{message.level.capitalize()}: {message}")
 
     def _saved(self, event: Event) -> None:
         self._add(self.saved, event)
@@ -101,8 +122,11 @@ class Progress:
         self.lines.append(f"Stopped after step {self.step}")
 
     def _failed(self, event: Event) -> None:
+        text, messages = _words(event["text"]), event.get("messages", [])
+        if not isinstance(messages, list):
+            raise TypeError
         self.end = event
-        self.lines.append(event["text"])
+        self.lines.append(text)
 
     def _forget_after(self, step: int) -> None:
         """A run that goes on from a saved state does the lost steps again."""
@@ -110,14 +134,17 @@ class Progress:
 
     @staticmethod
     def _add(files: list[tuple[int, str]], event: Event) -> None:
-        entry = (event["step"], event["path"])
+        path = _words(event["path"])
+        os.fsencode(path)  # ValueError for what no file can be called
+        entry = (_count(event["step"]), path)
         files[:] = [known for known in files if known[1] != entry[1]] + [entry]
 
     def last_good_file(self) -> tuple[int, Path] | None:
         """The newest LoRA that is still there, with its step."""
         for step, path in reversed(self.saved):
-            if Path(path).exists():
-                return step, Path(path)
+            with suppress(OSError, ValueError):
+                if Path(path).exists():
+                    return step, Path(path)
         return None
 
     def as_dict(self, after_step: int = 0) -> dict[str, Any]:
@@ -130,9 +157,27 @@ class Progress:
             "curve": thinned([point for point in self.curve if point[0] > after_step]),
             "samples": self.samples,
             "saved": self.saved,
-            "warnings": self.warnings,
+            "messages": [message.as_json() for message in self.messages],
             "last_event": self.last_event,
         }
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError
+    return value
 
 
 def thinned(points: list[Point], most: int = 1000) -> list[Point]:

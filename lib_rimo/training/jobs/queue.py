@@ -1,14 +1,12 @@
 """Trainings one after another, each a process of its own that outlives whoever asked for it.
 
-A queue is a folder of job folders. A job folder holds `job.json` (its options), `status.json`,
-`log.txt` and all that its training writes. A runner process of the queue's own starts the waiting
-jobs in turn and takes down how each ended; it goes when there is nothing left to do. So the WebUI,
-a command line or nobody at all may watch, and any of them finds every job again.
+A queue is a folder of job folders, which `folder.py` reads. A runner process of the queue's own
+starts the waiting jobs in turn and takes down how each ended; it goes when there is nothing left to
+do. So the WebUI, a command line or nobody at all may watch, and any of them finds every job again.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -16,152 +14,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lib_rimo.environment import ROOT
-from lib_rimo.errors import UserError
+from lib_rimo.errors import MissingError, UserError
 from lib_rimo.files import written_beside
-from lib_rimo.training.config.job_file import job_folder, read_job, write_job
+from lib_rimo.messages import Message
+from lib_rimo.training.config.job_file import write_job
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.events import Command, CommandFolder
-from lib_rimo.training.jobs.diagnosis import Ending, count_memory_kills, diagnose, disk_is_full
+from lib_rimo.training.events import CommandFolder
+from lib_rimo.training.jobs.diagnosis import count_memory_kills, disk_is_full
 from lib_rimo.training.jobs.estimate import learn_speed
+from lib_rimo.training.jobs.folder import UNFINISHED, Job, Status
 from lib_rimo.training.jobs.lock import HeldError, hold, is_held
-from lib_rimo.training.jobs.progress import Progress
+from lib_rimo.training.validation import validate
 
-State = Literal["waiting", "running", "finished", "stopped", "failed", "died"]
-UNFINISHED: tuple[State, ...] = ("stopped", "failed", "died")
 LOOK_EVERY = 1.0  # seconds between the runner's looks at a training
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the queue knows of a job beside what its training tells."""
-
-    phase: Literal["waiting", "running", "ended"] = "waiting"
-    added: float = 0.0
-    started: float = 0.0
-    ended: float = 0.0
-    resume: bool = False
-    publish_to: str = ""
-    """Folder that gets a copy of the LoRA whenever it was saved; empty for none."""
-    exit_status: int | None = None
-    """The process's; negative for a signal, None where nobody was there to see its end."""
-    memory_ran_out: bool = False
-    disk_full: bool = False
-    unpublished: str = ""
-    """Why the LoRA could not be copied to `publish_to`; empty where it was."""
-
-
-class Job:
-    """One training that was asked for: its folder, and what can be asked of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def id(self) -> str:
-        """The name that the queue knows the job by; later jobs sort after earlier ones."""
-        return self.folder.name
-
-    @property
-    def options(self) -> TrainingOptions:
-        """What was asked for."""
-        return read_job(self.folder / "job.json")[0]
-
-    @property
-    def status(self) -> Status:
-        """What the queue knows."""
-        return Status(**json.loads((self.folder / "status.json").read_text(encoding="utf-8")))
-
-    def note(self, **changes: Any) -> None:
-        """Take down changes of the status."""
-        write_json(self.folder / "status.json", asdict(replace(self.status, **changes)))
-
-    @property
-    def training_folder(self) -> Path:
-        """Where the training keeps its events, its commands and its state."""
-        return job_folder(self.options)
-
-    @property
-    def lora(self) -> Path:
-        """The file that the training writes at its end and at every save."""
-        return self.folder / f"{self.options.output_name}.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """What the process printed beside its events."""
-        return self.folder / "log.txt"
-
-    @property
-    def can_resume(self) -> bool:
-        """Whether there is a state to go on from."""
-        return (self.training_folder / "state.pt").exists()
-
-    def is_alive(self) -> bool:
-        """Whether a process trains this job, whoever started it."""
-        return is_held(self.training_folder / "lock")
-
-    def progress(self) -> Progress:
-        """What the training told so far."""
-        return Progress.of(self.training_folder / "events.jsonl")
-
-    def ending(self, progress: Progress | None = None) -> Ending:
-        """How an ended job ended, and what to try where it did not end well."""
-        status = self.status
-        # On a full disk not even the runner can take down how it ended.
-        full = status.disk_full or (status.exit_status is None and disk_is_full(self.folder))
-        return diagnose(
-            progress or self.progress(),
-            log=self.log,
-            can_resume=self.can_resume,
-            exit_status=status.exit_status,
-            memory_ran_out=status.memory_ran_out,
-            disk_full=full,
-            unpublished=status.unpublished,
-        )
-
-    def state(self, progress: Progress | None = None) -> State:
-        """Where the job stands."""
-        status = self.status
-        if status.phase == "waiting":
-            return "waiting"
-        if status.phase == "running" and (self.is_alive() or self.has_runner()):
-            return "running"
-        return self.ending(progress).kind
-
-    def has_runner(self) -> bool:
-        """Whether the queue's runner is alive."""
-        return is_held(self.folder.parent / "runner.lock")
-
-    def give(self, command: Command) -> None:
-        """Ask a running training to stop, save or sample; a waiting one can be stopped only."""
-        state = self.state()
-        if state == "running":
-            CommandFolder(self.training_folder / "commands").give(command)
-        elif state == "waiting" and command == "stop":
-            self.note(phase="ended", ended=time.time())
-        else:
-            raise UserError(f"The job {self.id} is not running: there is nothing to {command}.")
-
-    def publish(self) -> bool:
-        """Copy the LoRA to where it is used, if it is newer than the copy; whether it was.
-
-        Raises UserError where there is no room for it.
-        """
-        folder = self.status.publish_to
-        if not folder or not self.lora.exists():
-            return False
-        copy = Path(folder) / self.lora.name
-        if copy.exists() and copy.stat().st_mtime_ns == self.lora.stat().st_mtime_ns:
-            return False
-        with written_beside(copy) as beside:
-            if shutil.disk_usage(copy.parent).free < self.lora.stat().st_size:
-                raise OSError(errno.ENOSPC, "")  # at once: who cannot publish tries it every second
-            shutil.copy2(self.lora, beside)
-        return True
 
 
 class Queue:
@@ -184,7 +54,7 @@ class Queue:
         """The job of that id; raises UserError where there is none."""
         known = {job.id: job for job in self.jobs()}
         if identity not in known:
-            raise UserError(f"There is no job {identity}: it may have been removed.")
+            raise MissingError("There is no job {job}: it may have been removed.", job=identity)
         return known[identity]
 
     def add(self, options: TrainingOptions, publish_to: Path | None = None) -> Job:
@@ -193,7 +63,7 @@ class Queue:
         It writes into the job's own folder, whatever `output_dir` says; its LoRA is copied to
         `publish_to`. Raises UserError for options that cannot be trained.
         """
-        options.validate()
+        validate(options)
         if publish_to is not None:
             self._check_name(options.output_name, publish_to)
         job = Job(self._new_folder(options.output_name))
@@ -202,7 +72,8 @@ class Queue:
             write_job(job.folder / "job.json", options)
             # The status comes last: a folder without one is not a job yet.
             status = Status(added=time.time(), publish_to=str(publish_to or ""))
-            write_json(job.folder / "status.json", asdict(status))
+            with written_beside(job.folder / "status.json") as beside:
+                beside.write_text(json.dumps(asdict(status), indent=1), encoding="utf-8")
         except UserError:
             shutil.rmtree(job.folder, ignore_errors=True)
             raise
@@ -212,14 +83,18 @@ class Queue:
     def resume(self, job: Job) -> None:
         """Queue an unfinished job again, to go on where it was; raises UserError."""
         if job.state() not in UNFINISHED:
-            raise UserError(f"The job {job.id} is {job.state()}: there is nothing to resume.")
+            raise UserError(
+                "The job {job} is {state}: there is nothing to resume.",
+                job=job.id,
+                state=Message(job.state()),
+            )
         job.note(phase="waiting", resume=job.can_resume, added=time.time(), exit_status=None)
         self.ensure_running()
 
     def remove(self, job: Job) -> None:
         """Delete a job with all its files, but not the copy of its LoRA."""
         if job.state() == "running":
-            raise UserError(f"The job {job.id} is running: stop it first.")
+            raise UserError("The job {job} is running: stop it first.", job=job.id)
         shutil.rmtree(job.folder)
 
     def running(self) -> Job | None:
@@ -229,7 +104,7 @@ class Queue:
 
     def waiting(self) -> list[Job]:
         """The jobs whose turn is to come."""
-        return [job for job in self.jobs() if job.status.phase == "waiting"]
+        return [job for job in self.jobs() if job.state() == "waiting"]
 
     def ensure_running(self) -> None:
         """Start the runner process where none is; one too many goes by itself."""
@@ -250,7 +125,11 @@ class Queue:
         for job in self.jobs():
             if job.options.output_name == name and job.status.publish_to == str(publish_to):
                 return
-        raise UserError(f"There is a LoRA called {name} already: choose another output_name.")
+        raise UserError(
+            "There is a LoRA called {name} already: choose another output_name.",
+            name=name,
+            about="output_name",
+        )
 
     def _new_folder(self, name: str) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -296,11 +175,12 @@ def _run(job: Job) -> None:
         "exit_status": None,
         "memory_ran_out": False,
         "disk_full": False,
-        "unpublished": "",
+        "unpublished": {},
     }
     job.note(phase="running", started=time.time(), ended=0.0, **unknown)
     resume = ["--resume"] if job.status.resume else []
     arguments = ["train", str(job.folder / "job.json"), "--events", "json", *resume]
+    arguments += ["--output_dir", str(job.folder)]  # which may have been moved since
     with job.log.open("ab") as log:
         process = subprocess.Popen(
             command_line(Path(sys.executable), arguments),
@@ -324,13 +204,13 @@ def _run(job: Job) -> None:
     _learn_speed(job)
 
 
-def _publish(job: Job) -> str:
+def _publish(job: Job) -> dict[str, Any]:
     """Publish the LoRA where it is new; what kept it from it."""
     try:
         job.publish()
     except UserError as error:
-        return str(error)
-    return ""
+        return error.messages[0].as_json()
+    return {}
 
 
 def _learn_speed(job: Job) -> None:
@@ -379,9 +259,3 @@ def start_detached(python: Path, arguments: list[str], log: Path) -> subprocess.
             creationflags=flags,
             start_new_session=True,  # nothing on Windows
         )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all; raises UserError."""
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -124,14 +124,19 @@ class Network(nn.Module):
         )
         if odd:
             raise UserError(
-                f"The LoRA to go on from has other layers or ranks ({len(odd)} differ, the first "
-                f"is {odd[0]}): use the network options that it was trained with."
+                "The LoRA to go on from has other layers or ranks ({n} differ, the first is "
+                "{key}): use the network options that it was trained with.",
+                n=len(odd),
+                key=odd[0],
             )
         for name, tensor in own.items():
             if name.endswith(".alpha") and float(tensor) != float(tensors[name]):
                 raise UserError(
-                    f"The LoRA to go on from has alpha {float(tensors[name]):g} in {name} where "
-                    f"the options say {float(tensor):g}: give the alphas that it was trained with."
+                    "The LoRA to go on from has alpha {value} in {name} where the options say "
+                    "{expected}: give the alphas that it was trained with.",
+                    value=f"{float(tensors[name]):g}",
+                    name=name,
+                    expected=f"{float(tensor):g}",
                 )
         with torch.no_grad():
             for name, tensor in own.items():

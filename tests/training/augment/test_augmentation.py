@@ -202,7 +202,7 @@ def test_the_folder_holds_pictures_captions_manifest_and_contact_sheet(
     assert min(read_picture(tmp_path / "out" / "contact_sheet.png").size) > 400
     manifest = json.loads((tmp_path / "out" / "augmentation.json").read_text())
     assert [entry["file"] for entry in manifest["left_out"]] == ["broken.png"]
-    assert "Left out: broken.png cannot be read" in "\n".join(summary.lines())
+    assert "Left out: broken.png cannot be read" in "\n".join(map(str, summary.messages()))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

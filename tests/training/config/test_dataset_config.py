@@ -70,7 +70,7 @@ def test_it_trains_as_it_is(config, narrow_sd1, tmp_path):
     )
     assert options.shuffle_caption
     assert warnings == []
-    metadata = read_lora(run_job(options, warnings=warnings)).metadata
+    metadata = read_lora(run_job(options)).metadata
     assert metadata["ss_num_train_images"] == "15"
     assert metadata["ss_num_reg_images"] == "15"
     assert metadata["ss_batch_size_per_device"] == "1"

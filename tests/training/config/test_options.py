@@ -16,6 +16,7 @@ from lib_rimo.training.config.job_file import (
     write_job,
 )
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
+from lib_rimo.training.validation import validate
 
 KOHYA_TOML = """
 [model_arguments]
@@ -146,7 +147,7 @@ def test_kohyas_block_rates_become_one_vector():
 def test_bad_values_get_one_sentence(name, value, sentence):
     good = {"pretrained_model_name_or_path": "m.safetensors", "train_data_dir": "pictures"}
     with pytest.raises(UserError, match=sentence) as raised:
-        from_mapping({**good, name: value})[0].validate()
+        validate(from_mapping({**good, name: value})[0])
     assert "\n" not in str(raised.value)
 
 
@@ -164,7 +165,7 @@ NAMES = sorted({field.name for field in dataclasses.fields(TrainingOptions)} | _
 def test_any_values_are_taken_or_refused_in_a_sentence(values):
     with contextlib.suppress(UserError):
         options, _ = from_mapping(values)
-        options.validate()
+        validate(options)
         assert json.dumps(dataclasses.asdict(options))
 
 

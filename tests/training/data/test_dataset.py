@@ -258,7 +258,7 @@ def test_what_would_train_badly_is_said(tmp_path: Path) -> None:
     copy = (tmp_path / "5_cat" / "1.png").read_bytes()
     (tmp_path / "5_cat" / "twin.png").write_bytes(copy)
     options = Options(str(tmp_path), resolution="128,192", trigger_word="rimochan")
-    said = "\n".join(TrainingSet.from_options(options).summary().lines())
+    said = "\n".join(map(str, TrainingSet.from_options(options).summary().warnings()))
     assert "Left out: broken.png cannot be read" in said
     assert "Not used: pictures beside the numbered folders" in said
     assert "rename the folder to 1_dogs" in said
@@ -271,7 +271,7 @@ def test_what_would_train_badly_is_said(tmp_path: Path) -> None:
 def test_a_picture_without_any_caption_is_named(tmp_path: Path) -> None:
     draw_set(tmp_path, [(64, 96)] * 2, caption="")
     found = TrainingSet.from_options(Options(str(tmp_path)))
-    assert "Without a caption: 1.png, 2.png." in found.warnings[0]
+    assert "Without a caption: 1.png, 2.png." in found.warnings[0].text()
     assert [entry.caption for entry in found.entries] == ["", ""]
     named = TrainingSet.from_options(Options(str(tmp_path), trigger_word="cat"))
     assert [entry.caption for entry in named.entries] == ["cat", "cat"]
@@ -288,7 +288,9 @@ def test_masked_loss_without_any_alpha_is_said(tmp_path: Path) -> None:
     draw_set(tmp_path, [(64, 96)])
     found = training_set(Options(str(tmp_path), masked_loss=True))
     assert found.batch(0).masks is None
-    assert found.warnings == ["masked_loss does nothing: no picture has transparent parts."]
+    assert [str(told) for told in found.warnings] == [
+        "masked_loss does nothing: no picture has transparent parts."
+    ]
 
 
 def test_a_picture_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:

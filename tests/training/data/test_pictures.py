@@ -105,7 +105,7 @@ def test_the_same_picture_twice_is_read_once(tmp_path: Path) -> None:
     changed.save(tmp_path / "4.png")
     pictures, left_out = read_pictures(find_pictures(tmp_path))
     assert [picture.path.name for picture in pictures] == ["1.png", "4.png"]
-    assert [(path.name, reason) for path, reason in left_out] == [
+    assert [(path.name, str(reason)) for path, reason in left_out] == [
         ("2.jpg", "is the same picture as 1.png"),
         ("3.webp", "is the same picture as 1.png"),
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora
+from lib_rimo.training.jobs import folder as folder_module
 from lib_rimo.training.jobs import queue as queue_module
 from lib_rimo.training.jobs.lock import is_held
 from lib_rimo.training.jobs.queue import Queue
@@ -178,7 +179,7 @@ def test_a_full_disk_is_told_of_where_the_runner_could_not(queue, options, monke
     job = queue.add(options)
     job.note(phase="running")  # the last that there was room for
     write_events(job, "phase")
-    monkeypatch.setattr(queue_module, "disk_is_full", lambda folder: folder == job.folder)
+    monkeypatch.setattr(folder_module, "disk_is_full", lambda folder: folder == job.folder)
     assert job.state() == "died"
     assert job.ending().text == "The disk is full: make room."
 
