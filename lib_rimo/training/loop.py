@@ -45,6 +45,7 @@ from lib_rimo.training.setup import (
     make_network,
     make_objective,
     set_training_mode,
+    up_ratio_of,
 )
 from lib_rimo.training.validation import validate
 
@@ -186,7 +187,9 @@ class Trainer:
 
         torch.manual_seed(options.seed)  # where the network starts
         self.network = make_network(self.checkpoint, options)
-        groups = self.network.parameter_groups(learning_rate_of(self.network, options))
+        groups = self.network.parameter_groups(
+            learning_rate_of(self.network, options), up_ratio_of(self.network, options)
+        )
         self.parameters: list[nn.Parameter] = [
             parameter for group in groups for parameter in group["params"]
         ]
@@ -236,6 +239,8 @@ class Trainer:
         if not math.isfinite(mean_loss):
             raise not_finite(Message("loss"))
         self.optimizer.step()
+        if self.options.scale_weight_norms:
+            self.network.limit_norms(self.options.scale_weight_norms)
         self.schedule.step()
         self.optimizer.zero_grad()
 
@@ -270,7 +275,9 @@ class Trainer:
         text = self.conditioning.inputs(batch, accelerator.device)
         casts_itself = self.network.casts_itself
         # Recorded only once the autoencoder is through, for a recording keeps its memory.
-        is_replayed = casts_itself and is_encoded and accelerator.device.type == "cuda"
+        # What module_dropout leaves out differs from step to step, which no recording does.
+        is_same = is_encoded and not self.options.module_dropout
+        is_replayed = casts_itself and is_same and accelerator.device.type == "cuda"
         denoise = self.replay if is_replayed else self.denoiser
         with nullcontext() if casts_itself else accelerator.autocast():
             prediction = denoise(noised.latents.to(self.dtype), noised.timesteps, *text)

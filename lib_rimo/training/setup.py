@@ -19,6 +19,7 @@ from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.network.heap import give_back_gaps
+from lib_rimo.training.network.layers import Form
 from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activations
 from lib_rimo.training.network.network import Network, Rank
 from lib_rimo.training.noise import Noise
@@ -117,12 +118,28 @@ def make_network(checkpoint: Checkpoint, options: TrainingOptions) -> Network:
         checkpoint.unet if options.unet_learning_rate else None,
         checkpoint.text_encoders if options.text_encoder_learning_rate else [],
         rank_of,
-        network_type=options.network_type,
-        dropout=options.network_dropout,
+        form=form_of(options),
     )
     if options.network_weights:
         network.load_tensors(read_lora(options.network_weights).tensors)
     return network
+
+
+def form_of(options: TrainingOptions) -> Form:
+    """What the options say of all layers alike."""
+    return Form(**named_like(Form, options))
+
+
+def up_ratio_of(network: Network, options: TrainingOptions) -> Callable[[str], float]:
+    """LoRA+'s ratio for a layer by its key: its model's own, else that of both; 0 stands for 1."""
+    both = options.loraplus_lr_ratio
+
+    def ratio(key: str) -> float:
+        if network.block_of(key) == "BASE":
+            return options.loraplus_text_encoder_lr_ratio or both or 1.0
+        return options.loraplus_unet_lr_ratio or both or 1.0
+
+    return ratio
 
 
 def learning_rate_of(network: Network, options: TrainingOptions) -> Callable[[str], float]:
@@ -145,7 +162,7 @@ def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
         encoder.train()
     if options.gradient_checkpointing:
         recompute_large_activations(
-            checkpoint.unet, checkpoint.family, is_random=bool(options.network_dropout)
+            checkpoint.unet, checkpoint.family, is_random=form_of(options).is_random
         )
 
 

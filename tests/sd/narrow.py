@@ -10,6 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lib_rimo.sd.checkpoint import SCALING_FACTOR, Checkpoint, ldm_tensors
 from lib_rimo.sd.family import Family
 from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
+from lib_rimo.training.network.layers import Form
 from lib_rimo.training.network.network import Network, Rank
 
 TEXT_WIDTH = {"sd1": (32,), "sd2": (64,), "sdxl": (32, 64)}
@@ -117,7 +118,7 @@ def random_lora(checkpoint: Checkpoint, network_type: str = "lora", *, conv: boo
         checkpoint.unet,
         checkpoint.text_encoders,
         lambda block: Rank(4, 2.0, 2 if conv else 0, 1.0),
-        network_type=network_type,
+        form=Form(network_type),
     )
     torch.manual_seed(2)
     spread = 0.2 if network_type == "loha" else 0.05  # LoHa is a product of four, not of two

@@ -328,3 +328,20 @@ def test_a_schedule_of_pytorchs(quick):
         quick.lr_scheduler_type = bad
         with pytest.raises(UserError, match=sentence):
             run_job(quick)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rank_dropout": 0.3, "module_dropout": 0.3, "network_dropout": 0.2},
+        {"scale_weight_norms": 1e-3},
+        {"loraplus_lr_ratio": 4.0, "loss_type": "huber", "multires_noise_iterations": 3},
+        {"network_type": "lokr", "factor": 2, "decompose_both": True},
+    ],
+)
+def test_kohyas_further_options_train_and_change_what_is_learned(quick, changes):
+    plain = read_lora(run_job(quick)).tensors
+    other = read_lora(run_job(dataclasses.replace(quick, **changes))).tensors
+    assert all(tensor.isfinite().all() for tensor in other.values())
+    shared = plain.keys() & other.keys()
+    assert not all(torch.equal(plain[name], other[name]) for name in shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_rimo.training.network.low_rank import LowRank, low_rank
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all layers of a network have alike; names and meanings are kohya's and LyCORIS'."""
+
+    network_type: str = "lora"
+    network_dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+    factor: int = -1
+    decompose_both: bool = False
+    use_tucker: bool = False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether anything is dropped while training."""
+        return bool(self.network_dropout or self.rank_dropout or self.module_dropout)
+
+
+PLAIN = Form()
 
 
 class LoRA(nn.Module):
@@ -23,7 +45,7 @@ class LoRA(nn.Module):
     alpha: Tensor
 
     def __init__(
-        self, frozen: nn.Linear | nn.Conv2d, dim: int, alpha: float, dropout: float = 0.0
+        self, frozen: nn.Linear | nn.Conv2d, dim: int, alpha: float, form: Form = PLAIN
     ) -> None:
         super().__init__()
         down: nn.Linear | nn.Conv2d
@@ -45,14 +67,37 @@ class LoRA(nn.Module):
         nn.init.zeros_(up.weight)
         self.lora_down = down
         self.lora_up = up
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.form = form
+        self.dropout = nn.Dropout(form.network_dropout) if form.network_dropout else nn.Identity()
         self.scale = alpha / dim
         self.register_buffer("alpha", torch.tensor(float(alpha)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The change for the input x (..., in) or (B, in, H, W)."""
-        inner = self.dropout(_in_type_of(x, self.lora_down))
+        if self._is_dropped():
+            return x.new_zeros(())
+        inner = self._without_ranks(self.dropout(_in_type_of(x, self.lora_down)))
         return _in_type_of(inner, self.lora_up) * self.scale
+
+    def _is_dropped(self) -> bool:
+        """Whether module_dropout leaves this layer out this time."""
+        most = self.form.module_dropout
+        return self.training and most > 0 and torch.rand(1).item() < most
+
+    def _without_ranks(self, inner: Tensor) -> Tensor:
+        """The inner values (B, ..., dim) or (B, dim, h, w) with ranks left out, picture by picture.
+
+        Those that are left count as much more.
+        """
+        share = self.form.rank_dropout
+        if not (self.training and share):
+            return inner
+        is_map = isinstance(self.lora_down, nn.Conv2d)
+        dim = inner.shape[1 if is_map else -1]
+        kept = torch.rand(len(inner), dim, device=inner.device) > share
+        shape = (1, 1) if is_map else (1,) * (inner.dim() - 2)
+        kept = kept.view(len(inner), dim, *shape) if is_map else kept.view(-1, *shape, dim)
+        return inner * kept / (1 - share)
 
 
 def _in_type_of(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
@@ -85,7 +130,7 @@ class LoRALayer(nn.Module):
         """Both as one, where they are products of each position's values with a matrix."""
         adapter, frozen = self.adapter, self.frozen
         pointwise = isinstance(frozen, nn.Linear) or set(frozen.kernel_size + frozen.stride) == {1}
-        if not (pointwise and isinstance(adapter.dropout, nn.Identity)):
+        if not (pointwise and not adapter.form.is_random):
             return None
         down, up = adapter.lora_down.weight.flatten(1), adapter.lora_up.weight.flatten(1)
         return LowRank(frozen.weight.flatten(1), frozen.bias, down, up, adapter.scale)
@@ -111,27 +156,36 @@ AdaptedLayer = LoRALayer | LyCORISLayer
 def adapt(
     frozen: nn.Linear | nn.Conv2d,
     *,
-    network_type: str,
+    form: Form,
     key: str,
     dim: int,
     alpha: float,
-    dropout: float = 0.0,
 ) -> AdaptedLayer:
     """Make the trainable layer of this type over a frozen one."""
-    if network_type == "lora":
-        return LoRALayer(frozen, LoRA(frozen, dim, alpha, dropout))
-    module = _lycoris_module(network_type)(
-        key, frozen, lora_dim=dim, alpha=alpha, dropout=dropout, **_LYCORIS_ARGUMENTS[network_type]
+    if form.network_type == "lora":
+        return LoRALayer(frozen, LoRA(frozen, dim, alpha, form))
+    module = _lycoris_module(form.network_type)(
+        key,
+        frozen,
+        lora_dim=dim,
+        alpha=alpha,
+        dropout=form.network_dropout,
+        rank_dropout=form.rank_dropout,
+        module_dropout=form.module_dropout,
+        use_tucker=form.use_tucker,
+        **_lycoris_arguments(form),
     )
     return LyCORISLayer(frozen, module)
 
 
-# DoRA's magnitudes per input channel: the form that the WebUI's own network code reads.
-_LYCORIS_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "loha": {},
-    "lokr": {},
-    "dora": {"weight_decompose": True, "wd_on_out": False},
-}
+def _lycoris_arguments(form: Form) -> dict[str, Any]:
+    """What only one of LyCORIS' modules takes."""
+    if form.network_type == "dora":
+        # Magnitudes per input channel: the form that the WebUI's own network code reads.
+        return {"weight_decompose": True, "wd_on_out": False}
+    if form.network_type == "lokr":
+        return {"factor": form.factor, "decompose_both": form.decompose_both}
+    return {}
 
 
 def _lycoris_module(network_type: str) -> Any:

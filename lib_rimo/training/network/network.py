@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lib_rimo.errors import UserError
 from lib_rimo.lora import keys
 from lib_rimo.lora.blocks import block_of_key
-from lib_rimo.training.network.layers import AdaptedLayer, adapt
+from lib_rimo.training.network.layers import PLAIN, AdaptedLayer, Form, adapt
+from lib_rimo.training.network.norms import limit_norm
 
 RESIDUAL_PARTS = ("resnets", "downsamplers", "upsamplers")
 
@@ -49,13 +50,12 @@ class Network(nn.Module):
         text_encoders: Sequence[nn.Module],
         rank_of: Callable[[str], Rank],
         *,
-        network_type: str = "lora",
-        dropout: float = 0.0,
+        form: Form = PLAIN,
     ) -> None:
         super().__init__()
         self.family = family
         # LyCORIS' modules need autocast where the model is in half precision.
-        self.casts_itself = network_type == "lora"
+        self.casts_itself = form.network_type == "lora"
         self.layers: dict[str, AdaptedLayer] = {}
         self._places: list[tuple[nn.Module, str, nn.Module]] = []
         for key, parent, name, residual in list(_targets(family, unet, text_encoders)):
@@ -65,9 +65,7 @@ class Network(nn.Module):
             dim, alpha = rank.of(frozen)
             if dim == 0 or (residual and rank.conv_dim == 0):
                 continue
-            layer = adapt(
-                frozen, network_type=network_type, key=key, dim=dim, alpha=alpha, dropout=dropout
-            )
+            layer = adapt(frozen, form=form, key=key, dim=dim, alpha=alpha)
             layer.adapter.to(frozen.weight.device)
             self.layers[key] = layer
             self._places.append((parent, name, frozen))
@@ -88,19 +86,28 @@ class Network(nn.Module):
             setattr(parent, name, frozen)
         self._places.clear()
 
-    def parameter_groups(self, rate_of: Callable[[str], float]) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, rate_of: Callable[[str], float], up_ratio_of: Callable[[str], float] = lambda key: 1.0
+    ) -> list[dict[str, Any]]:
         """The optimizer's groups: parameters by learning rate; rate 0 is not trained at all.
 
-        `rate_of` maps a layer's key to its learning rate.
+        `rate_of` maps a layer's key to its learning rate, `up_ratio_of` to how many times that
+        its second matrix learns with, as LoRA+ has it (arXiv:2402.12354).
         """
         by_rate: dict[float, list[nn.Parameter]] = {}
         for key, layer in self.layers.items():
-            parameters = list(layer.adapter.parameters())
             if rate := rate_of(key):
-                by_rate.setdefault(rate, []).extend(parameters)
+                for name, parameter in layer.adapter.named_parameters():
+                    ratio = up_ratio_of(key) if "lora_up" in name else 1.0
+                    by_rate.setdefault(rate * ratio, []).append(parameter)
             else:
                 layer.adapter.requires_grad_(False)
         return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
+
+    def limit_norms(self, most: float) -> None:
+        """Shorten every layer's change that is longer than this."""
+        for layer in self.layers.values():
+            limit_norm(layer.adapter, most)
 
     def tensors(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """The tensors of a kohya file, copied to the CPU, floats in `dtype`."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lib_rimo.training.network.layers import Form
 from lib_rimo.training.network.lean_unet import make_lean
 from lib_rimo.training.network.network import Network, Rank
 from tests.sd.narrow import narrow_checkpoint
@@ -13,7 +14,7 @@ TEXT = {"sd1": 32, "sd2": 64, "sdxl": 96}
 def prediction_and_gradients(unet, family, conv_dim, network_type):
     torch.manual_seed(1)
     rank = Rank(dim=3, alpha=2.0, conv_dim=conv_dim)
-    network = Network(family, unet, [], lambda block: rank, network_type=network_type)
+    network = Network(family, unet, [], lambda block: rank, form=Form(network_type))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     arguments = {"encoder_hidden_states": torch.randn(2, 77, TEXT[family])}

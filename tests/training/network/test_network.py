@@ -6,6 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.keys import unet_key
+from lib_rimo.training.network.layers import Form
 from lib_rimo.training.network.network import Network, Rank
 from tests.sd.narrow import narrow_checkpoint
 
@@ -75,7 +76,7 @@ def test_an_untrained_network_changes_nothing(network_type):
     inputs = torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 77, 32)
     with torch.no_grad():
         before = checkpoint.unet(*inputs).sample
-        network = Network("sd1", checkpoint.unet, [], lambda b: PLAIN, network_type=network_type)
+        network = Network("sd1", checkpoint.unet, [], lambda b: PLAIN, form=Form(network_type))
         after = checkpoint.unet(*inputs).sample
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
     assert sum(parameter.numel() for parameter in network.parameters()) > 0

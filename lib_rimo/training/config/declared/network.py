@@ -56,6 +56,45 @@ class NetworkShape:
         minimum=0,
         maximum=0.99,
     )
+    rank_dropout: float = option(
+        0.0,
+        "Share of each layer's ranks dropped while training",
+        "network",
+        minimum=0,
+        maximum=0.99,
+    )
+    module_dropout: float = option(
+        0.0,
+        "Share of layers whose change is dropped while training",
+        "network",
+        minimum=0,
+        maximum=0.99,
+    )
+    scale_weight_norms: float = option(
+        0.0,
+        "Longest change of a layer; longer ones are shortened after each step; 0: never",
+        "network",
+        minimum=0,
+        usual="1",
+    )
+    loraplus_lr_ratio: float = option(
+        0.0,
+        "LoRA+: how many times faster a LoRA's second matrix learns; 0: alike",
+        "network",
+        minimum=0,
+        usual="4 – 16",
+    )
+    loraplus_unet_lr_ratio: float = option(0.0, "The same in the UNet only", "network", minimum=0)
+    loraplus_text_encoder_lr_ratio: float = option(
+        0.0, "The same in the text encoder only", "network", minimum=0
+    )
+    factor: int = option(
+        -1, "LoKr: largest size of the first factor; -1: as even as possible", "network", minimum=-1
+    )
+    decompose_both: bool = option(False, "LoKr: make the first factor low-rank too", "network")
+    use_tucker: bool = option(
+        False, "LoHa, LoKr, DoRA: a core for the 3x3 convolutions (Tucker)", "network"
+    )
     network_weights: str = option("", "A LoRA to go on from", "network")
     block_dims: str = option(
         "",

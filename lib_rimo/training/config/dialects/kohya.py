@@ -112,7 +112,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "resume": (),
     "resume_from_huggingface": (),
     "save_state_to_huggingface": (),
-    "scale_weight_norms": (),
     "schedulefree_wrapper_args": (),
     "skip_until_initial_step": (),
     "token_warmup_min": (1,),

@@ -72,7 +72,11 @@ def take_network(given: dict[str, Any], warnings: list[str]) -> None:
         given["block_lr_weight"] = block_rates(sides, threshold, warnings)
     for name, text in arguments.items():
         ours = _RENAMED.get(name, name)
-        if ours in declared_options():
+        if text in ("", "None"):
+            continue
+        if ours == "use_tucker" and is_on(text) and given.get("network_type", "lora") == "lora":
+            warnings.append(f"{name} is left out: only loha, lokr and dora have such a core here.")
+        elif ours in declared_options():
             given[ours] = text
         elif text not in ("", "0", "0.0", "False", "false", "None"):
             warnings.append(f"network_args {name}={text} is not supported and was left out.")
