@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
 from lib_rimo.sd import embedded
+from lib_rimo.text import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,13 @@ def positive(text: str) -> int:
 
 def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
     """The settings that prompt and options give, and the fields that are none (as axes)."""
-    from lib_rimo.inference.infotext import Settings, parse_infotext, parse_size
+    from lib_rimo.inference.infotext import (
+        Settings,
+        fields_left_out,
+        parse_infotext,
+        parse_size,
+    )
+    from lib_rimo.weights.record import WEIGHTS_KEY, restore
 
     text = arguments.prompt
     if text is None:
@@ -95,6 +102,11 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
     }
     if "Size" in fields and not arguments.size:
         print(f"The text says {fields['Size']}; drawn at {settings.width}x{settings.height}.")
+    if WEIGHTS_KEY in fields:  # the numbers of presets and draws that may be others here
+        settings = replace(settings, prompt=restore(settings.prompt, fields[WEIGHTS_KEY]))
+    left_out = fields_left_out(fields)
+    if left_out:
+        print(f"Left out, as nothing here draws them: {shortened(', '.join(left_out), 300)}.")
     named = fields.get("Model", arguments.model.stem)
     if named != arguments.model.stem:
         print(f"The text names the model {named}; drawn with {arguments.model.stem}.")

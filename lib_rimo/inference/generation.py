@@ -16,7 +16,12 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import file_hash
 from lib_rimo.inference.apply import Lora, LoraFolder, LoraMerger
 from lib_rimo.inference.infotext import Settings, format_infotext
-from lib_rimo.inference.prompt import Conditioning, encode_prompt, prompt_schedule
+from lib_rimo.inference.prompt import (
+    Conditioning,
+    encode_prompt,
+    prompt_schedule,
+    split_composition,
+)
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
 from lib_rimo.lora.files import content_hash
 from lib_rimo.sd.checkpoint import Checkpoint
@@ -27,6 +32,8 @@ from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import LoraTag, find_extra_networks, other_kinds, parse_prompt
 
 RANDOM_SEED = -1
+
+MOST_CFG_SCALE = 1000
 
 ActiveLora = tuple[Lora, LoraTag]
 
@@ -152,10 +159,13 @@ class Generator:
         negative = self._conditionings(settings.negative_prompt, settings)
         if self.checkpoint.family == "sdxl" and not settings.negative_prompt:
             negative = [conditioning.zeros() for conditioning in negative]
+        parts = split_composition(parse_prompt(settings.prompt, self.presets)[0])
+        composed = [(self._conditionings(text, settings), weight) for text, weight in parts]
         model = GuidedModel(
             self.checkpoint,
-            self._conditionings(parse_prompt(settings.prompt, self.presets)[0], settings),
+            composed[0][0],
             negative,
+            composed=composed if len(parts) > 1 or parts[0][1] != 1 else (),
             cfg_scale=settings.cfg_scale,
             size=(settings.width, settings.height),
             before_step=before_step,
@@ -220,6 +230,12 @@ def check(settings: Settings) -> None:
             "Steps have to be between 1 and {most}, not {steps}.",
             most=TIMESTEPS,
             steps=settings.steps,
+        )
+    if not abs(settings.cfg_scale) <= MOST_CFG_SCALE:  # nor NaN
+        raise UserError(
+            "The CFG scale has to be between 0 and {most}, not {scale}.",
+            most=MOST_CFG_SCALE,
+            scale=settings.cfg_scale,
         )
     if settings.clip_skip < 1:
         raise UserError("Clip skip begins with 1, not {clip_skip}.", clip_skip=settings.clip_skip)

@@ -63,7 +63,9 @@ class GridAxis:
 
 
 def _replacements(text: str) -> list[Change]:
-    words = _items(text)
+    words = _items(text, keep_empty=True)
+    if not words[0]:
+        raise UserError(f"The values of the axis {PROMPT_SR} begin with words of the prompt.")
     return [Replacement(words[0], word) for word in words]
 
 
@@ -88,11 +90,14 @@ _SETTING_AXES: dict[str, Callable[[str], list[Change]]] = {
 AXIS_NAMES = (*_SETTING_AXES, *AXES)
 
 
-def _items(text: str) -> list[str]:
+def _items(text: str, *, keep_empty: bool = False) -> list[str]:
     """The items of a CSV line. Raises UserError when there are none."""
-    rows = csv.reader(io.StringIO(text), skipinitialspace=True)
-    items = [item.strip() for row in rows for item in row if item.strip()]
-    if not items:
+    try:
+        rows = list(csv.reader(io.StringIO(text), skipinitialspace=True))
+    except csv.Error as error:
+        raise UserError(f"The axis values cannot be read: {error}.") from error
+    items = [item.strip() for row in rows for item in row if keep_empty or item.strip()]
+    if not any(items):
         raise UserError("The axis has no values.")
     return items
 

@@ -151,6 +151,19 @@ def _settings_of(values: dict[str, str]) -> dict[str, Any]:
     return found
 
 
+# Beginnings of fields that changed a picture elsewhere in ways that nothing here draws.
+_LEFT_OUT = (
+    *("Hires", "Refiner", "Denoising strength", "Variation seed", "ControlNet", "ADetailer"),
+    *("Hypernet", "Mask", "Face restoration", "Tiling", "FreeU", "Dynamic thresholding", "Module"),
+    *("Rimo hires weights", "Distilled CFG Scale"),
+)
+
+
+def fields_left_out(fields: Mapping[str, str]) -> list[str]:
+    """The fields of a text that say what was done to its picture and cannot be done here."""
+    return [name for name in fields if name.startswith(_LEFT_OUT)]
+
+
 LARGEST_SIDE = 8192
 
 

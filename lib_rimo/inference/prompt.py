@@ -113,6 +113,28 @@ def _merged(pieces: list[Piece]) -> Iterator[Piece]:
             yield Piece("".join(piece.text for piece in neighbours), weight)
 
 
+# -- composition --------------------------------------------------------------------------------
+
+_AND = re.compile(r"\bAND\b")
+_WEIGHT = re.compile(r"\s*([-+]?(?:\d+\.?|\d*\.\d+))")
+
+
+def split_composition(text: str) -> list[tuple[str, float]]:
+    """The prompts that `AND` joins, each with the weight after its last colon, 1 without one.
+
+    Raises UserError for a weight that is too large.
+    """
+    parts = []
+    for part in _AND.split(text):
+        before, colon, number = part.rstrip().rpartition(":")
+        found = _WEIGHT.fullmatch(number) if colon else None
+        weight = float(found[1]) if found else 1.0
+        if abs(weight) > STRONGEST:
+            raise UserError(f"The prompt has a weight beyond {STRONGEST}: write :1.2.")
+        parts.append((before.rstrip() if found else part.rstrip(), weight))
+    return parts
+
+
 # -- prompt editing -----------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*")

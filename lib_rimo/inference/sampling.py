@@ -62,7 +62,9 @@ class Noise:
 class GuidedModel:
     """The UNet under classifier-free guidance, for a batch of pictures of one prompt.
 
-    `positive` and `negative` hold the prompts of each step.
+    `positive` and `negative` hold the prompts of each step. `composed` holds several prompts in
+    place of the positive one, of each step, with their weights: what each adds to the negative
+    one is added up (Liu et al. 2022).
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class GuidedModel:
         *,
         cfg_scale: float,
         size: tuple[int, int],
+        composed: Sequence[tuple[Sequence[Conditioning], float]] = (),
         before_step: OnStep = lambda step: None,
     ) -> None:
         self.checkpoint = checkpoint
+        self._composed = composed
         self.schedule = NoiseSchedule(zero_terminal_snr=checkpoint.zero_terminal_snr)
         self._positive, self._negative = positive, negative
         self._cfg_scale = cfg_scale
@@ -114,6 +118,10 @@ class GuidedModel:
         step = min(self._step, len(self._positive) - 1)
         self._step += 1
         positive, negative = self._positive[step], self._negative[step]
+        if self._composed:
+            base = self._unet(x, timestep, [negative])
+            parts = ((self._unet(x, timestep, [part[step]]), w) for part, w in self._composed)
+            return base + sum((output - base) * weight for output, weight in parts), base
         if self._cfg_scale == 1:
             output = self._unet(x, timestep, [positive])
             return output, output

@@ -135,7 +135,7 @@ def test_only_a_dora_asks_for_its_model(place, tmp_path):
         ("R,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "Random weights"),
         ("<lora:x:1:step=2-5>", "Steps cannot"),
         ("<lora:x:1:1:4>", "dyn cannot"),
-        ("1,1", "fit no layout"),
+        ("1,1,1", "fit no layout"),
         ("<lora:x:1> <lora:y:1>", "is not one tag"),
         ("NONE", "nothing would be left"),
     ],
@@ -159,3 +159,56 @@ def test_what_is_missing_is_said(place, tmp_path):
     torch.save({}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="not a readable"):
         call(info, tmp_path / "x.safetensors")
+
+
+def test_a_text_brings_its_own_numbers_and_says_what_is_left_out(place, tmp_path, capsys):
+    numbers = "lora:rimochan:1:" + ",".join(["0.5"] * 17)
+    text = (
+        "girl <lora:rimochan:1:MYPRESET> <hypernet:h:1>\nSteps: 1, Sampler: Euler, CFG scale: 7, "
+        f'Seed: 1, Size: 70x64, Rimo weights: "{numbers}", Hires upscale: 2, Hires steps: 3'
+    )
+    call(generate, "--prompt", text, *drawing(place, tmp_path))
+    said = capsys.readouterr().out
+    with Image.open(tmp_path / "00000-1.png") as image:
+        assert f"<{numbers}>" in image.info["parameters"]
+        assert image.size == (64, 64)
+    assert "Left out, as nothing here draws them: Hires upscale, Hires steps." in said
+    assert "<hypernet:h:1> was left out" in said
+    assert "drawn at 64x64" in said
+    assert "MYPRESET" not in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("CFG scale: nan", "CFG scale has to be"),
+        ("Clip skip: 99", "text encoder has 3 layers"),
+        ("Steps: 99999", "Steps have to be"),
+    ],
+)
+def test_settings_out_of_range_are_one_sentence(place, tmp_path, setting, why):
+    line = {"Steps": "1", "Sampler": "Euler", "CFG scale": "7", "Seed": "1", "Size": "64x64"}
+    name, value = setting.split(": ")
+    line[name] = value
+    text = "girl\n" + ", ".join(f"{name}: {value}" for name, value in line.items())
+    with pytest.raises(UserError, match=why):
+        call(generate, "--prompt", text, *drawing(place, tmp_path))
+
+
+def test_and_composes_and_strengths_change_over_the_steps(place, tmp_path):
+    def pixels(prompt, number):
+        small = ("--steps", 4, "--size", "64x64", "--sampler", "Euler")
+        call(generate, "--prompt", prompt, *small, *drawing(place, tmp_path / str(number)))
+        with Image.open(tmp_path / str(number) / "00000-1.png") as image:
+            return image.tobytes()
+
+    prompts = [
+        *("girl", "girl AND dog", "girl:2"),
+        *("girl<lora:rimochan:1>", "girl<lora:rimochan:0@0,1@1>", "girl<lora:rimochan:1@0,1@1>"),
+        "girl<lora:rimochan:0@0,0@1>",
+    ]
+    drawn = [pixels(prompt, number) for number, prompt in enumerate(prompts)]
+    plain, joined, doubled, lora, ramp, even, none = drawn
+    assert len({plain, joined, doubled, lora, ramp}) == 5
+    assert lora == even
+    assert none == plain

@@ -122,3 +122,15 @@ def test_numbering_goes_on_behind_the_highest(tmp_path):
         (tmp_path / name).touch()
     assert next_number(tmp_path) == 4
     assert next_number(tmp_path, "xyz-") == 9
+
+
+def test_an_empty_replacement_takes_words_out():
+    settings = Settings(prompt="girl, sitting, outdoors")
+    assert prompts(settings, ("Prompt S/R", '", sitting", ')) == [
+        "girl, sitting, outdoors",
+        "girl, outdoors",
+    ]
+    with pytest.raises(UserError, match="begin with words"):
+        parse_axis("Prompt S/R", ", sitting")
+    with pytest.raises(UserError, match="cannot be read"):
+        parse_axis("Prompt S/R", "x" * 200_000)

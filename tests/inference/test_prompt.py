@@ -1,12 +1,14 @@
 import pytest
 import torch
 
+from lib_rimo.errors import UserError
 from lib_rimo.inference.prompt import (
     Piece,
     encode_prompt,
     parse_emphasis,
     prompt_at,
     prompt_schedule,
+    split_composition,
     tokenize,
 )
 from lib_rimo.sd.tokenizer import clip_tokenizer, pad_with_zero
@@ -192,3 +194,25 @@ def test_sdxl_reads_two_encoders_and_a_summary():
     torch.testing.assert_close(conditioning.pooled, output.text_embeds)
     nothing = conditioning.zeros()
     assert nothing.states.abs().max() == nothing.pooled.abs().max() == 0
+
+
+def test_prompts_joined_by_and_have_weights():
+    assert split_composition("a cat") == [("a cat", 1.0)]
+    assert split_composition("a cat:1.2 AND a dog : -0.5 AND a LAND") == [
+        ("a cat", 1.2),
+        (" a dog", -0.5),
+        (" a LAND", 1.0),
+    ]
+    assert split_composition("a (cat:1.2)") == [("a (cat:1.2)", 1.0)]
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 33, "([" * 17, "[" * 33 + "]" * 33, "(a:9" + "9" * 400 + ")"]
+)
+def test_what_nobody_means_is_refused(text):
+    with pytest.raises(UserError, match=r"brackets inside each other|beyond"):
+        [parse_emphasis(one) for one in prompt_schedule(text, 3)]
+
+
+def test_a_moment_of_400_digits_is_the_end():
+    assert prompt_at(f"[cat:dog:{'1' * 400}]", 3, 5) == "cat"
