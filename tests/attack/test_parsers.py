@@ -1,8 +1,8 @@
 """Every parser reads twice the text in twice the work, counted in steps and not in seconds.
 
-Work is what the tracer sees (lines of Python) and what patterns do inside, which it cannot see:
-there the text is read at two lengths and the time compared, with room for a busy machine, and only
-where it is long enough to tell a straight line from a square.
+Steps are lines of Python. What a pattern does inside cannot be counted: there only a reading that
+takes long is looked at, and a quarter of the text has to take about a quarter of the time. A
+straight line takes 4 times as long, a square 16 times.
 """
 
 import json
@@ -81,7 +81,7 @@ TEXTS = {
     "dots": ("unet", ".a", ".lora_A.weight"),
     "quotes": ("", '"', ""),
 }
-LONGEST = 100_000
+LONG, SLOW = 30_000, 0.4  # characters, seconds
 
 
 def made(text, length):
@@ -118,27 +118,24 @@ def steps(parser, text):
 @pytest.mark.parametrize("parser", PARSERS)
 def test_twice_the_text_is_twice_the_steps(parser):
     for text in TEXTS:
-        few = steps(PARSERS[parser], made(text, 1000))
-        many = steps(PARSERS[parser], made(text, 2000))
-        assert many < 2.5 * few + 200, text
+        few = steps(PARSERS[parser], made(text, 400))
+        many = steps(PARSERS[parser], made(text, 800))
+        assert many < 2.5 * few + 300, text
 
 
 def seconds(parser, text):
-    best = float("inf")
-    for _ in range(3):
-        begin = time.process_time()
-        read(parser, text)
-        best = min(best, time.process_time() - begin)
-    return best
+    begin = time.process_time()
+    read(parser, text)
+    return time.process_time() - begin
 
 
 @pytest.mark.parametrize("parser", PARSERS)
-def test_patterns_read_long_texts_in_one_go(parser):
+def test_patterns_read_long_texts_in_one_go(parser, attack_scale):
+    length = LONG * attack_scale
     for text in TEXTS:
-        if seconds(PARSERS[parser], made(text, LONGEST // 4)) < 0.02:
-            continue  # at worst sixteen times as much for all of it
-        half = seconds(PARSERS[parser], made(text, LONGEST // 2))
-        assert seconds(PARSERS[parser], made(text, LONGEST)) < 3 * half, text
+        taken = seconds(PARSERS[parser], made(text, length))
+        if taken > SLOW * attack_scale:
+            assert taken < 10 * seconds(PARSERS[parser], made(text, length // 4)), text
 
 
 ALPHABET = ["<lora:", "<", ">", ":", "=", "1", "0.5", ",", "@", "~", ";", "[", "]", "(", ")", "|",
@@ -150,15 +147,16 @@ ALPHABET = ["<lora:", "<", ">", ":", "=", "1", "0.5", ",", "@", "~", ";", "[", "
 
 def test_no_parser_stumbles(attack_scale):
     rng = random.Random(0)
-    for _ in range(2000 * attack_scale):
+    for _ in range(1000 * attack_scale):
         text = "".join(rng.choices(ALPHABET, k=rng.randint(0, 25)))
         for parser in PARSERS.values():
             read(parser, text)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node to run the panel's scripts")
-def test_the_page_reads_long_texts_in_one_go():
-    texts = {text: [made(text, length) for length in (25_000, 50_000, 100_000)] for text in TEXTS}
+def test_the_page_reads_long_texts_in_one_go(attack_scale):
+    length = LONG * attack_scale
+    texts = {text: [made(text, length // 4), made(text, length)] for text in TEXTS}
     run = subprocess.run(
         ["node", str(Path(__file__).with_name("page_parsers.js"))],
         input=json.dumps(texts),
@@ -167,5 +165,5 @@ def test_the_page_reads_long_texts_in_one_go():
         check=True,
         timeout=600,
     )
-    for text, (quarter, half, whole) in json.loads(run.stdout).items():
-        assert quarter < 20 or whole < 3 * half, (text, quarter, half, whole)
+    for text, (quarter, whole) in json.loads(run.stdout).items():
+        assert whole < SLOW * attack_scale or whole < 10 * quarter, text
