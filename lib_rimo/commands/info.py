@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.family import FAMILY_NAMES
 from lib_rimo.text import shortened, visible
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 HELP = "tell what a LoRA file is, block by block"
 
-_FAMILIES = {"sd1": "SD1.x", "sd2": "SD2.x", "sdxl": "SDXL"}
 _BAR = 40
 _TRAINING = {
     "ss_output_name": "name",
@@ -79,12 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _lines(path: Path, description: Description, lora: Lora) -> list[str]:
     size = path.stat().st_size / 2**20
-    family = _FAMILIES.get(description.family, description.family)
+    family = FAMILY_NAMES.get(description.family, description.family)
     kind = f"{family} {description.network_type}"
     lines = [f"{path.name}: {kind}, {description.layers} layers, {size:.1f} MiB"]
     if description.dims:
         lines.append(f"dim {_counted(description.dims)}; alpha {_counted(description.alphas)}")
-    if description.family not in _FAMILIES:
+    if description.family not in FAMILY_NAMES:
         lines.append("This is not for Stable Diffusion: nothing here can draw with it.")
     if lora.embeddings:
         lines.append(

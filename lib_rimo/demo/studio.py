@@ -33,7 +33,7 @@ from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.training.augment.augmentation import augment
-from lib_rimo.training.config.job_file import job_folder
+from lib_rimo.training.config.job_file import training_folder
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Event, read_events
 from lib_rimo.training.jobs.job import run_job
@@ -212,7 +212,7 @@ def steps_left(options: TrainingOptions) -> int:
 
 
 def _events(options: TrainingOptions) -> Iterable[Event]:
-    return read_events(job_folder(options) / "events.jsonl")
+    return read_events(training_folder(options) / "events.jsonl")
 
 
 def train_one(options: TrainingOptions, advance: Advance) -> Path | None:

@@ -16,10 +16,10 @@ from lib_rimo.lora import keys
 from lib_rimo.lora.blocks import FAMILY_LAYOUTS, block_of_key
 from lib_rimo.lora.delta import embeddings_in, layer_delta, scaled, split_modules
 from lib_rimo.lora.description import family_of
-from lib_rimo.lora.facts import FAMILY_NAMES
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.soundness import check_layers
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.family import FAMILY_NAMES
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.unet_names import ldm_module_name
 from lib_rimo.text import shortened, visible

@@ -11,8 +11,6 @@ from lib_rimo.lora.naming import read_tensor_name
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.text import shortened, visible
 
-FAMILY_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
-
 
 @dataclass(frozen=True)
 class LoraFacts:

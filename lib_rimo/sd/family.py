@@ -16,6 +16,9 @@ PredictionType = Literal["epsilon", "v_prediction"]
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 
+FAMILY_NAMES: dict[str, str] = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
+"""What a family is called in a sentence."""
+
 NATIVE_SIDE: dict[Family, int] = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 """Side in pixels of the pictures that a family's models were made for."""
 

@@ -71,18 +71,18 @@ def train(
     options: TrainingOptions,
     events: Events,
     *,
-    job_dir: Path,
+    folder: Path,
     take_commands: TakeCommands = set,
     resume: bool = False,
 ) -> Path:
     """Train a LoRA and return its file.
 
-    State to go on from is kept in `job_dir`. Raises StoppedError when asked to stop, and UserError
+    State to go on from is kept in `folder`. Raises StoppedError when asked to stop, and UserError
     for what the user can mend; in both cases the last good LoRA is in `output_dir`.
     """
     validate(options)
     find_optimizer(options)  # which has to take its arguments, before gigabytes are read
-    trainer = Trainer(options, events, job_dir, take_commands)
+    trainer = Trainer(options, events, folder, take_commands)
     if resume:
         trainer.restore()
     run = trainer.run
@@ -143,14 +143,14 @@ class Trainer:
         self,
         options: TrainingOptions,
         events: Events,
-        job_dir: Path,
+        folder: Path,
         take_commands: TakeCommands = set,
     ) -> None:
         self.options = options
         self.events = events
         self.take_commands = take_commands
         self.commands: set[Command] = set()  # given and not yet obeyed
-        self.state_path = job_dir / "state.pt"
+        self.state_path = folder / "state.pt"
         self.run = Run()
 
         self.accelerator = make_accelerator(options, events.tell)

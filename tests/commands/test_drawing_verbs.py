@@ -96,7 +96,7 @@ def test_bake_and_info(place, tmp_path, capsys):
     capsys.readouterr()
     assert call(info, out) == 0
     text = capsys.readouterr().out
-    assert "SD1.x LoRA" in text
+    assert "SD1 LoRA" in text
     assert "dim 4" in text
     assert "IN07" in text
     assert "1girl (20), kimono (8)" in text

@@ -12,7 +12,7 @@ from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.lora.files import hashes, read_lora
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.events import CommandFolder, read_events
-from lib_rimo.training.jobs.job import job_folder, run_job
+from lib_rimo.training.jobs.job import run_job, training_folder
 from lib_rimo.training.jobs.progress import Progress
 from tests.sd.narrow import write_narrow_checkpoint
 
@@ -166,14 +166,14 @@ def test_the_file_says_what_it_is(quick):
 def test_files_on_the_way_and_commands(quick):
     quick.max_train_steps = 5
     quick.save_every_n_steps = 2
-    commands = CommandFolder(job_folder(quick) / "commands")
+    commands = CommandFolder(training_folder(quick) / "commands")
 
     def save_after_three(event):
         if event["kind"] == "progress" and event["step"] == 3:
             commands.give("save")
 
     run_job(quick, [save_after_three])
-    folder = job_folder(quick).parent
+    folder = training_folder(quick).parent
     assert {path.name for path in folder.glob("*.safetensors")} == {
         "small.safetensors",
         "small-step00000002.safetensors",
@@ -181,7 +181,7 @@ def test_files_on_the_way_and_commands(quick):
     }
     saved = [
         event["step"]
-        for event in read_events(job_folder(quick) / "events.jsonl")
+        for event in read_events(training_folder(quick) / "events.jsonl")
         if event["kind"] == "saved"
     ]
     assert saved == [2, 3, 4, 5]
@@ -194,7 +194,7 @@ def test_steps_are_timed_once_all_pictures_are_encoded(quick):
     # Five pictures in batches of two: the first three steps encode.
     timed = [event["step"] for event in steps if event["seconds_a_step"] is not None]
     assert timed == [13, 14, 15]
-    assert Progress.of(job_folder(quick) / "events.jsonl").seconds_a_step > 0
+    assert Progress.of(training_folder(quick) / "events.jsonl").seconds_a_step > 0
 
 
 def test_a_stop_need_not_wait_until_all_pictures_are_encoded(quick, monkeypatch):
@@ -210,7 +210,7 @@ def test_a_stop_need_not_wait_until_all_pictures_are_encoded(quick, monkeypatch)
     def stop(event):
         told.append(event)
         if event["kind"] == "phase":
-            CommandFolder(job_folder(quick) / "commands").give("stop")
+            CommandFolder(training_folder(quick) / "commands").give("stop")
 
     assert run_job(quick, [stop]) is None
     assert len(encoded) == 1

@@ -15,7 +15,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora
 from lib_rimo.training.config.job_file import write_job
 from lib_rimo.training.events import CommandFolder, read_events
-from lib_rimo.training.jobs.job import job_folder, run_job
+from lib_rimo.training.jobs.job import run_job, training_folder
 
 
 def assert_equal_loras(first, second):
@@ -64,7 +64,7 @@ ENVIRONMENT = {**os.environ, "RIMO_ENVIRONMENT": "current"}
 
 def train_until(options, name, kind, number, *resume):
     """Train in a process of its own until the signal strikes; its exit status."""
-    job = job_folder(options).with_suffix(".json")
+    job = training_folder(options).with_suffix(".json")
     write_job(job, options)
     command = [sys.executable, "-c", STRUCK, str(job), name, kind, str(number), *resume]
     return subprocess.call(command, cwd=ROOT, env=ENVIRONMENT)
@@ -76,16 +76,16 @@ def test_kill_and_resume_is_bit_identical(options, undisturbed):
     assert train_until(options, "SIGKILL", "progress", 2) == -signal.SIGKILL
     # the options, the state after step 2, the state after step 3
     assert train_until(options, "SIGKILL", "file", 3, "--resume") == -signal.SIGKILL
-    assert [path.suffix for path in job_folder(options).glob(".state.pt.*")] == [".part"]
+    assert [path.suffix for path in training_folder(options).glob(".state.pt.*")] == [".part"]
     command = [sys.executable, "-m", "lib_rimo", "train", "--resume", "--events", "json"]
     output = subprocess.check_output(
-        [*command, str(job_folder(options).with_suffix(".json"))],
+        [*command, str(training_folder(options).with_suffix(".json"))],
         cwd=ROOT,
         env=ENVIRONMENT,
         text=True,
     )
     assert '"kind": "resumed"' in output
-    path = job_folder(options).parent / f"{options.output_name}.safetensors"
+    path = training_folder(options).parent / f"{options.output_name}.safetensors"
     assert_equal_loras(path, undisturbed)
     assert list(path.parent.rglob(".*.part")) == []
 
@@ -103,9 +103,9 @@ def test_kill_between_states_repeats_the_lost_steps(options, undisturbed):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_termination_signal_saves_and_resumes(options, undisturbed):
     assert train_until(options, "SIGTERM", "progress", 2) == 0
-    events = list(read_events(job_folder(options) / "events.jsonl"))
+    events = list(read_events(training_folder(options) / "events.jsonl"))
     assert events[-1]["kind"] == "stopped"
-    saved = job_folder(options).parent / f"{options.output_name}.safetensors"
+    saved = training_folder(options).parent / f"{options.output_name}.safetensors"
     assert read_lora(saved).metadata["ss_steps"] == "2"
     assert_equal_loras(run_job(options, resume=True), undisturbed)
 
@@ -113,12 +113,12 @@ def test_termination_signal_saves_and_resumes(options, undisturbed):
 def test_stop_command_leaves_a_usable_lora(options):
     def stop_at_two(event):
         if event["kind"] == "progress" and event["step"] == 2:
-            CommandFolder(job_folder(options) / "commands").give("stop")
+            CommandFolder(training_folder(options) / "commands").give("stop")
 
     assert run_job(options, [stop_at_two]) is None
-    kinds = [event["kind"] for event in read_events(job_folder(options) / "events.jsonl")]
+    kinds = [event["kind"] for event in read_events(training_folder(options) / "events.jsonl")]
     assert kinds[-1] == "stopped"
-    lora = read_lora(job_folder(options).parent / "small.safetensors")
+    lora = read_lora(training_folder(options).parent / "small.safetensors")
     assert lora.metadata["ss_steps"] == "2"
 
 
@@ -135,14 +135,14 @@ def test_schedule_free_state_survives(options, tmp_path):
 
     def stop_at_three(event):
         if event["kind"] == "progress" and event["step"] == 3:
-            CommandFolder(job_folder(options) / "commands").give("stop")
+            CommandFolder(training_folder(options) / "commands").give("stop")
 
     run_job(options, [stop_at_three])
     assert_equal_loras(run_job(options, resume=True), whole)
 
 
 def test_a_damaged_state_is_told_of(options):
-    folder = job_folder(options)
+    folder = training_folder(options)
     folder.mkdir()
     (folder / "state.pt").write_bytes(b"not a state")
     with pytest.raises(UserError, match="is damaged: start again"):
@@ -154,7 +154,7 @@ def test_a_new_run_removes_what_a_killed_one_left_and_nothing_else(options, tmp_
         tmp_path / ".small.safetensors.123.part",
         tmp_path / ".small-step00000004.safetensors.123.part",
         tmp_path / "sample" / ".small_000004_00_1.png.123.part",
-        job_folder(options) / ".state.pt.123.part",
+        training_folder(options) / ".state.pt.123.part",
     }
     kept = {
         tmp_path / ".smaller.safetensors.123.part",  # another training's, which may be running
@@ -202,5 +202,5 @@ def test_a_non_finite_loss_stops_and_keeps_the_last_file(options, monkeypatch):
     options.save_every_n_steps = 2
     with pytest.raises(UserError, match="halve the learning rates"):
         run_job(options)
-    kept = job_folder(options).parent / "small-step00000002.safetensors"
+    kept = training_folder(options).parent / "small-step00000002.safetensors"
     assert all(tensor.isfinite().all() for tensor in read_lora(kept).tensors.values())

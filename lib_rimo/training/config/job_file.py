@@ -22,7 +22,7 @@ from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.options import TrainingOptions
 
 
-def job_folder(options: TrainingOptions) -> Path:
+def training_folder(options: TrainingOptions) -> Path:
     """Where a training keeps its options, events, commands and state."""
     return Path(options.output_dir) / f"{options.output_name}.job"
 

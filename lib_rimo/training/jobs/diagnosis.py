@@ -31,7 +31,6 @@ class Ending:
     messages: tuple[Message, ...] = ()
     """What happened and what to try."""
     last_good_file: Path | None = None
-    last_good_step: int = 0
 
     @property
     def text(self) -> str:
@@ -63,14 +62,14 @@ def diagnose(
             messages.append(unpublished)
             if file:
                 messages.append(Message("Then copy {file} there.", file=file, level="note"))
-        return Ending("finished", tuple(messages), file, step)
+        return Ending("finished", tuple(messages), file)
     resume = [Message("Resume goes on from the last saved state.", level="note")]
     resume = resume if can_resume else []
     if end["kind"] == "stopped" or not progress.started:
         if not progress.started and exit_status is not None:
             why = Message("It could not be started: {reason}", reason=_last_line(log))
-            return Ending("failed", (why,), file, step)
-        return Ending("stopped", tuple(resume), file, step)
+            return Ending("failed", (why,), file)
+        return Ending("stopped", tuple(resume), file)
     if end["kind"] == "failed":
         messages = [Message.from_json(told) for told in end.get("messages") or [end.get("text")]]
     else:
@@ -78,7 +77,7 @@ def diagnose(
     if file:
         kept = "The last good file is {file}, of step {step}."
         messages.append(Message(kept, file=file.name, step=step, level="note"))
-    return Ending(kind_of_end(progress, exit_status), (*messages, *resume), file, step)
+    return Ending(kind_of_end(progress, exit_status), (*messages, *resume), file)
 
 
 def kind_of_end(progress: Progress, exit_status: int | None) -> Kind:

@@ -16,7 +16,7 @@ import torch
 from lib_rimo.errors import UserError
 from lib_rimo.files import is_full, remove_leftovers
 from lib_rimo.messages import Message
-from lib_rimo.training.config.job_file import job_folder, write_job
+from lib_rimo.training.config.job_file import training_folder, write_job
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Command, CommandFolder, Events, Sink, to_file
 from lib_rimo.training.jobs.lock import HeldError, hold
@@ -38,7 +38,7 @@ def run_job(
     None when it was stopped by a command, Ctrl+C or a termination signal; then as at every end
     what was learned is saved. Raises UserError after telling of it.
     """
-    folder = job_folder(options)
+    folder = training_folder(options)
     try:
         # Who looks whether this is running holds the lock for a moment.
         with hold(folder / "lock", seconds=3) if is_main else nullcontext():
@@ -84,7 +84,7 @@ def _run_alone(
             path = train(
                 options,
                 events,
-                job_dir=folder,
+                folder=folder,
                 take_commands=take,
                 resume=resume,
             )
@@ -104,7 +104,7 @@ def _run_alone(
 def clear_up(options: TrainingOptions) -> None:
     """Remove what a killed run of this training left of files that it was writing."""
     output, name = Path(options.output_dir), glob.escape(options.output_name)
-    remove_leftovers(job_folder(options), "*")
+    remove_leftovers(training_folder(options), "*")
     remove_leftovers(output, f"{name}.safetensors")
     remove_leftovers(output, f"{name}-step{'[0-9]' * 8}.safetensors")
     remove_leftovers(output / "sample", f"{name}_*.png")

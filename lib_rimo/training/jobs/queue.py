@@ -113,11 +113,6 @@ class Queue:
             log = self.folder / "runner.log"
             self._runners.append(start_detached(self.python, ["queue", str(self.folder)], log))
 
-    def wait_for_runner(self, seconds: float | None = None) -> None:
-        """Wait until the runners that this object started have gone."""
-        for runner in self._runners:
-            runner.wait(seconds)
-
     def _check_name(self, name: str, publish_to: Path) -> None:
         """Refuse a name under which there is a LoRA that was not trained here."""
         if not (publish_to / f"{name}.safetensors").exists():

@@ -18,6 +18,11 @@ from lib_rimo.training.jobs.queue import Queue
 PATIENCE = 600  # seconds; a trainer may take a minute to start where much else is running
 
 
+def wait_for_runners(queue):
+    for runner in queue._runners:
+        runner.wait(PATIENCE)
+
+
 @pytest.fixture
 def queue(tmp_path):
     queue = Queue(tmp_path / "jobs")
@@ -25,7 +30,7 @@ def queue(tmp_path):
     for job in [*queue.waiting(), queue.running()]:
         if job is not None:
             job.give("stop")
-    queue.wait_for_runner(PATIENCE)
+    wait_for_runners(queue)
 
 
 def wait_until(condition):
@@ -55,7 +60,7 @@ def test_two_jobs_run_in_turn_and_are_published(queue, options, tmp_path):
     second = queue.add(dataclasses.replace(options, output_name="second"), tmp_path / "loras")
     assert [job.id for job in queue.jobs()] == [first.id, second.id]
     assert second.state() == "waiting"
-    queue.wait_for_runner(PATIENCE)
+    wait_for_runners(queue)
     assert [job.state() for job in queue.jobs()] == ["finished", "finished"]
     assert first.status.ended <= second.status.started
     published = tmp_path / "loras" / "small.safetensors"
@@ -71,7 +76,7 @@ def test_a_killed_trainer_is_told_of_and_goes_on(queue, options):
     job.give("save")
     wait_until(lambda: job.lora.exists())
     trainer_of(job).kill()
-    queue.wait_for_runner(PATIENCE)
+    wait_for_runners(queue)
     ending = job.ending()
     assert ending.kind == job.state() == "died"
     assert "was killed from outside" in ending.text
@@ -83,7 +88,7 @@ def test_a_killed_trainer_is_told_of_and_goes_on(queue, options):
     wait_until(lambda: job.progress().step > reached)
     assert any(line.startswith("Going on after step") for line in job.progress().lines)
     job.give("stop")
-    queue.wait_for_runner(PATIENCE)
+    wait_for_runners(queue)
     assert job.state() == "stopped"
 
 
@@ -92,7 +97,7 @@ def test_a_training_survives_its_runner(queue, options):
     wait_until(lambda: job.progress().step >= 1)
     for runner in queue._runners:
         runner.kill()
-    queue.wait_for_runner(PATIENCE)
+    wait_for_runners(queue)
     other = Queue(queue.folder)  # as after a restart
     found = other.job(job.id)
     assert found.state() == "running"
@@ -127,7 +132,7 @@ def test_a_base_model_that_is_none_fails_with_its_reason(queue, options, tmp_pat
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a model")
     job = queue.add(dataclasses.replace(options, pretrained_model_name_or_path=str(broken)))
-    queue.wait_for_runner(PATIENCE)
+    wait_for_runners(queue)
     assert job.state() == "failed"
     assert "broken.safetensors" in job.ending().text
 
