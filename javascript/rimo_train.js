@@ -123,7 +123,7 @@ class RimoTrain {
             const advice = messages.filter(({level}) => level !== "note");
             this.estimate.textContent = RimoPage.text(messages.filter(({level}) => level === "note"));
             this.advice.textContent = RimoPage.text(advice);
-            this.advice.hidden = !advice.length;
+            this.advice.hidden = !advice.length || !this.pictures.folder;
             if (refusals === this.refusals) this.#say();
             if (!this.pictures.folder) {
                 this.estimate.textContent = RimoPage.say("Choose pictures first.");

@@ -6,7 +6,9 @@ their blocks, answers when it asks for a layer's own, and tells layers whose own
 change that they hold the new ones already.
 """
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
@@ -53,7 +55,8 @@ class A1111(WebUI):
     def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
         self._timed = []
-        original()
+        with _said_once():
+            original()
         notes: list[str] = []
         has_blocks = any(read.tag.blocks is not None for read in tags)
         if has_blocks:
@@ -121,6 +124,17 @@ class A1111(WebUI):
             if any(merged[0] == name for merged in getattr(layer, "network_current_names", ())):
                 self.networks.network_restore_weights_from_backup(layer)
                 layer.network_current_names = ()
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Within it the host's word on missing files is kept back, for each tag gets a note of ours."""
+    hijack = getattr(sys.modules.get("modules.sd_hijack"), "model_hijack", None)
+    before = len(getattr(hijack, "comments", ()))
+    yield
+    if hijack is not None:
+        said = hijack.comments[before:]
+        hijack.comments[before:] = [text for text in said if not text.startswith("Lora not found:")]
 
 
 def _separate(nets: list[Any]) -> None:

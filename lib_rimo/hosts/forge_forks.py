@@ -6,6 +6,7 @@ weight's key, asks it for that layer's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lib_rimo.hosts.activation import NOTES_KEY, ReadTag
@@ -15,9 +16,34 @@ from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE
 from lib_rimo.lora.blocks import place_of_key
+from lib_rimo.weights.block_weights import BlockWeights
 
 # What is merged into a weight: (strength, tensors, the model's own strength, ...)
 Patch = Sequence[Any]
+
+
+class SteppedMultiplier(BlockMultiplier):
+    """The strength of one tag that acts differently during the parts of the sampling."""
+
+    tag: str
+
+    @classmethod
+    def of(cls, read: ReadTag, strength: float, family: str) -> "SteppedMultiplier":
+        """A tag's strength for the host, which no other tag's is equal to."""
+        multiplier = cls(strength, read.tag.blocks or BlockWeights(), family)
+        multiplier.tag = read.text
+        return multiplier
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, SteppedMultiplier) and super().__eq__(other) and self.tag == other.tag
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._identity(), self.tag))
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}*{self.tag}"
 
 
 class ForgeFork(ForgeFamily):
@@ -42,7 +68,7 @@ class ForgeFork(ForgeFamily):
             original()
         finally:
             self._loading = ()
-        self._loaded = [read for read in tags if read.tag.blocks is not None]
+        self._loaded = [read for read in tags if read.has_steps or read.tag.blocks is not None]
         self.before_step(0)
         notes = self.notes_on_ranks(tags)
         for read in self._loaded:
@@ -53,6 +79,10 @@ class ForgeFork(ForgeFamily):
                 present = self.blocks_of(layers)
                 notes += read.tag.blocks.problems_on(present, self.family, read.tag.name)
         return notes
+
+    def _hide_blocks(self, params: Any, read: ReadTag) -> None:
+        super()._hide_blocks(params, _kept(read))
+        params.rimo = read
 
     def load_networks(
         self,
@@ -67,9 +97,10 @@ class ForgeFork(ForgeFamily):
         waiting = list(self._loading)
         for index, asked in enumerate(zip(names, te, unet, strict=True)):
             for read in waiting:
-                if (read.tag.name, read.tag.te, read.tag.unet) == asked:
+                tag = _kept(read).tag
+                if (tag.name, tag.te, tag.unet) == asked:
                     waiting.remove(read)
-                    te[index], unet[index] = self.multipliers(read)
+                    te[index], unet[index] = self._strengths_of(read)
                     break
         original(names, te, unet, *others)
 
@@ -107,8 +138,13 @@ class ForgeFork(ForgeFamily):
 
     def _layers_of(self, read: ReadTag) -> Iterator[str]:
         """The keys of the weights that a loaded LoRA changes."""
-        own = self.multipliers(read)
+        own = self._strengths_of(read)
         return (key for key, strength in self._strengths() if strength in own)
+
+    def _strengths_of(self, read: ReadTag) -> tuple[float, float]:
+        """(text encoder's, UNet's) strength of a LoRA, as the host gets it."""
+        te, unet = self.multipliers(read)
+        return te, SteppedMultiplier.of(read, unet, self.family) if read.has_steps else unet
 
     def _is_merged_elsewhere(self) -> bool:
         """Whether LoRAs go into a quantised model that takes them whole, as in Forge Neo."""
@@ -121,9 +157,9 @@ class ForgeFork(ForgeFamily):
         """Let LoRAs begin or end to act where a tag says so."""
         before = self._now
         self._now = {
-            self.multipliers(read)[1]: self.multiplier_at_step(read, steps_done)
+            self._strengths_of(read)[1]: self.multiplier_at_step(read, steps_done)
             for read in self._loaded
-            if read.tag.blocks is not None and read.tag.blocks.has_steps
+            if read.has_steps
         }
         changed = {
             strength
@@ -165,7 +201,7 @@ class ForgeFork(ForgeFamily):
         for read in self._loaded:
             own = [
                 strength
-                for strength in self.multipliers(read)
+                for strength in self._strengths_of(read)
                 if isinstance(strength, BlockMultiplier)
             ]
             if own and any(self._layers_of(read)) and not self._asked.intersection(own):
@@ -241,6 +277,13 @@ def _parameter(model: Any, key: str) -> Any:
     for part in key.split("."):
         model = getattr(model, part)
     return model
+
+
+def _kept(read: ReadTag) -> ReadTag:
+    """A tag with a strength for the host: Forge Classic leaves out those that begin at 0."""
+    if read.has_steps and read.tag.te == read.tag.unet == 0:
+        return replace(read, tag=replace(read.tag, unet=1.0))
+    return read
 
 
 def _goes_round(read: ReadTag) -> str:

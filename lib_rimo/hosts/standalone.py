@@ -54,6 +54,10 @@ class Standalone:
         loras = self.lora_folder.rglob("*.safetensors")
         return [embedded.MODEL.parent, *self.models, *models, *loras]
 
+    def openings(self) -> list[str]:
+        """The one flag that there is for that."""
+        return ["--listen"] if self.is_shared else []
+
     def interrogators(self) -> dict[str, Interrogate]:
         """None."""
         return {}

@@ -82,6 +82,9 @@ class TrainingHost(Protocol):
         None only where nobody but the machine's own user can reach the page.
         """
 
+    def openings(self) -> Sequence[str]:
+        """The flags by which the host was started so that others can reach the page."""
+
     def interrogators(self) -> dict[str, Interrogate]:
         """What can propose captions, by name."""
 
@@ -107,6 +110,7 @@ def check_folder(path: Path, host: TrainingHost, *, is_model: bool = False) -> P
             return real
     raise UserError(
         "{file} is outside of the folders that may be used while others can reach this "
-        "WebUI: drop the pictures in, or start the WebUI without --listen and --share.",
+        "WebUI: drop the pictures in, or start the WebUI without {flags}.",
         file=path,
+        flags=host.openings(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import ipaddress
 import sys
 import threading
 from collections.abc import Callable
@@ -66,11 +67,22 @@ class WebUITraining:
 
     def open_folders(self) -> list[Path] | None:
         """Any file, unless others can reach the WebUI and it was not told to trust them."""
-        if not self.shared.cmd_opts.disable_extension_access:
+        if not self.shared.cmd_opts.disable_extension_access or not self.openings():
             return None
         # What the host lists may be a link to elsewhere, a file as well as its folder.
         listed = [*(model.path for model in self.base_models()), *self._loras()]
         return [*{path.parent for path in listed}, *listed]
+
+    def openings(self) -> list[str]:
+        """The flags that let others in; a server's name that is the machine's own does not."""
+        given = self.shared.cmd_opts
+        flags = [flag for flag in _OPENINGS if getattr(given, flag.strip("-"), None)]
+        name = getattr(given, "server_name", None)
+        if name and not _is_loopback(name):
+            flags.append(f"--server-name {name}")
+        if not flags and not name:
+            return ["what lets others in"]  # the host knows of a way that we do not
+        return flags
 
     def _loras(self) -> list[Path]:
         """The LoRAs that the WebUI lists; none where its Lora extension is turned off."""
@@ -185,6 +197,17 @@ def has_train_tab() -> bool:
     """Whether the host's page opens its Train tab to extensions; forks kept the callback alone."""
     functions = filter(inspect.isfunction, vars(importlib.import_module("modules.ui")).values())
     return any("ui_train_tabs_callback" in function.__code__.co_names for function in functions)
+
+
+# What a WebUI has for letting others in, beside --server-name.
+_OPENINGS = ("--listen", "--share", "--ngrok")
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name.lower() == "localhost"
 
 
 def _has_module(name: str) -> bool:

@@ -52,7 +52,8 @@ class Training(BaseModel):
     options: dict[str, Any] = Field(
         ...,
         description="Options by kohya's names, as in a job file; the rest is the recipe for few "
-        "pictures. Needed: pretrained_model_name_or_path, train_data_dir, output_name.",
+        "pictures. Needed: pretrained_model_name_or_path (a path, or a name that the WebUI lists), "
+        "train_data_dir, output_name.",
     )
 
 
@@ -74,7 +75,7 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
 
     @router.post("/jobs", summary="Start a training, or queue it behind the running one")
     def start(training: Training) -> dict[str, Any]:
-        return server.describe(server.start(training.options))
+        return server.describe(server.start(server.filled_in(training.options)))
 
     @router.get("/jobs", summary="All trainings, the newest first")
     def jobs() -> list[dict[str, Any]]:

@@ -29,16 +29,13 @@ class Comparison:
     total: int = 0
     messages: tuple[Message, ...] = ()
     """Why it could not be drawn."""
+    is_running: bool = False
+    """Whether the plot is not there yet: its last picture is drawn before it is put together."""
 
     @property
     def path(self) -> Path:
         """The plot's picture."""
         return self.job.folder / "comparison.png"
-
-    @property
-    def is_running(self) -> bool:
-        """Whether pictures are still to be drawn."""
-        return self.done < self.total and not self.messages
 
     def copies(self) -> list[Path]:
         """Where the saved steps lie for the host, as far as they were drawn."""
@@ -65,6 +62,7 @@ class Comparison:
             model=Path(self.job.options.pretrained_model_name_or_path),
         )
         self.total = len(plot.prompts)
+        self.is_running = True
         threading.Thread(target=self._draw, args=[plot], daemon=True).start()
 
     def _draw(self, plot: Plot) -> None:
@@ -81,6 +79,7 @@ class Comparison:
             reason = f"{type(error).__name__}: {error}"
             self.messages = (Message("The plot could not be drawn: {error}", error=reason),)
         self.done = self.total
+        self.is_running = False
 
     def _offer_steps(self) -> dict[str, str]:
         """Put the saved steps where the host finds them: a LoRA's name and its label each."""

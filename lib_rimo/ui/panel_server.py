@@ -10,7 +10,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.facts import LoraFacts, read_facts, read_foreign_model
 from lib_rimo.weights.block_weights import parse_blocks
 from lib_rimo.weights.presets import Presets
-from lib_rimo.weights.tags import parse_prompt
+from lib_rimo.weights.tags import find_extra_networks, parse_prompt
 
 
 class PanelHost(Protocol):
@@ -45,26 +45,33 @@ def answer(host: PanelHost, request: str) -> str:
         except UserError as error:
             problems.append(str(error))
     presets = host.presets()
-    _, tags, found = parse_prompt(str(asked.get("prompt", "")), presets)
-    paths = {tag.name: host.lora_path(tag.name) for tag in tags}
-    facts = {name: path if path is None else read_facts(path) for name, path in paths.items()}
-    problems += [f"{name}: there is no such LoRA file." for name in paths if paths[name] is None]
-    for name, path in paths.items():
-        model = None if path is None or facts[name] is not None else read_foreign_model(path)
-        if model is not None:
-            problems.append(f"{name} was made for {model}, not for Stable Diffusion.")
-    for tag in tags:
-        known = facts[tag.name]
-        if tag.blocks is not None and known is not None:
-            problems += tag.blocks.problems_on(known.blocks, known.family, tag.name)
+    files: dict[str, LoraFacts | None] = {}
+    for network in find_extra_networks(str(asked.get("prompt", ""))):
+        _, tags, found = parse_prompt(network.text, presets)
+        problems += found
+        for tag in tags:
+            if tag.name not in files:
+                path = host.lora_path(tag.name)
+                files[tag.name] = None if path is None else read_facts(path)
+                problems += _problems_of_file(tag.name, path, files[tag.name])
+            known = files[tag.name]
+            if tag.blocks is not None and known is not None:
+                problems += tag.blocks.problems_on(known.blocks, known.family, tag.name)
     return json.dumps(
         {
             "presets": dict(presets.blocks),
-            "files": {name: _as_json(known) for name, known in facts.items()},
-            "problems": [*problems, *found],
+            "files": {name: _as_json(known) for name, known in files.items()},
+            "problems": problems,
             "notes": list(host.panel_notes()),
         }
     )
+
+
+def _problems_of_file(name: str, path: Path | None, facts: LoraFacts | None) -> list[str]:
+    if path is None:
+        return [f"{name}: there is no such LoRA file."]
+    model = None if facts is not None else read_foreign_model(path)
+    return [] if model is None else [f"{name} was made for {model}, not for Stable Diffusion."]
 
 
 def _as_json(facts: LoraFacts | None) -> dict[str, Any] | None:

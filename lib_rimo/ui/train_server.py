@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import flatten, from_mapping
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
 from lib_rimo.training.config.recipes import load_recipes, save_recipe
+from lib_rimo.training.data.captions import read_caption, split_tags
+from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.picture_set import PictureSet, data_url
+from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.events import COMMANDS, CommandFolder
 from lib_rimo.training.jobs.diagnosis import disk_is_full
 from lib_rimo.training.jobs.estimate import estimate, read_model
@@ -233,6 +237,21 @@ class TrainServer:
         validate(options)
         read_model(Path(options.pretrained_model_name_or_path))  # or says what is wrong with it
         return self.queue.add(options, self.host.lora_folder)
+
+    def filled_in(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Options from outside as the page would have them.
+
+        A model may be given by the name that the host lists it under; and what it needs in place
+        of the recipe's stands there unless something else is asked for.
+        """
+        models = list(self.host.base_models())
+        asked = str(content.get(MODEL_OPTIONS[0], ""))
+        named = [model for model in models if asked in (model.title, model.path.name)]
+        if len(named) == 1 and not Path(asked).exists():
+            content = {**content, MODEL_OPTIONS[0]: str(named[0].path)}
+        path = Path(str(content.get(MODEL_OPTIONS[0], "")))
+        suited = next((model.options for model in models if model.path == path), {})
+        return {**suited, **content}
 
     def do_jobs(self, asked: Reply) -> Reply:
         """All jobs, the newest first; looks after the queue on the way."""
@@ -484,9 +503,30 @@ def declarations() -> list[Reply]:
 
 
 def try_prompt(options: TrainingOptions) -> str:
-    """A prompt that shows what was learned."""
-    subject = options.trigger_word.strip() or options.output_name
+    """A prompt that shows what was learned: it has the trigger word, or how all captions begin."""
+    subject = options.trigger_word.strip() or _first_tag(options) or options.output_name
     return f"{subject}, <lora:{options.output_name}:1>"
+
+
+def _first_tag(options: TrainingOptions) -> str:
+    """The tag that all captions begin with; empty without one."""
+    folder = Path(options.train_data_dir)
+    try:
+        return _common_tag(folder, options.caption_extension, folder.stat().st_mtime_ns)
+    except (OSError, UserError):  # the pictures may be gone by now
+        return ""
+
+
+@lru_cache(maxsize=64)  # the page asks every second or two
+def _common_tag(root: Path, extension: str, _time: int) -> str:
+    first: set[str] = set()
+    for folder in find_folders(root):
+        for picture in find_pictures(folder.path):
+            tags = split_tags(read_caption(picture, extension) or "")
+            first.add(tags[0] if tags else "")
+            if len(first) > 1:
+                return ""
+    return first.pop() if first else ""
 
 
 def _tail(path: Path, lines: int) -> list[str]:

@@ -33,11 +33,16 @@ class FakeA1111(FakeLora):
         super().__init__(folder, files)
         self.layers = {name: Layer() for name in LAYERS}
         self.model.network_layer_mapping = self.layers
+        self.said: list[str] = []
         self.networks.load_networks = self.load_networks
         self.networks.network_restore_weights_from_backup = self.restore
 
     def modules(self) -> dict[str, Any]:
-        return {**super().modules(), "network": SimpleNamespace(NetworkModule=NetworkModule)}
+        return {
+            **super().modules(),
+            "network": SimpleNamespace(NetworkModule=NetworkModule),
+            "modules.sd_hijack": SimpleNamespace(model_hijack=SimpleNamespace(comments=self.said)),
+        }
 
     def load_networks(
         self, names: Sequence[str], te: Sequence[float], unet: Sequence[float], dyn: Sequence[Any]
@@ -47,6 +52,7 @@ class FakeA1111(FakeLora):
         for name, te_multiplier, unet_multiplier, dyn_dim in zip(names, te, unet, dyn, strict=True):
             on_disk = self.networks.available_network_aliases.get(name)
             if on_disk is None:
+                self.said.append(f"Lora not found: {name}")
                 continue
             net = loaded.get(name)
             if net is None or Path(on_disk.filename).stat().st_mtime > net.mtime:

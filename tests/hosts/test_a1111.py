@@ -151,6 +151,7 @@ def test_a_missing_file_is_said(fake, host):
     assert drawn == EVERYWHERE
     assert p.comments == [p.extra_generation_params[NOTES_KEY]]
     assert p.comments[0].startswith("<lora:nix:1> was left out")
+    assert fake.said == []  # by the host once more
 
 
 def test_a_vector_that_does_not_fit_is_applied_and_said(fake, host):

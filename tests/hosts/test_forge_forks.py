@@ -103,6 +103,15 @@ def test_steps_of_one_tag_leave_another_of_the_same_file_alone(fake, host):
     assert at == [everywhere(15, BASE=5), everywhere(5)]
 
 
+def test_strengths_over_the_steps(fake, host):
+    tags = "<lora:rimochan:0@0,1@1><lora:other:0@0,3@1><lora:other:1:BASE@0>"
+    assert fake.draw(tags)[0] == everywhere(0, IN07=1)
+    fake.step(6, 10)
+    assert fake.weights() == everywhere(6.25, BASE=0, IN07=6.25 + 1.875 + 1)
+    fake.step(9, 10)
+    assert fake.weights() == everywhere(10, BASE=0, IN07=14)
+
+
 def test_steps_leave_nothing_over(fake, host):
     fake.draw("<lora:rimochan:1:stop=1>")
     fake.step(3)

@@ -134,6 +134,27 @@ def test_the_model_makes_room_by_what_the_host_has(webui, monkeypatch, manager):
     assert done == (["model", "model"] if manager is None else ["all"])
 
 
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ({"server_name": "127.0.0.1"}, []),
+        ({"server_name": "::1"}, []),
+        ({"server_name": "localhost"}, []),
+        ({"server_name": "0.0.0.0", "share": True}, ["--share", "--server-name 0.0.0.0"]),
+        ({"server_name": "127.0.0.1", "listen": True}, ["--listen"]),
+        ({"server_name": "example.org"}, ["--server-name example.org"]),
+        ({"ngrok": "token"}, ["--ngrok"]),
+    ],
+)
+def test_the_flag_that_lets_others_in_is_named(webui, tmp_path, given, flags):
+    vars(webui.shared.cmd_opts).update(given)
+    if not flags:
+        assert webui.open_folders() is None
+        return
+    with pytest.raises(UserError, match=f"start the WebUI without {', '.join(flags)}[.]$"):
+        check_folder(tmp_path / "elsewhere", webui)
+
+
 class Interrogators:
     """The WebUI's: with models, and without a network to get them from."""
 

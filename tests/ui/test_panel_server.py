@@ -53,6 +53,15 @@ def test_problems_of_the_prompts_tags(host):
     assert wrong.startswith("<lora:b:1,1> was left out")
 
 
+def test_problems_stand_in_the_prompts_order_and_a_missing_file_once(host):
+    prompt = "<lora:b:1,1> <lora:unknown:1> <lora:locon:1:ALL> <lora:unknown:1> <lora:c:1,1>"
+    wrong, missing, unfit, last = ask(host, prompt=prompt)["problems"]
+    assert wrong.startswith("<lora:b:1,1> was left out")
+    assert missing == "unknown: there is no such LoRA file."
+    assert "IN03 got no value" in unfit
+    assert last.startswith("<lora:c:1,1> was left out")
+
+
 def test_saving_a_preset(host):
     reply = ask(host, prompt="", save=["MINE", "IN07@0.5"])
     assert reply["presets"]["MINE"] == "IN07@0.5"

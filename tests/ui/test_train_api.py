@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ fastapi = pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient  # noqa: E402
 
 from lib_rimo.hosts.standalone import Standalone  # noqa: E402
+from lib_rimo.hosts.training import BaseModel  # noqa: E402
 from lib_rimo.ui.api import Guard, add_routes  # noqa: E402
 from lib_rimo.ui.train_server import TrainServer  # noqa: E402
 from tests.training.conftest import narrow_sd1, options, pictures  # noqa: E402, F401 - fixtures
@@ -48,6 +50,26 @@ def test_start_show_stop(client, options):  # noqa: F811
     assert client.post(f"/rimo/v1/jobs/{job['id']}/save").status_code == 400
     assert client.post(f"/rimo/v1/jobs/{job['id']}/stop").json()["state"] == "stopped"
     assert client.post(f"/rimo/v1/jobs/{job['id']}/resume").json()["state"] == "waiting"
+
+
+def test_a_model_has_the_name_that_the_host_lists_and_what_it_needs(client, server, options):  # noqa: F811
+    path = Path(options.pretrained_model_name_or_path)
+    listed = BaseModel("anime [abc]", path, {"network_dim": 3, "resolution": "128"})
+    server.host.base_models = lambda: [listed, BaseModel("other", Path("other.safetensors"))]
+    given = {
+        "train_data_dir": options.train_data_dir,
+        "output_name": "small",
+        "resolution": "64",
+    }
+    for number, name in enumerate(("anime [abc]", path.name, str(path))):
+        asked = {**given, "output_name": f"small{number}", "pretrained_model_name_or_path": name}
+        reply = client.post("/rimo/v1/jobs", json={"options": asked})
+        assert reply.status_code == 200, reply.text
+        started = server.queue.job(reply.json()["id"]).options
+        assert started.pretrained_model_name_or_path == str(path)
+        assert (started.network_dim, started.resolution) == (3, "64")
+    asked["pretrained_model_name_or_path"] = "nobody's"
+    assert client.post("/rimo/v1/jobs", json={"options": asked}).status_code == 400
 
 
 def test_errors_are_sentences(client, options):  # noqa: F811

@@ -3,14 +3,19 @@
 import base64
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer
+from lib_rimo.ui.comparison import Comparison
+from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer, try_prompt
 from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
 
 
@@ -296,12 +301,48 @@ def test_nonsense_is_answered(server):
     assert "no job" in ask(server, "watch", job="../x")["error"]
 
 
+def test_to_try_a_lora_the_prompt_begins_as_all_captions_do(options, tmp_path):  # noqa: F811
+    mine = shutil.copytree(options.train_data_dir, tmp_path / "mine")
+
+    def subject(train_data_dir=mine, **changed):
+        changed["train_data_dir"] = str(train_data_dir)
+        return try_prompt(dataclasses.replace(options, **changed)).partition(", ")[0]
+
+    assert subject() == "rimochan"
+    assert subject(trigger_word="rimo") == "rimo"
+    assert subject(tmp_path / "gone") == "small"
+    next(mine.rglob("*.txt")).write_text("another, 1girl")
+    os.utime(mine, (1, 1))
+    assert subject() == "small"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_comparison_runs_until_its_plot_is_there(server, options, fails, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    seen = []
+
+    def draw_plot(plot, drawn):
+        for _ in plot.prompts:
+            drawn()
+        seen.append(comparison.is_running)
+        if fails:
+            raise UserError("no")
+        return Image.new("RGB", (8, 8))
+
+    server.host.draw_plot = draw_plot
+    comparison = Comparison(server.queue.add(options), server.host, total=1, is_running=True)
+    comparison.job.folder.mkdir(exist_ok=True)
+    comparison._draw(SimpleNamespace(prompts=["1girl"]))
+    assert (seen, comparison.is_running) == ([True], False)
+    assert comparison.path.exists() is not fails
+
+
 def test_a_wrong_command_is_refused(server, options, monkeypatch):  # noqa: F811
     monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
     job = server.queue.add(options)
     assert "use one of stop" in ask(server, "command", job=job.id, command="rm")["error"]
     reply = ask(server, "watch", job=job.id)
-    assert (reply["state"], reply["prompt"]) == ("waiting", "small, <lora:small:1>")
+    assert (reply["state"], reply["prompt"]) == ("waiting", "rimochan, <lora:small:1>")
     assert "no sample" in ask(server, "sample", job=job.id, name="../job.json")["error"]
     ask(server, "command", job=job.id, command="stop")
     assert ask(server, "jobs")["jobs"][0]["state"] == "stopped"

@@ -99,7 +99,7 @@ def test_a_lora_trained_again_replaces_the_old_one(server, options, trained):
 
 
 def test_a_foreign_name_is_refused(server, options):
-    with pytest.raises(RefusedError, match="choose another output_name"):
+    with pytest.raises(RefusedError, match="choose another name"):
         server._json("rimo/v1/jobs", {"options": {**options, "output_name": "one"}})
 
 

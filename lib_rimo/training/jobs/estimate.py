@@ -226,10 +226,13 @@ def _advice(model: Model, options: TrainingOptions, machine: Machine) -> Message
                 memory=_size(need),
             )
     return Message(
-        "It cannot fit on {device}, not even with {changes}.",
+        "It cannot fit on {device}, which has {available} for it: even with {changes} it takes "
+        "{memory}.",
         level="warning",
         device=machine.name,
+        available=_size(machine.memory),
         changes=done,
+        memory=_size(need),
     )
 
 

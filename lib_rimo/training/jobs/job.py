@@ -48,7 +48,7 @@ def run_job(
     except HeldError:
         raise UserError(
             "{name} is being trained already in {folder}: wait for its end, or choose another "
-            "output_name.",
+            "name.",
             name=options.output_name,
             folder=options.output_dir,
             about="output_name",

@@ -121,7 +121,7 @@ class Queue:
             if job.options.output_name == name and job.status.publish_to == str(publish_to):
                 return
         raise UserError(
-            "There is a LoRA called {name} already: choose another output_name.",
+            "There is a LoRA called {name} already: choose another name.",
             name=name,
             about="output_name",
         )

@@ -123,7 +123,7 @@ def test_a_waiting_job_can_be_called_off(queue, options):
 def test_a_foreign_lora_is_not_overwritten(queue, options, tmp_path, monkeypatch):
     monkeypatch.setattr(queue, "ensure_running", lambda: None)
     (tmp_path / "small.safetensors").write_bytes(b"somebody's work")
-    with pytest.raises(UserError, match="choose another output_name"):
+    with pytest.raises(UserError, match="choose another name"):
         queue.add(options, tmp_path)
     assert queue.jobs() == []
 
