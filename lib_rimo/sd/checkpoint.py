@@ -19,6 +19,7 @@ from transformers import CLIPTokenizer
 from lib_rimo.sd import ldm_layout
 from lib_rimo.sd.architecture import unet_arguments, vae_arguments
 from lib_rimo.sd.family import (
+    VAE_PREFIX,
     Family,
     PredictionType,
     detect_family,
@@ -78,12 +79,14 @@ def load_checkpoint(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
+    vae: str | os.PathLike[str] = "",
 ) -> Checkpoint:
     """Load an LDM single file (`.safetensors`, or `.ckpt` with weights-only unpickling).
 
     Tensors are read one by one into models without memory of their own, so the peak is one copy
     of the model. The memory format is that of the convolutions' weights. In float16 the
     autoencoder stays in float32, in which SDXL's does not overflow.
+    `vae` is a file to take the autoencoder from instead: one of its own, or a checkpoint.
     Raises UserError for a missing, unreadable or foreign file.
     """
     path = Path(path)
@@ -95,7 +98,11 @@ def load_checkpoint(
         encoders = load_text_encoders(file, family, path, config, storage)
         if dtype == torch.float16:
             storage = storage._replace(dtype=torch.float32)
-        vae = _load_vae(file, family, config, storage)
+        if vae:
+            with open_tensors(Path(vae)) as other:
+                autoencoder = _load_vae(_as_of_a_checkpoint(other), family, config, storage)
+        else:
+            autoencoder = _load_vae(file, family, config, storage)
         prediction = stated_prediction_type(file.shapes, file.metadata, config)
         if prediction is None:
             prediction = _probe_prediction_type(unet) if family == "sd2" else "epsilon"
@@ -107,7 +114,7 @@ def load_checkpoint(
             unet=unet,
             text_encoders=encoders,
             tokenizers=make_tokenizers(family, encoders, path, config),
-            vae=vae,
+            vae=autoencoder,
             metadata=dict(file.metadata),
         )
 
@@ -134,6 +141,31 @@ def _load_unet(
         unet = UNet2DConditionModel(**unet_arguments(file.shapes, family, unet_config))
     fill(unet, ldm_layout.unet_layout(unet.state_dict()), file, storage)
     return unet
+
+
+class _BareVae:
+    """An autoencoder's own file, with the keys that it has in a checkpoint."""
+
+    def __init__(self, file: TensorFile) -> None:
+        self._file = file
+        self.metadata: Mapping[str, str] = file.metadata
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            VAE_PREFIX + key: shape for key, shape in file.shapes.items()
+        }
+
+    def get(self, key: str) -> Tensor:
+        return self._file.get(key.removeprefix(VAE_PREFIX))
+
+    def __enter__(self) -> "_BareVae":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _as_of_a_checkpoint(file: TensorFile) -> TensorFile:
+    is_bare = not any(key.startswith(VAE_PREFIX) for key in file.shapes)
+    return _BareVae(file) if is_bare else file
 
 
 def _load_vae(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,23 @@ class Conditioning:
             text = (*text, torch.cat(sizes, dim=1))
         return tuple(tensor.to(device) for tensor in text)
 
+    def cut_captions(self, captions: Iterable[str]) -> set[str]:
+        """Those of which the end is not read, because they have too many tokens."""
+        tokenizer = self.checkpoint.tokenizers[0]  # all of CLIP's cut words alike
+        return {
+            caption
+            for caption in captions
+            if len(tokens_of(tokenizer, caption)) > self.max_token_length
+        }
+
     def read(self, *inputs: Tensor) -> dict[str, Any]:
         """The keyword arguments of the UNet: text (B, T, C), for SDXL also sizes."""
         text, sizes = (inputs[:-1], inputs[-1]) if self._is_sdxl else (inputs, None)
         states, *pooled = self._encode(text) if self.trained else text
         if sizes is None:
             return {"encoder_hidden_states": states}
-        added = {"text_embeds": pooled[0], "time_ids": sizes.to(states.dtype)}
+        # In bf16 sizes would be rounded: 999 to 1000.
+        added = {"text_embeds": pooled[0], "time_ids": sizes.float()}
         return {"encoder_hidden_states": states, "added_cond_kwargs": added}
 
     def _remember(self, caption: str, device: torch.device) -> tuple[Tensor, ...]:

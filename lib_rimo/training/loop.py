@@ -27,6 +27,7 @@ from lib_rimo.training import state as run_state
 from lib_rimo.training.conditioning import Conditioning
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
+from lib_rimo.training.data.entries import short_list
 from lib_rimo.training.denoiser import Denoiser, Replay
 from lib_rimo.training.events import COMMANDS, Command, Events
 from lib_rimo.training.metadata import Metadata
@@ -202,6 +203,18 @@ class Trainer:
             max_token_length=options.max_token_length,
             trained=bool(options.text_encoder_learning_rate),
         )
+        if cut := self.conditioning.cut_captions(entry.caption for entry in self.data.entries):
+            names = [entry.path for entry in self.data.entries if entry.caption in cut]
+            events.tell(
+                Message(
+                    "Longer than max_token_length {length}, so the end of the caption is not "
+                    "read: {names}.",
+                    level="warning",
+                    about="max_token_length",
+                    length=options.max_token_length,
+                    names=short_list(names),
+                )
+            )
         self.objective = make_objective(self.checkpoint, options)
         self.metadata = Metadata(
             options,

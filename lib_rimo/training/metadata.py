@@ -44,17 +44,19 @@ class Metadata:
         options = self.options
         new_hash, legacy_hash = self._model_hashes.result()
         is_v = self.prediction_type == "v_prediction"
+        is_sd = self.family != "sdxl"  # kohya's trainer marks only the older families by it
         values: dict[str, Any] = {
             **self.data,
             "ss_session_id": int(self.started_at * 1000) & 0xFFFFFFFF,
             "ss_training_started_at": self.started_at,
             "ss_training_finished_at": time.time(),
             "ss_output_name": options.output_name,
-            "ss_base_model_version": BASE_VERSIONS[self.family] + ("_v" if is_v else ""),
+            "ss_base_model_version": BASE_VERSIONS[self.family] + ("_v" if is_v and is_sd else ""),
             "ss_v2": self.family == "sd2",
             "ss_sd_model_name": Path(options.pretrained_model_name_or_path).name,
             "ss_sd_model_hash": legacy_hash,
             "ss_new_sd_model_hash": new_hash,
+            "ss_vae_name": Path(options.vae).name if options.vae else None,
             "ss_network_module": (
                 "networks.lora" if options.network_type == "lora" else "lycoris.kohya"
             ),
@@ -96,6 +98,7 @@ class Metadata:
             "ss_masked_loss": options.masked_loss,
             "ss_cache_latents": True,
             "ss_training_comment": options.training_comment or None,
+            "ss_num_epochs": options.max_train_epochs or None,
             "ss_steps": step,
             "ss_epoch": epoch,
             "ss_loss": round(loss, 6),
@@ -104,6 +107,7 @@ class Metadata:
             "modelspec.architecture": ARCHITECTURES[self.family],
             "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
             "modelspec.title": options.output_name,
+            "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S"),
             "modelspec.resolution": options.resolution.replace(",", "x"),
             "modelspec.prediction_type": "v" if is_v else "epsilon",
         }

@@ -74,6 +74,7 @@ def load_base_model(
         device=device,
         dtype=dtype,
         memory_format=torch.channels_last if is_cpu else torch.contiguous_format,
+        vae=options.vae,
     )
 
 

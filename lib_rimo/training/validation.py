@@ -98,6 +98,8 @@ def _wrong_files(options: TrainingOptions) -> Iterator[Message]:
     elif model.suffix.lower() not in MODEL_SUFFIXES:
         wrong = "{file} is not a .safetensors model: choose another."
         yield Message(wrong, file=model.name, about=base)
+    if options.vae and not _is_file(Path(options.vae)):
+        yield Message("There is no VAE {file}: choose another.", file=options.vae, about="vae")
     if options.network_weights:
         lora = Path(options.network_weights)
         if not _is_file(lora):

@@ -481,7 +481,7 @@ class TrainServer:
         return options, [Message(text, level="warning") for text in warnings]
 
 
-MODEL_OPTIONS = ("pretrained_model_name_or_path", "network_weights")
+MODEL_OPTIONS = ("pretrained_model_name_or_path", "network_weights", "vae")
 FOLDER_OPTIONS = ("train_data_dir", "reg_data_dir", "dataset_config", "logging_dir")
 # What the page itself decides, or what only makes sense on the command line.
 HIDDEN_OPTIONS = frozenset(

@@ -1,11 +1,13 @@
 """What a training gives: for every family, network, optimizer and schedule."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import block_of_key
@@ -343,5 +345,33 @@ def test_kohyas_further_options_train_and_change_what_is_learned(quick, changes)
     plain = read_lora(run_job(quick)).tensors
     other = read_lora(run_job(dataclasses.replace(quick, **changes))).tensors
     assert all(tensor.isfinite().all() for tensor in other.values())
-    shared = plain.keys() & other.keys()
-    assert not all(torch.equal(plain[name], other[name]) for name in shared)
+    trained = [name for name in other if not name.endswith(".alpha")]
+    assert not all(torch.equal(plain.get(name, torch.zeros(0)), other[name]) for name in trained)
+
+
+def test_a_vae_file_of_its_own_encodes_the_pictures(quick, tmp_path):
+    plain = read_lora(run_job(quick)).tensors
+    base = load_file(quick.pretrained_model_name_or_path)
+    prefix = "first_stage_model."
+    vae = {
+        name.removeprefix(prefix): tensor * 1.5 if name.endswith("conv_in.weight") else tensor
+        for name, tensor in base.items()
+        if name.startswith(prefix)
+    }
+    save_file(vae, tmp_path / "vae.safetensors")
+    quick.vae = str(tmp_path / "vae.safetensors")
+    path = run_job(quick)
+    assert read_lora(path).metadata["ss_vae_name"] == "vae.safetensors"
+    other = read_lora(path).tensors
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
+
+
+def test_captions_beyond_the_limit_are_said_once_with_their_names(quick, tmp_path):
+    folder = tmp_path / "long"
+    shutil.copytree(quick.train_data_dir, folder)
+    (folder / "3.txt").write_text("rimochan, " + ", ".join(["red"] * 80))
+    told = []
+    run_job(dataclasses.replace(quick, train_data_dir=str(folder)), [told.append])
+    said = [event["text"] for event in told if "max_token_length 75" in event.get("text", "")]
+    assert len(said) == 1
+    assert said[0].endswith("not read: 3.png.")

@@ -202,7 +202,7 @@ def _read(
                 "give trigger_word.",
                 about="trigger_word",
                 level="warning",
-                names=_names(uncaptioned),
+                names=short_list(uncaptioned),
             )
         )
     if untriggered:
@@ -211,7 +211,7 @@ def _read(
                 "{word} was put in front of: {names}.",
                 level="note",
                 word=trigger_word,
-                names=_names(untriggered),
+                names=short_list(untriggered),
             )
         )
     return entries
@@ -230,7 +230,7 @@ def _what_trains_badly(entries: list[Entry], options: EntryOptions) -> Iterator[
             about="resolution",
             level="warning",
             n=_ENLARGED,
-            names=_names(enlarged),
+            names=short_list(enlarged),
         )
     cropped = [entry.path for entry in entries if entry.fit.cropped > _CROPPED]
     if cropped:
@@ -238,7 +238,7 @@ def _what_trains_badly(entries: list[Entry], options: EntryOptions) -> Iterator[
             "Cropped by more than {share}: {names}. {advice}",
             level="warning",
             share=f"{_CROPPED:.0%}",
-            names=_names(cropped),
+            names=short_list(cropped),
             advice=Message(
                 "A caption may name what is cropped away."
                 if options.enable_bucket
@@ -251,11 +251,12 @@ def _what_trains_badly(entries: list[Entry], options: EntryOptions) -> Iterator[
     for paths in twins.values():
         if len(paths) > 1:
             yield Message(
-                "The same picture several times: {names}.", level="warning", names=_names(paths)
+                "The same picture several times: {names}.", level="warning", names=short_list(paths)
             )
 
 
-def _names(paths: Sequence[Path], most: int = 3) -> Message | list[str]:
+def short_list(paths: Sequence[Path], most: int = 3) -> Message | list[str]:
+    """The names of some files, of many the first, for a sentence."""
     names = [path.name for path in paths]
     if len(names) <= most:
         return names

@@ -18,6 +18,7 @@ class MachineOptions:
         choices=("auto", "no", "fp16", "bf16"),
     )
     gradient_checkpointing: bool = option(False, "Less memory, somewhat slower", "machine")
+    vae: str = option("", "A file to take the autoencoder from, not the base model's", "machine")
     no_half_vae: bool = option(False, "Encode pictures in fp32", "machine")
     device: str = option(
         "auto", "Where to compute", "machine", choices=("auto", "cpu", "cuda", "mps")

@@ -118,7 +118,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "token_warmup_step": (),
     "torch_compile": (),
     "train_inpainting": (),
-    "vae": (),
     "validate_every_n_epochs": (),
     "validate_every_n_steps": (),
     "validation_split": (),
