@@ -86,6 +86,7 @@ class RimoTrain {
         try {
             const opened = await this.server.ask("open");
             this.install.hidden = opened.is_ready;
+            if (!opened.is_ready) this.#followInstallation();
             this.recipe.build(opened);
             await this.pictures.restore(opened.sets, opened.interrogators);
             this.#showJobs(opened.jobs);
@@ -139,11 +140,35 @@ class RimoTrain {
         const {say} = RimoPage;
         this.install.disabled = true;
         this.install.textContent = say("Installing; this takes minutes …");
+        const following = setInterval(() => this.#showInstallation(), 2000);
         try {
             this.install.hidden = (await this.server.ask("install")).is_ready;
             this.#say();
         } catch (error) {
             this.#refuse(error);
+        }
+        clearInterval(following);
+        this.install.disabled = false;
+        this.install.textContent = say("Install the trainer's libraries");
+    }
+
+    /** Show how far an installation is; whether one goes on. */
+    async #showInstallation() {
+        const {is_ready, installing} = await this.server.ask("installing");
+        this.install.hidden = is_ready;
+        if (!installing) return false;
+        this.install.disabled = true;
+        this.install.textContent = RimoPage.say(
+            "Installing: {megabytes} of about {expected} MB after {time} …",
+            {...installing, time: RimoPage.duration(installing.seconds)});
+        return true;
+    }
+
+    /** Follow the installation that the WebUI's start began. */
+    async #followInstallation() {
+        const {say} = RimoPage;
+        while (await this.#showInstallation().catch(() => false)) {
+            await new Promise((resolve) => setTimeout(resolve, 2000));
         }
         this.install.disabled = false;
         this.install.textContent = say("Install the trainer's libraries");

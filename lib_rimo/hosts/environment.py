@@ -12,6 +12,11 @@ import hashlib
 import re
 import site
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +47,29 @@ HIDDEN = (
 _TORCH = "torch==" + ".".join(map(str, GOOD_ENOUGH["torch"]))
 
 
+MEGABYTES = 511  # what is installed on top of a WebUI's own torch
+MEGABYTES_APART = 3000  # with a torch of the trainer's own
+_SIGN_OF_LIFE = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class Installation:
+    """How far an installation of the trainer's libraries is."""
+
+    seconds: float
+    """Since it began."""
+    megabytes: int
+    """What the folder holds by now."""
+    expected: int
+    """About what it will hold."""
+
+    def __str__(self) -> str:
+        return (
+            f"The trainer's libraries are being installed: {self.megabytes} of about "
+            f"{self.expected} MB after {self.seconds:.0f} s."
+        )
+
+
 class TrainerEnvironment:
     """The environment that trainings of this WebUI run in."""
 
@@ -53,6 +81,8 @@ class TrainerEnvironment:
         self._stamp = self.folder / "rimo.stamp"
         self._seen = self.folder / "rimo.seen"
         self._apart = self.folder / "rimo.apart"
+        # Beside the folder, which may be made anew: when the installation that goes on has begun.
+        self._going_on = self.folder.with_suffix(".installing")
 
     def is_ready(self) -> bool:
         """Whether everything is installed, for the WebUI's libraries as they are now."""
@@ -83,8 +113,45 @@ class TrainerEnvironment:
 
         The stamp is written last, so that an interrupted installation goes on at the next call.
         """
+        while self.installation() is not None:  # another process is at it
+            time.sleep(_SIGN_OF_LIFE)
         if self.is_ready():
             return
+        with self._telling():
+            self._install()
+
+    def installation(self) -> Installation | None:
+        """The installation that goes on, in whatever process."""
+        try:
+            begun = float(self._going_on.read_text(encoding="utf-8"))
+            if time.time() - self._going_on.stat().st_mtime > 10 * _SIGN_OF_LIFE:
+                return None  # its process is gone
+        except (OSError, ValueError):
+            return None
+        expected = MEGABYTES_APART if self.is_apart() else MEGABYTES
+        return Installation(time.time() - begun, _bytes_in(self.folder) // 1_000_000, expected)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Let other processes see, within, that an installation goes on."""
+        over = threading.Event()
+
+        def give_signs() -> None:
+            while not over.wait(_SIGN_OF_LIFE):
+                self._going_on.touch()
+
+        self._going_on.parent.mkdir(parents=True, exist_ok=True)
+        self._going_on.write_text(str(time.time()), encoding="utf-8")
+        signs = threading.Thread(target=give_signs, daemon=True)
+        signs.start()
+        try:
+            yield
+        finally:
+            over.set()
+            signs.join()
+            self._going_on.unlink(missing_ok=True)
+
+    def _install(self) -> None:
         if not self.python.exists():
             import venv
 
@@ -134,6 +201,16 @@ class TrainerEnvironment:
         """Names what was installed and on top of what: a WebUI's update changes it."""
         lines = [sys.prefix, sys.version, *requirements(), "installed:", *self.missing()]
         return "\n".join(lines)
+
+
+def _bytes_in(folder: Path) -> int:
+    """What a folder's files hold, as far as they are there while they are counted."""
+    held = 0
+    with suppress(OSError):
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                held += path.lstat().st_size
+    return held
 
 
 def _glance() -> str:

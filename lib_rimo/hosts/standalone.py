@@ -38,6 +38,9 @@ class Standalone:
     def prepare(self) -> None:
         """There is nothing to install."""
 
+    def installation(self) -> None:
+        """There is nothing to install."""
+
     def base_models(self) -> list[BaseModel]:
         """The embedded model and those in the folders of models."""
         files = [embedded.MODEL] if embedded.MODEL.exists() else []

@@ -14,6 +14,8 @@ from lib_rimo.training.config.options import TrainingOptions
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from lib_rimo.hosts.environment import Installation
+
 Interrogate = Callable[[Path], str]
 """Proposes a caption for a picture."""
 
@@ -70,6 +72,9 @@ class TrainingHost(Protocol):
 
     def prepare(self) -> None:
         """Install them; raises UserError."""
+
+    def installation(self) -> Installation | None:
+        """How far an installation is that goes on."""
 
     def base_models(self) -> Sequence[BaseModel]:
         """The checkpoints that there are, the loaded one first."""

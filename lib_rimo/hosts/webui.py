@@ -19,6 +19,7 @@ from lib_rimo.hosts.activation import (
     write_infotext,
 )
 from lib_rimo.hosts.callbacks import register
+from lib_rimo.hosts.environment import TrainerEnvironment
 from lib_rimo.hosts.lora_files import entry_of
 from lib_rimo.hosts.multiplier import multiplier_of
 from lib_rimo.hosts.patches import Patches, Place
@@ -160,6 +161,10 @@ class WebUI:
 
     def panel_notes(self) -> Sequence[str]:
         """What the panel tells about this host."""
+        installation = TrainerEnvironment().installation()
+        return (*self._notes(), *([] if installation is None else [str(installation)]))
+
+    def _notes(self) -> Sequence[str]:
         if lbw.is_installed(self.scripts.scripts_data):
             return (
                 "sd-webui-lora-block-weight is installed too. Rimo applies the block weights of "

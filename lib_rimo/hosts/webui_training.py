@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.hosts.environment import TrainerEnvironment
+from lib_rimo.hosts.environment import Installation, TrainerEnvironment
 from lib_rimo.hosts.lora_files import find_file
 from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
@@ -50,6 +50,10 @@ class WebUITraining:
         """Install them; raises UserError."""
         with hold(self.environment.folder.with_suffix(".lock"), seconds=3600):
             self.environment.prepare()
+
+    def installation(self) -> Installation | None:
+        """How far an installation is that goes on."""
+        return self.environment.installation()
 
     def base_models(self) -> list[BaseModel]:
         """The WebUI's checkpoints, the chosen one first."""

@@ -108,6 +108,14 @@ class TrainServer:
             **self.do_jobs(asked),
         }
 
+    def do_installing(self, asked: Reply) -> Reply:
+        """How far an installation of the trainer's libraries is; null where none goes on."""
+        going_on = self.host.installation()
+        return {
+            "is_ready": self.host.is_ready(),
+            "installing": None if going_on is None else dataclasses.asdict(going_on),
+        }
+
     def do_install(self, asked: Reply) -> Reply:
         """Install the trainer's libraries; takes minutes."""
         self.host.prepare()

@@ -159,3 +159,31 @@ def test_conditions_of_requirements_are_understood(monkeypatch):
     assert not environment._is_met('nothing-of-that-name==1; sys_platform == "linux"')
     assert environment._is_met('nothing-of-that-name==1; python_version < "3.2"')
     assert all("==" in line for line in requirements())
+
+
+def test_an_installation_is_seen_by_other_processes(trainer, present, monkeypatch):
+    present["torch"] = "2.6.0"
+    seen = []
+
+    def run(command):
+        if "pip" in command:
+            (trainer.folder / "large").write_bytes(bytes(3_500_000))
+            seen.append(TrainerEnvironment().installation())
+        return subprocess.CompletedProcess(command, 0, str(trainer.folder), "")
+
+    monkeypatch.setattr("venv.create", lambda folder, **_: folder.mkdir(parents=True))
+    monkeypatch.setattr(environment, "_run", run)
+    trainer.prepare()
+    (going_on,) = seen
+    assert (going_on.megabytes, going_on.expected) == (3, environment.MEGABYTES)
+    assert "3 of about 511 MB" in str(going_on)
+    assert trainer.installation() is None
+
+
+def test_an_installation_whose_process_is_gone_does_not_go_on(trainer):
+    sign = trainer.folder.with_suffix(".installing")
+    sign.parent.mkdir(parents=True)
+    sign.write_text("1")
+    assert trainer.installation() is not None
+    os.utime(sign, (1, 1))
+    assert trainer.installation() is None
