@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.embedded import MODEL
 from lib_rimo.sd.text_encoders import CLIP_END, CLIP_VOCABULARY
 from lib_rimo.sd.tokenizer import clip_tokenizer
 
@@ -55,7 +54,7 @@ def make_checkpoint(
 ) -> Checkpoint:
     """The networks as the rest of the project uses a Stable Diffusion 1.x model."""
     return Checkpoint(
-        path=Path("rimo-base.safetensors"),
+        path=MODEL,
         family="sd1",
         prediction_type="epsilon",
         zero_terminal_snr=False,

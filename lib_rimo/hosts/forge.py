@@ -97,14 +97,14 @@ class Forge(ForgeFamily):
         self._set_strengths("unet", partial(strength_of, 1))
 
     def _multipliers_apart(self, read: ReadTag) -> tuple[float, float]:
-        """(text encoder's, U-Net's) strength; other blocks of the U-Net leave the former equal."""
+        """(text encoder's, UNet's) strength; other blocks of the UNet leave the former equal."""
         te, unet = self.multipliers(read)
         if isinstance(te, BlockMultiplier):
             te = multiplier_of(float(te), text_encoder_part(te.blocks), self.family)
         return te, unet
 
     def _set_strengths(self, name: str, strength_of: Callable[[str, float], float]) -> None:
-        """Give each (file, strength) in the U-Net or the text encoder another strength."""
+        """Give each (file, strength) in the UNet or the text encoder another strength."""
         objects = getattr(self.shared.sd_model, "forge_objects_after_applying_lora", None)
         model = getattr(objects, name, None)
         if model is None:
@@ -122,7 +122,7 @@ class Forge(ForgeFamily):
         patcher_of(model).lora_patches = changed
 
     def _patchers(self) -> Iterator[Any]:
-        """The models that LoRAs have been put into: U-Net and text encoder."""
+        """The models that LoRAs have been put into: UNet and text encoder."""
         objects = getattr(self.shared.sd_model, "forge_objects_after_applying_lora", None)
         if objects is not None:
             yield objects.unet

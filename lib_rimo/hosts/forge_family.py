@@ -59,5 +59,5 @@ class ForgeFamily(WebUI):
 
 
 def patcher_of(model: Any) -> Any:
-    """What holds the patches of a U-Net or a text encoder."""
+    """What holds the patches of a UNet or a text encoder."""
     return getattr(model, "patcher", model)

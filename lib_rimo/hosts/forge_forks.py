@@ -53,7 +53,7 @@ class ForgeFork(ForgeFamily):
         super().__init__()
         self._loading: Sequence[ReadTag] = ()
         self._loaded: list[ReadTag] = []  # those with blocks
-        # the U-Net's strengths of LoRAs that act on some steps only -> what they are at this step
+        # the UNet's strengths of LoRAs that act on some steps only -> what they are at this step
         self._now: dict[float, float] = {}
         self._asked: set[float] = set()  # strengths that merging has asked for a layer's
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lib_rimo.sd.schedule import TIMESTEPS
+
 _MOST_SNR = 1000.0
 """Of timesteps with next to no noise, as kohya's trainer bounds it."""
 
@@ -43,7 +45,7 @@ class Weighting:
         if self.huber_schedule == "constant":
             return torch.full_like(alphas_cumprod, self.huber_c * self.huber_scale)
         if self.huber_schedule == "exponential":
-            fall = -math.log(self.huber_c) / 1000
+            fall = -math.log(self.huber_c) / TIMESTEPS
             return torch.exp(-fall * timesteps) * self.huber_scale
         sigmas = ((1 - alphas_cumprod) / alphas_cumprod).sqrt()
         return (1 - self.huber_c) / (1 + sigmas) ** 2 + self.huber_c

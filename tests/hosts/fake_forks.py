@@ -149,7 +149,7 @@ class FakeFork(FakeLora):
         super().activate_tags(p, tags)
 
     def use(self) -> dict[str, float]:
-        """Bring the models onto the device; an extension has put a clone of the U-Net there."""
+        """Bring the models onto the device; an extension has put a clone of the UNet there."""
         objects = copy(self.model.forge_objects_after_applying_lora)
         objects.unet = objects.unet.clone()
         self.model.forge_objects = objects
