@@ -18,8 +18,10 @@ SMALL_PICTURES = {
     "txt2img/Height/value": 64,
     "customscript/sampler.py/txt2img/Sampling steps/value": 2,
 }
-# Forge's page has its sizes from the settings.
-SMALL_PICTURES_OF_FORGE = {
+# Forge's page has its sizes from the settings. And what a picture sets for itself is set back only
+# where it stands in the settings' file: without it all later pictures have another one's clip skip.
+SETTINGS = {
+    "CLIP_stop_at_last_layers": 1,
     "sd_t2i_width": 64,
     "sd_t2i_height": 64,
     "sd_i2i_width": 64,
@@ -35,7 +37,7 @@ def fill(data: Path, model: Path, *extensions: Path) -> Path:
     for extension in extensions:
         link_extension(extension, data / "extensions" / extension.name)
     (data / "ui-config.json").write_text(json.dumps(SMALL_PICTURES))
-    (data / "config.json").write_text(json.dumps(SMALL_PICTURES_OF_FORGE))
+    (data / "config.json").write_text(json.dumps(SETTINGS))
     write_random_loras(model, data / "models/Lora")
     return data
 

@@ -133,9 +133,15 @@ def test_random_values_come_from_the_picture_s_seed(server):
     assert server.draw(written) == alone[0]
 
 
-def test_a_preset_s_numbers_are_in_the_infotext(server):
-    presets = server.data / "rimo" / "lbwpresets.txt"
-    presets.parent.mkdir(exist_ok=True)
+@pytest.fixture
+def presets(server):
+    path = server.data / "rimo" / "lbwpresets.txt"
+    path.parent.mkdir(exist_ok=True)
+    yield path
+    path.unlink()
+
+
+def test_a_preset_s_numbers_are_in_the_infotext(server, presets):
     presets.write_text(f"WILD:{MIXED}")
     drawn = server.draw("a cat <lora:one:0.8:lbw=WILD>")
     assert drawn.parameters["Rimo weights"] == f"lora:one:0.8:{MIXED}"
@@ -183,16 +189,24 @@ def test_start_and_stop(server, plain, one):
     assert server.draw("a cat <lora:one:1>") == one
 
 
-def test_a_file_replaced_under_its_name(server):
-    folder = server.data / "models/Lora"
-    (folder / "trained.safetensors").write_bytes((folder / "one.safetensors").read_bytes())
+@pytest.fixture
+def replaced(server):
+    """A LoRA's file that others take the place of; later tests find the folder as it was."""
+    path = server.data / "models/Lora/replaced.safetensors"
+    path.write_bytes(path.with_name("one.safetensors").read_bytes())
     server.call("refresh-loras", {})
+    yield path
+    path.unlink()
+    server.call("refresh-loras", {})
+
+
+def test_a_file_replaced_under_its_name(server, replaced):
     tag = "a cat <lora:{}:1:IN07@0.5>"
-    assert server.draw(tag.format("trained")) == server.draw(tag.format("one"))
-    before = server.draw("a cat <lora:trained:1>").parameters.get("Lora hashes")
-    server.draw(tag.format("trained"))
-    (folder / "trained.safetensors").write_bytes((folder / "two.safetensors").read_bytes())
-    after = server.draw(tag.format("trained"))
+    assert server.draw(tag.format("replaced")) == server.draw(tag.format("one"))
+    before = server.draw("a cat <lora:replaced:1>").parameters.get("Lora hashes")
+    server.draw(tag.format("replaced"))
+    replaced.write_bytes(replaced.with_name("two.safetensors").read_bytes())
+    after = server.draw(tag.format("replaced"))
     assert after.parameters.get("Lora hashes") != before
     assert after == server.draw(tag.format("two"))
 
