@@ -65,7 +65,9 @@ class GridAxis:
 def _replacements(text: str) -> list[Change]:
     words = _items(text, keep_empty=True)
     if not words[0]:
-        raise UserError(f"The values of the axis {PROMPT_SR} begin with words of the prompt.")
+        raise UserError(
+            "The values of the axis {name} begin with words of the prompt.", name=PROMPT_SR
+        )
     return [Replacement(words[0], word) for word in words]
 
 
@@ -95,7 +97,7 @@ def _items(text: str, *, keep_empty: bool = False) -> list[str]:
     try:
         rows = list(csv.reader(io.StringIO(text), skipinitialspace=True))
     except csv.Error as error:
-        raise UserError(f"The axis values cannot be read: {error}.") from error
+        raise UserError("The axis values cannot be read: {reason}.", reason=error) from error
     items = [item.strip() for row in rows for item in row if keep_empty or item.strip()]
     if not any(items):
         raise UserError("The axis has no values.")

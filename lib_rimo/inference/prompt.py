@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def parse_emphasis(text: str) -> list[Piece]:
         elif token in opened:
             opened[token].append(len(pieces))
             if len(opened["("]) + len(opened["["]) > DEEPEST:
-                raise UserError(_TOO_DEEP)
+                _refuse_depth()
         elif match["weight"] is not None and opened["("]:
             emphasise(opened["("].pop(), float(match["weight"]))
         elif token == ")" and opened["("]:
@@ -84,15 +85,21 @@ def parse_emphasis(text: str) -> list[Piece]:
     for start in opened["["]:
         emphasise(start, SQUARE_BRACKET)
     if any(piece.weight is not None and abs(piece.weight) > STRONGEST for piece in pieces):
-        raise UserError(f"The prompt has an emphasis beyond {STRONGEST}: write (word:1.2).")
+        raise UserError(
+            "The prompt has an emphasis beyond {most}: write (word:1.2).", most=STRONGEST
+        )
     return list(_merged(pieces)) or [Piece("")]
 
 
 STRONGEST = 1_000_000
-_TOO_DEEP = (
-    f"The prompt has more than {DEEPEST} brackets inside each other: close them, or write \\( and "
-    "\\[ for brackets that are meant as such."
-)
+
+
+def _refuse_depth() -> NoReturn:
+    raise UserError(
+        "The prompt has more than {most} brackets inside each other: close them, or write \\( and "
+        "\\[ for brackets that are meant as such.",
+        most=DEEPEST,
+    )
 
 
 def _split_at_breaks(text: str) -> list[str]:
@@ -130,7 +137,7 @@ def split_composition(text: str) -> list[tuple[str, float]]:
         found = _WEIGHT.fullmatch(number) if colon else None
         weight = float(found[1]) if found else 1.0
         if abs(weight) > STRONGEST:
-            raise UserError(f"The prompt has a weight beyond {STRONGEST}: write :1.2.")
+            raise UserError("The prompt has a weight beyond {most}: write :1.2.", most=STRONGEST)
         parts.append((before.rstrip() if found else part.rstrip(), weight))
     return parts
 
@@ -157,7 +164,7 @@ def prompt_at(text: str, step: int, steps: int, *, depth: int = 0) -> str:
     Each level of brackets reads what is in it once more, so there is a limit to them: UserError.
     """
     if depth > DEEPEST:
-        raise UserError(_TOO_DEEP)
+        _refuse_depth()
     result, position = [], 0
     closings = _closings(text)
     for start, end in sorted(closings.items()):
