@@ -254,6 +254,11 @@ def test_epochs_count_in_steps(quick):
     assert read_lora(path).metadata["ss_steps"] == "6"  # five pictures in batches of two
 
 
+def test_an_epochs_last_batches_make_a_step(quick):
+    quick.max_train_epochs, quick.gradient_accumulation_steps = 2, 2  # three batches an epoch
+    assert read_lora(run_job(quick)).metadata["ss_steps"] == "4"
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -17,11 +17,15 @@ EXTENSIONS = (".txt", ".caption")
 def read_caption(picture: Path, extension: str = "", *, alternatives: bool = False) -> str | None:
     """Read the caption beside a picture: the given extension first, then the usual ones.
 
+    An extension that is none of these stands alone, as in kohya's trainer: so `.none` makes the
+    folder's name the caption.
+
     Several lines count as one caption, or as many `alternatives`, a line each. None where there is
     no caption, or an empty one.
     """
-    first = [f".{extension.lstrip('.')}"] if extension else []
-    for candidate in dict.fromkeys((*first, *EXTENSIONS)):
+    asked = f".{extension.lstrip('.')}" if extension else EXTENSIONS[0]
+    others = EXTENSIONS if asked in EXTENSIONS else ()
+    for candidate in dict.fromkeys((asked, *others)):
         file = picture.with_suffix(candidate)
         if file.is_file():
             try:

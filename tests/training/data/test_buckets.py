@@ -97,3 +97,21 @@ def test_sdxl_is_told_what_was_cut_off() -> None:
 def test_steps_must_fit_the_latents() -> None:
     with pytest.raises(UserError, match="bucket_reso_steps"):
         Buckets((512, 512), bucket_reso_steps=10)
+
+
+@pytest.mark.parametrize(
+    ("size", "bucket"),
+    [
+        ((600, 800), (384, 512)),
+        ((1000, 700), (576, 384)),
+        ((1920, 1080), (640, 384)),
+        ((333, 480), (320, 448)),
+        ((2000, 500), (1024, 256)),
+        ((512, 512), (512, 512)),
+        ((768, 1344), (384, 640)),
+        ((1023, 1025), (512, 512)),
+    ],
+)
+def test_no_upscale_picks_the_buckets_of_kohyas_trainer(size, bucket):
+    buckets = Buckets((512, 512), bucket_reso_steps=64, bucket_no_upscale=True)
+    assert buckets.fit(size).bucket == bucket

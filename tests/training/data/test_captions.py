@@ -34,6 +34,7 @@ def test_the_chosen_ending_comes_first_then_the_usual_ones(tmp_path: Path) -> No
     assert read_caption(picture, ".caption") == read_caption(picture, "caption") == "from caption"
     (tmp_path / "1.tags").write_text("from tags")
     assert read_caption(picture, ".tags") == "from tags"
+    assert read_caption(picture, ".none-use-foldername") is None
 
 
 def test_lines_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:

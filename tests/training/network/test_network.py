@@ -105,3 +105,8 @@ def test_values_go_out_and_in_again():
     _, smaller = make(rank=Rank(dim=2, alpha=2.0))
     with pytest.raises(UserError, match="other layers or ranks"):
         smaller.load_tensors(tensors)
+    of_another_alpha = {
+        name: tensor * 2 if name.endswith(".alpha") else tensor for name, tensor in tensors.items()
+    }
+    with pytest.raises(UserError, match="give the alphas that it was trained with"):
+        other.load_tensors(of_another_alpha)

@@ -13,7 +13,7 @@ _OWN = {
     *("model_train_type", "lr_restart_cycles", "lycoris_algo", "optimizer_args_custom"),
     *("network_args_custom", "enable_preview", "enable_block_weights", "prodigy_d_coef"),
 }
-_OTHER_TYPES = {"flux": "Flux", "sd3": "SD3", "lumina": "Lumina", "chroma": "Chroma"}
+_OTHER_TYPES = {"chroma": "Chroma", "flux": "Flux", "sd3": "SD3", "lumina": "Lumina"}
 _RENAMED = {
     "lr_restart_cycles": "lr_scheduler_num_cycles",
     "lokr_factor": "factor",
