@@ -15,7 +15,12 @@ from lib_rimo import __version__
 from lib_rimo.errors import UserError
 from lib_rimo.files import file_hash
 from lib_rimo.inference.apply import Lora, LoraFolder, LoraMerger
-from lib_rimo.inference.infotext import Settings, format_infotext
+from lib_rimo.inference.infotext import (
+    RANDOM_SEED,
+    Settings,
+    check_settings,
+    format_infotext,
+)
 from lib_rimo.inference.prompt import (
     Conditioning,
     encode_prompt,
@@ -25,15 +30,10 @@ from lib_rimo.inference.prompt import (
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
 from lib_rimo.lora.files import content_hash
 from lib_rimo.sd.checkpoint import Checkpoint
-from lib_rimo.sd.schedule import TIMESTEPS
 from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.text import shortened, visible
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import LoraTag, find_extra_networks, other_kinds, parse_prompt
-
-RANDOM_SEED = -1
-
-MOST_CFG_SCALE = 1000
 
 ActiveLora = tuple[Lora, LoraTag]
 
@@ -88,7 +88,7 @@ class Generator:
         Raises UserError for settings that are none.
         """
         sampler, schedule = find_sampler(settings.sampler, settings.schedule)
-        check(settings)
+        check_settings(settings)
         if settings.seed == RANDOM_SEED:
             settings = replace(settings, seed=random.randrange(2**32))
         settings = replace(settings, sampler=sampler, schedule=schedule)
@@ -221,28 +221,6 @@ class Generator:
 def at_step(loras: Sequence[ActiveLora], steps_done: int, steps: int) -> list[ActiveLora]:
     """LoRAs with the strengths of the step after `steps_done` finished ones, of `steps` in all."""
     return [(lora, tag.at(steps_done, steps)) for lora, tag in loras]
-
-
-def check(settings: Settings) -> None:
-    """Refuse settings that cannot be drawn: UserError."""
-    if not 1 <= settings.steps <= TIMESTEPS:
-        raise UserError(
-            "Steps have to be between 1 and {most}, not {steps}.",
-            most=TIMESTEPS,
-            steps=settings.steps,
-        )
-    if not abs(settings.cfg_scale) <= MOST_CFG_SCALE:  # nor NaN
-        raise UserError(
-            "The CFG scale has to be between 0 and {most}, not {scale}.",
-            most=MOST_CFG_SCALE,
-            scale=settings.cfg_scale,
-        )
-    if settings.clip_skip < 1:
-        raise UserError("Clip skip begins with 1, not {clip_skip}.", clip_skip=settings.clip_skip)
-    if not RANDOM_SEED <= settings.seed < 2**63:
-        raise UserError(
-            "The seed has to be -1 or a positive whole number, not {seed}.", seed=settings.seed
-        )
 
 
 def lora_hash(lora: Lora) -> str:

@@ -14,11 +14,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.sd.family import TIMESTEPS
 from lib_rimo.sd.size import LATENT_PIXELS, Size, read_size, whole_cells
 
 NEGATIVE = "Negative prompt:"
 AUTOMATIC = "Automatic"  # the sampler's usual schedule
 PNG_KEY = "parameters"  # where the WebUI keeps the text in a PNG
+RANDOM_SEED = -1
+MOST_CFG_SCALE = 1000
+LARGEST_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,37 @@ class Settings:
     width: int = 512
     height: int = 512
     clip_skip: int = 1
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that no model can draw: UserError."""
+    if not 1 <= settings.steps <= TIMESTEPS:
+        raise UserError(
+            "Steps have to be between 1 and {most}, not {steps}.",
+            most=TIMESTEPS,
+            steps=settings.steps,
+        )
+    if not abs(settings.cfg_scale) <= MOST_CFG_SCALE:  # nor NaN
+        raise UserError(
+            "The CFG scale has to be between 0 and {most}, not {scale}.",
+            most=MOST_CFG_SCALE,
+            scale=settings.cfg_scale,
+        )
+    if settings.clip_skip < 1:
+        raise UserError("Clip skip begins with 1, not {clip_skip}.", clip_skip=settings.clip_skip)
+    if not RANDOM_SEED <= settings.seed < 2**63:
+        raise UserError(
+            "The seed has to be -1 or a positive whole number, not {seed}.", seed=settings.seed
+        )
+    sides = settings.width, settings.height
+    if not all(LATENT_PIXELS <= side <= LARGEST_SIDE for side in sides):
+        raise UserError(
+            "The sides have to be between {least} and {most} pixels, not {width} and {height}.",
+            least=LATENT_PIXELS,
+            most=LARGEST_SIDE,
+            width=settings.width,
+            height=settings.height,
+        )
 
 
 # The fields that tell a line of settings from a line of a prompt, and what their values look like;
@@ -162,9 +197,6 @@ _LEFT_OUT = (
 def fields_left_out(fields: Mapping[str, str]) -> list[str]:
     """The fields of a text that say what was done to its picture and cannot be done here."""
     return [name for name in fields if name.startswith(_LEFT_OUT)]
-
-
-LARGEST_SIDE = 8192
 
 
 def parse_size(text: str) -> Size:

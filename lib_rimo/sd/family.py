@@ -16,6 +16,9 @@ PredictionType = Literal["epsilon", "v_prediction"]
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 
+TIMESTEPS = 1000
+"""Steps from a picture to pure noise that all of them were trained on."""
+
 FAMILY_NAMES: dict[str, str] = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
 """What a family is called in a sentence."""
 

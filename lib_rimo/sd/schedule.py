@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TIMESTEPS = 1000
+from lib_rimo.sd.family import TIMESTEPS as TIMESTEPS
+
 BETA_START, BETA_END = 0.00085, 0.0120
 
 # What drawing takes for the signal at the last step where training has none at all: the WebUI's.

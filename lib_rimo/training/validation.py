@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib_rimo.errors import UserError
-from lib_rimo.inference.infotext import LARGEST_SIDE
+from lib_rimo.inference.infotext import check_settings
 from lib_rimo.lora.blocks import expand_vector
 from lib_rimo.lora.facts import read_facts
 from lib_rimo.messages import Message
@@ -148,22 +148,15 @@ def _check_samples(options: TrainingOptions) -> None:
     if read_size(options.resolution) is None:  # empty, or told by itself
         drawn = replace(options, resolution="512")
     for settings in sample_settings(drawn, []):
-        sides = settings.width, settings.height
-        is_drawable = (
-            1 <= settings.steps <= 1000
-            and all(LATENT_PIXELS <= side <= LARGEST_SIDE for side in sides)
-            and -1 <= settings.seed < 2**63
-            and math.isfinite(settings.cfg_scale)
-        )
-        if not is_drawable:
+        try:
+            check_settings(settings)
+        except UserError as error:
             raise UserError(
-                "The sample prompt {prompt} cannot be drawn: use 1 to 1000 steps, sides of "
-                "{least} to {most} pixels and a seed from -1 on.",
+                "The sample prompt {prompt} cannot be drawn. {reason}",
                 prompt=repr(settings.prompt),
-                least=LATENT_PIXELS,
-                most=LARGEST_SIDE,
+                reason=error.messages[0],
                 about="sample_prompts",
-            )
+            ) from None
 
 
 def _check_blocks(options: TrainingOptions) -> None:
