@@ -12,8 +12,6 @@ from lib_rimo.hosts.webui import WebUI
 class ForgeFamily(WebUI):
     """An adapter's common part for Forge and its forks."""
 
-    networks_needed = (*WebUI.networks_needed, "load_lora_state_dict")
-
     def __init__(self) -> None:
         super().__init__()
         self._readable: dict[Path, float] = {}  # files that could be opened, and their times

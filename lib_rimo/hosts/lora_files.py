@@ -25,7 +25,8 @@ def find_file(networks: Any, name: str) -> None:
 
 def forget_contents(networks: Any) -> None:
     """Drop what the host remembers of files' contents, where it remembers any."""
-    cached = getattr(networks.load_lora_state_dict, "cache_clear", None)
+    load = getattr(networks, "load_lora_state_dict", None)
+    cached = getattr(load, "cache_clear", None)
     if cached is not None:
         cached()
 

@@ -65,8 +65,8 @@ MISSING = {
     "a1111": [("extra_networks_lora", "ExtraNetworkLora"), ("networks", "networks_in_memory")],
     "forge": [("extra_networks_lora", "ExtraNetworkLora"), ("networks", "load_networks")],
     "neo": [("extra_networks_lora", "ExtraNetworkLora"), ("networks", "load_networks")],
-    "reforge": [("networks", "load_networks"), ("networks", "load_lora_state_dict")],
-    "classic": [("networks", "load_networks"), ("networks", "load_lora_state_dict")],
+    "reforge": [("networks", "load_networks"), ("networks", "list_available_networks")],
+    "classic": [("networks", "load_networks"), ("networks", "list_available_networks")],
 }
 
 
