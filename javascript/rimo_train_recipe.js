@@ -19,7 +19,7 @@ class RimoTrainRecipe {
     }
 
     /** Build the fields from what the server declares. */
-    build({options, groups, bases, recipes}) {
+    build({options, groups, bases, recipes, messages}) {
         const {make, say, labelled, button} = RimoPage;
         for (const option of options) this.declared.set(option.name, option);
         this.suited = new Map(bases.map((base) => [base.path, base.options]));
@@ -71,6 +71,8 @@ class RimoTrainRecipe {
             make("details", "rimo-fold", {},
                 make("summary", "", {textContent: say("All other options")}), ...folded));
         this.#fillRecipes(recipes);
+        this.note.textContent = RimoPage.text(messages);
+        this.note.hidden = !messages.length;
         // All is read first: filling in a field remembers what is in the others.
         const [last, base, name] = ["options", "base", "name"].map((key) => this.memory.get(key));
         if (base) this.#setBase(base);

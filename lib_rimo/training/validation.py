@@ -17,8 +17,8 @@ from pathlib import Path
 from lib_rimo.errors import UserError
 from lib_rimo.inference.infotext import check_settings
 from lib_rimo.lora.blocks import expand_vector
-from lib_rimo.lora.facts import read_facts
 from lib_rimo.messages import Message
+from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.size import LATENT_PIXELS, parse_resolution, read_size
 from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.config.names import check_name
@@ -46,25 +46,28 @@ def find_faults(options: TrainingOptions) -> list[Message]:
         lambda: read_arguments(options.lr_scheduler_args, "lr_scheduler_args"),
         lambda: parse_resolution(options.resolution) if options.resolution else None,
         lambda: _check_blocks(options),
-        lambda: _check_pictures(options),
     ]
     faults = [*_wrong_values(options), *_wrong_files(options), *check_name(options.output_name)]
     for check in checks:
-        with _noting(faults):
+        with _noting(faults, ""):
             check()
+    with _noting(faults, "dataset_config" if options.dataset_config else "train_data_dir"):
+        _check_pictures(options)
     if not any(fault.about in ("sample_sampler", "seed", "clip_skip") for fault in faults):
-        with _noting(faults):
+        with _noting(faults, "sample_prompts"):
             _check_samples(options)
     return list(dict.fromkeys(faults))
 
 
 @contextmanager
-def _noting(faults: list[Message]) -> Iterator[None]:
-    """Within it what is refused becomes faults."""
+def _noting(faults: list[Message], about: str) -> Iterator[None]:
+    """Within it what is refused becomes faults, `about` that option where they name none."""
     try:
         yield
     except UserError as error:
-        faults += error.messages
+        for message in error.messages:
+            message.about = message.about or about
+            faults.append(message)
 
 
 def _wrong_values(options: TrainingOptions) -> Iterator[Message]:
@@ -108,7 +111,7 @@ def _wrong_files(options: TrainingOptions) -> Iterator[Message]:
                 file=lora,
                 about="network_weights",
             )
-        elif read_facts(lora) is None:
+        elif not _is_lora(lora):
             yield Message(
                 "{file} is no LoRA that a training could go on from: choose another.",
                 file=lora.name,
@@ -137,9 +140,15 @@ def _check_pictures(options: TrainingOptions) -> None:
         raise UserError(
             "No pictures were named: give --train_data_dir FOLDER.", about="train_data_dir"
         )
-    find_folders(Path(options.train_data_dir))
-    if options.reg_data_dir:
-        find_folders(Path(options.reg_data_dir), is_regularisation=True)
+    for option in ("train_data_dir", "reg_data_dir"):
+        if root := getattr(options, option):
+            if not _is_folder(Path(root)):
+                raise UserError(
+                    "There is no folder {folder}; give the folder that holds the pictures.",
+                    folder=root,
+                    about=option,
+                )
+            find_folders(Path(root), is_regularisation=option == "reg_data_dir")
 
 
 def _check_samples(options: TrainingOptions) -> None:
@@ -205,6 +214,14 @@ def block_values(text: str, option: str) -> dict[str, float]:
         raise UserError(
             "{option}: {reason}", option=option, reason=error.messages[0], about=option
         ) from None
+
+
+def _is_lora(path: Path) -> bool:
+    try:
+        keys = read_header(path).shapes
+    except (OSError, ValueError):
+        return False
+    return any(part in key for key in keys for part in ("lora_", "hada_", "lokr_"))
 
 
 def _is_file(path: Path) -> bool:

@@ -93,10 +93,12 @@ class TrainServer:
     def do_open(self, asked: Reply) -> Reply:
         """All that the page needs when it opens."""
         models = self.host.base_models()
+        messages: list[Message] = []
         return {
             "groups": GROUPS,
             "options": declarations(),
-            "recipes": load_recipes(self._recipes),
+            "recipes": load_recipes(self._recipes, messages.append),
+            "messages": as_json(messages),
             "bases": [
                 {"title": base.title, "path": str(base.path), "options": dict(base.options)}
                 for base in models
@@ -209,7 +211,7 @@ class TrainServer:
     def do_save_recipe(self, asked: Reply) -> Reply:
         """Keep a recipe under a name."""
         save_recipe(self._recipes, asked["name"], self._read(asked["options"])[0])
-        return {"recipes": load_recipes(self._recipes)}
+        return {"recipes": load_recipes(self._recipes, lambda message: None)}
 
     def do_load_file(self, asked: Reply) -> Reply:
         """Read a job file, kohya's TOML or JSON: its options, and what was left out."""

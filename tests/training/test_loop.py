@@ -262,7 +262,10 @@ def test_an_epochs_last_batches_make_a_step(quick):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"pretrained_model_name_or_path": "missing.safetensors"}, "There is no model file"),
+        (
+            {"pretrained_model_name_or_path": "missing.safetensors"},
+            "no base model missing",
+        ),
         ({"train_data_dir": "missing"}, "There is no folder missing"),
         ({"optimizer_type": "Magic"}, "optimizer_type is 'Magic'"),
         ({"optimizer_args": ["magic=1"]}, "Lion does not take magic in optimizer_args"),

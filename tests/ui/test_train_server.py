@@ -11,12 +11,15 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.ui.comparison import Comparison
 from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer, try_prompt
 from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
+
+LORA = ROOT / "tests" / "demo" / "rimochan.safetensors"
 
 
 @pytest.fixture
@@ -181,7 +184,7 @@ def test_models_that_are_links_are_used_where_the_page_is_shared(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name in ("model", "lora", "other"):  # as a cache of downloads names its files
-        (elsewhere / name).write_bytes(narrow_sd1.read_bytes())
+        (elsewhere / name).write_bytes((LORA if name == "lora" else narrow_sd1).read_bytes())
     models, loras = server.host.home / "models", server.host.lora_folder
     for folder, name in ((models, "model"), (loras / "below", "lora")):
         folder.mkdir(parents=True)

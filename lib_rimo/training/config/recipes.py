@@ -9,6 +9,8 @@ from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.messages import Message, Tell
+from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import from_mapping
 from lib_rimo.training.config.options import TrainingOptions
 
@@ -25,13 +27,16 @@ def recipe_of(options: TrainingOptions) -> dict[str, Any]:
     }
 
 
-def load_recipes(folder: Path) -> dict[str, dict[str, Any]]:
-    """All recipes by name, the built-in one first; a file that is none is passed over."""
+def load_recipes(folder: Path, tell: Tell) -> dict[str, dict[str, Any]]:
+    """All recipes by name, the built-in one first; of a file that is none is told."""
     recipes = {DEFAULT: recipe_of(TrainingOptions())}
     for path in sorted(folder.glob("*.json")):
         try:
-            options, _ = from_mapping(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, AttributeError, UserError):
+            options, _ = from_mapping(read_mapping(path))
+        except (ValueError, TypeError, AttributeError, RecursionError, UserError) as error:
+            reason = error if isinstance(error, UserError) else type(error).__name__
+            damaged = "The recipe {file} cannot be read ({reason}): mend or delete it."
+            tell(Message(damaged, about=path.name, level="warning", file=path.name, reason=reason))
             continue
         recipes[path.stem] = recipe_of(options)
     return recipes

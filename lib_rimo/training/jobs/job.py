@@ -17,12 +17,14 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import is_full, remove_leftovers
 from lib_rimo.messages import Message
 from lib_rimo.training.config.job_file import training_folder, write_job
+from lib_rimo.training.config.names import check_name
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Command, CommandFolder, Events, Sink, to_file
 from lib_rimo.training.jobs.lock import HeldError, hold
 from lib_rimo.training.jobs.memory import advice
 from lib_rimo.training.loop import StoppedError, train
 from lib_rimo.training.tensorboard import to_tensorboard
+from lib_rimo.training.validation import find_faults
 
 
 def run_job(
@@ -38,6 +40,8 @@ def run_job(
     None when it was stopped by a command, Ctrl+C or a termination signal; then as at every end
     what was learned is saved. Raises UserError after telling of it.
     """
+    if check_name(options.output_name):  # then not even what happens could be written down
+        raise UserError(*find_faults(options))
     folder = training_folder(options)
     try:
         # Who looks whether this is running holds the lock for a moment.

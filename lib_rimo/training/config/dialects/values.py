@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +22,10 @@ def is_on(value: Any) -> bool:
 def number(value: Any) -> float:
     """A number, 0 for what is none, as front ends read their fields."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        parsed = float(value)
+    except (TypeError, ValueError, OverflowError):
         return 0.0
+    return parsed if math.isfinite(parsed) else 0.0
 
 
 def as_pairs(arguments: Any, name: str) -> list[str]:
