@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read_tag(arguments: argparse.Namespace, presets: Presets) -> LoraTag:
     """The weights as a tag. Raises UserError for what cannot stand in a file."""
-    from lib_rimo.weights.block_weights import parse_blocks
+    from lib_rimo.weights.grammar import parse_blocks
     from lib_rimo.weights.tags import LoraTag, parse_prompt
 
     text = arguments.weights.strip()

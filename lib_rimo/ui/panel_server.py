@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.facts import LoraFacts, read_facts, read_foreign_model
-from lib_rimo.weights.block_weights import parse_blocks
+from lib_rimo.weights.grammar import parse_blocks
 from lib_rimo.weights.presets import Presets
 from lib_rimo.weights.tags import find_extra_networks, parse_prompt
 

@@ -14,11 +14,8 @@ from functools import partial
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import BLOCKS, LAYOUTS
-from lib_rimo.weights.block_weights import (
-    BlockWeights,
-    parse_block_names,
-    parse_blocks,
-)
+from lib_rimo.weights.block_weights import BlockWeights
+from lib_rimo.weights.grammar import parse_block_names, parse_blocks
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.ramp import format_number, is_number, parse_number
 from lib_rimo.weights.tags import LoraTag, edit_tags, parse_prompt

@@ -2,19 +2,14 @@
 
 import hashlib
 import random
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from itertools import groupby
 
-from lib_rimo.errors import UserError
-from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, LAYOUTS, expand_vector, fitting_layout
-from lib_rimo.text import shortened, visible
-from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
-from lib_rimo.weights.ramp import SPACES, Ramp, format_number, parse_number, parse_strength
+from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, LAYOUTS, fitting_layout
+from lib_rimo.weights.ramp import Ramp, format_number
 
-_POSITION = {block: position for position, block in enumerate(BLOCKS)}
+POSITIONS = {block: position for position, block in enumerate(BLOCKS)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class BlockWeights:
         """
         if block is None:
             return 1.0
-        value = self.values[_POSITION[block]]
+        value = self.values[POSITIONS[block]]
         for rule in self.rules:
             if rule.matches(block, element):
                 value = rule.weight
@@ -148,7 +143,7 @@ class BlockWeights:
         A vector of SDXL stays one: blocks that its UNet does not have are passed over.
         """
         whole = BLOCKS if self.layout is None else LAYOUTS[_WIDER[self.layout][-1]]
-        changed = {_POSITION[block] for block in blocks if block in whole}
+        changed = {POSITIONS[block] for block in blocks if block in whole}
         values = tuple(
             value if position in changed else old for position, old in enumerate(self.values)
         )
@@ -166,7 +161,7 @@ class BlockWeights:
 
     def vector(self, layout: int) -> str:
         """The values of a layout's blocks as text: `1,1,0.5,...`."""
-        return ",".join(_format_value(self.values[_POSITION[block]]) for block in LAYOUTS[layout])
+        return ",".join(_format_value(self.values[POSITIONS[block]]) for block in LAYOUTS[layout])
 
     @property
     def text(self) -> str:
@@ -213,7 +208,7 @@ class BlockWeights:
     def sparse_text(self, blocks: Sequence[str], base: float) -> str:
         """How the values of `blocks` differ from `base`: `IN04-IN08@0.5`; empty if they don't."""
         items = []
-        for value, run in groupby(blocks, key=lambda block: self.values[_POSITION[block]]):
+        for value, run in groupby(blocks, key=lambda block: self.values[POSITIONS[block]]):
             if value != base:
                 first, *others = run
                 names = f"{first}-{others[-1]}" if others else first
@@ -253,7 +248,7 @@ class BlockWeights:
         if unnamed:
             return (f"{name}: {zeroed} among {self.layout} block values; {advice}.",)
         beyond = {
-            self.values[_POSITION[block]]
+            self.values[POSITIONS[block]]
             for block in LAYOUTS[self.layout]
             if block not in LAYOUTS[best]
         }
@@ -277,117 +272,9 @@ class BlockWeights:
 _PLAIN = BlockWeights()
 
 
-def parse_blocks(
-    text: str, presets: Presets = DEFAULT_PRESETS, inherited: float | None = None
-) -> BlockWeights:
-    """Read block values: a vector, a preset's name or the sparse form (`IN04-IN08@0.5`).
-
-    `inherited` is what an `X` stands for (1 when the tag gives no number). Raises UserError.
-    """
-    text = text.strip(SPACES)
-    values = presets.blocks.get(text)
-    weights = _parse_values(text if values is None else values, presets, inherited)
-    return replace(weights, source=text)
-
-
-def _parse_values(text: str, presets: Presets, inherited: float | None) -> BlockWeights:
-    if "@" in text:
-        return _parse_sparse(text, inherited)
-    words = text.split(",")
-    if len(words) == 1:
-        raise UserError(_unknown_preset(text, presets))
-    if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", text, re.ASCII):
-        raise UserError(f'"{text}" is not a number: write {text.replace(",", ".")}.')
-    named = expand_vector([_parse_value(word, inherited) for word in words])
-    return BlockWeights(tuple(named.get(block, 0.0) for block in BLOCKS), layout=len(words))
-
-
-def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
-    values: list[BlockValue] = list(_PLAIN.values)
-    for item in text.split(","):
-        names, at, value = item.partition("@")
-        if not at:
-            raise UserError(f'"{_said(item)}" has no value: write BLOCK@VALUE, such as IN07@0.8.')
-        parsed = _parse_value(value, inherited)
-        blocks = parse_block_names(names)
-        if not blocks:
-            raise UserError(f'"{_said(item)}" names no block: write BLOCK@VALUE, as in IN07@0.8.')
-        for block in blocks:
-            values[_POSITION[block]] = parsed
-    return BlockWeights(tuple(values))
-
-
-def _said(text: str) -> str:
-    return visible(shortened(text.strip(SPACES)))
-
-
-def _unknown_preset(name: str, presets: Presets) -> str:
-    if not name:
-        return "The block values are empty: write a vector, a preset or IN07@0.8."
-    said = visible(shortened(name))
-    if len(name) <= LONGEST_CHOICE and _names_blocks(name):
-        return (
-            f'"{said}" names blocks without a value: write {said}@0.5 for theirs, or '
-            f"{said.removeprefix('NOT ') if said.startswith('NOT ') else f'NOT {said}'}@0 "
-            "to use no others."
-        )
-    similar = next((known for known in presets.blocks if known.lower() == name.lower()), None)
-    if similar is not None:
-        return f'There is no preset "{said}"; there is one named "{similar}".'
-    near = get_close_matches(name[:LONGEST_CHOICE], presets.blocks, n=1)
-    meant = f' Did you mean "{near[0]}"?' if near else ""
-    return f'There is no preset "{said}"; block values are a vector, a preset or IN07@0.8.{meant}'
-
-
-LONGEST_CHOICE = 200  # characters of a choice of blocks that is looked into for a better message
-
-
-def _names_blocks(text: str) -> bool:
-    try:
-        return bool(parse_block_names(text))
-    except UserError:
-        return False
-
-
-def parse_block_names(text: str) -> tuple[str, ...]:
-    """Read a choice of blocks: `IN07`, `IN04-IN08`, `IN01 M00`, `OUT`, `NOT OUT03-OUT11`.
-
-    Gives them in the order of BLOCKS. Raises UserError.
-    """
-    words = [word for word in re.split(f"[{SPACES}]+", text) if word]
-    negated = bool(words) and words[0].upper() == "NOT"
-    chosen: set[str] = set()
-    for word in words[negated:]:
-        if word.upper() in ("IN", "OUT"):
-            chosen.update(block for block in BLOCKS if block.startswith(word.upper()))
-            continue
-        ends = [_position_of(end) for end in word.split("-")]
-        chosen.update(BLOCKS[min(ends) : max(ends) + 1])
-    if negated and not chosen:
-        raise UserError("NOT has to be followed by blocks, as in NOT OUT03-OUT11.")
-    return tuple(block for block in BLOCKS if (block in chosen) != negated)
-
-
-_BLOCK_NAME = re.compile(r"(IN|OUT)(\d\d?)", re.ASCII)
-
-
-def _position_of(name: str) -> int:
-    name = name.upper()
-    if name in ("MID", "M0"):
-        name = "M00"
-    elif found := _BLOCK_NAME.fullmatch(name):
-        name = found[1] + found[2].zfill(2)
-    if name not in _POSITION:
-        raise UserError(
-            f'There is no block "{_said(name)}"; the blocks are BASE, IN00-IN11, M00 and '
-            "OUT00-OUT11."
-        )
-    return _POSITION[name]
-
-
 def block_ranges(blocks: Iterable[str]) -> list[str]:
     """Blocks as short text, neighbours joined: ["BASE", "IN04-IN08"]."""
-    positions = sorted(_POSITION[block] for block in blocks)
+    positions = sorted(POSITIONS[block] for block in blocks)
     ranges = []
     for _, run in groupby(enumerate(positions), key=lambda pair: pair[1] - pair[0]):
         neighbours = [BLOCKS[position] for _, position in run]
@@ -395,55 +282,6 @@ def block_ranges(blocks: Iterable[str]) -> list[str]:
             neighbours[0] if len(neighbours) == 1 else f"{neighbours[0]}-{neighbours[-1]}"
         )
     return ranges
-
-
-def parse_elements(text: str, presets: Presets = DEFAULT_PRESETS) -> tuple[ElementRule, ...]:
-    """Read what stands after `lbwe=`: a preset's name, or `IN05-OUT05/attn@0.5,BASE/@0`.
-
-    Raises UserError.
-    """
-    text = text.strip()
-    rules = presets.elements.get(text)
-    if rules is None and "@" not in text:
-        raise UserError(
-            f'There is no element preset "{_said(text)}"; elements can also be written as '
-            "BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5."
-        )
-    parts = re.split(r"[,\n]", text if rules is None else rules)
-    return tuple(_parse_rule(part) for part in parts if part.strip())
-
-
-def _parse_rule(text: str) -> ElementRule:
-    # Preset files write BLOCKS:WORDS:VALUE, which cannot stand in a tag.
-    if text.count(":") == 2:
-        names, words, value = text.split(":")
-    else:
-        selection, _, value = text.rpartition("@")
-        names, slash, words = selection.partition("/")
-        if not slash:
-            raise UserError(
-                f'"{_said(text)}" is not BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.'
-            )
-    blocks = parse_block_names(names) if names.strip() else BLOCKS
-    listed = words.split()
-    excluding = bool(listed) and listed[0] == "NOT"
-    return ElementRule(
-        frozenset(blocks), tuple(listed[excluding:]), excluding, parse_number(value.strip())
-    )
-
-
-_INHERITED = re.compile(r"X(?:([+-])(.+))?")
-
-
-def _parse_value(text: str, inherited: float | None) -> BlockValue:
-    text = text.strip(SPACES)
-    if text in RANDOM_WEIGHTS:
-        return RANDOM_WEIGHTS[text]
-    if found := _INHERITED.fullmatch(text):
-        base = 1.0 if inherited is None else inherited
-        offset = parse_number(found[2]) if found[1] else 0.0
-        return round(base - offset if found[1] == "-" else base + offset, 6)
-    return parse_strength(text)
 
 
 def _format_value(value: BlockValue) -> str:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from lib_rimo.errors import UserError
 from lib_rimo.text import shortened, visible
-from lib_rimo.weights.block_weights import BlockWeights, parse_blocks, parse_elements
+from lib_rimo.weights.block_weights import BlockWeights
+from lib_rimo.weights.grammar import parse_blocks, parse_elements
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.ramp import (
     SPACES,

@@ -21,7 +21,7 @@ from lib_rimo.inference.infotext import parse_infotext
 from lib_rimo.inference.prompt import parse_emphasis, prompt_schedule, split_composition
 from lib_rimo.lora.naming import read_tensor_name
 from lib_rimo.weights.axes import parse_choices, parse_numbers, parse_weights
-from lib_rimo.weights.block_weights import parse_block_names, parse_blocks, parse_elements
+from lib_rimo.weights.grammar import parse_block_names, parse_blocks, parse_elements
 from lib_rimo.weights.presets import parse_block_presets, parse_element_presets
 from lib_rimo.weights.record import restore
 from lib_rimo.weights.tags import edit_tags, other_kinds, parse_prompt

@@ -2,7 +2,8 @@ import copy
 import pickle
 
 from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
-from lib_rimo.weights.block_weights import BlockWeights, parse_blocks
+from lib_rimo.weights.block_weights import BlockWeights
+from lib_rimo.weights.grammar import parse_blocks
 
 IN07 = "diffusion_model.input_blocks.7.1.transformer_blocks.0.attn1.to_q.weight"
 HALF = parse_blocks("IN07@0.5")

@@ -15,7 +15,7 @@ from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import LoraFile, read_lora, write_lora
 from lib_rimo.lora.keys import text_encoder_key, text_encoder_prefixes, unet_key
 from lib_rimo.sd.unet_names import ldm_module_name
-from lib_rimo.weights.block_weights import parse_blocks
+from lib_rimo.weights.grammar import parse_blocks
 from lib_rimo.weights.strength import layer_strength
 from lib_rimo.weights.tags import LoraTag, parse_prompt
 from tests.sd.narrow import narrow_checkpoint, random_lora, text_output, unet_output

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lib_rimo.errors import UserError
 from lib_rimo.weights.axes import AXES, apply_values, check_values, parse_numbers
-from lib_rimo.weights.block_weights import parse_blocks
+from lib_rimo.weights.grammar import parse_blocks
 from lib_rimo.weights.presets import DEFAULT_PRESETS
 
 VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import BLOCKS, LAYOUTS
-from lib_rimo.weights.block_weights import (
-    RANDOM_WEIGHTS,
-    BlockWeights,
-    ElementRule,
-    parse_block_names,
-    parse_blocks,
-    parse_elements,
-)
+from lib_rimo.weights.block_weights import RANDOM_WEIGHTS, BlockWeights, ElementRule
+from lib_rimo.weights.grammar import parse_block_names, parse_blocks, parse_elements
 from lib_rimo.weights.presets import Presets
 
 SEED_VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"

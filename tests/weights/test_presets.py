@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_rimo.errors import UserError
-from lib_rimo.weights.block_weights import parse_blocks, parse_elements
+from lib_rimo.weights.grammar import parse_blocks, parse_elements
 from lib_rimo.weights.presets import (
     BLOCKS_FILE,
     DEFAULT_PRESETS,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_rimo.weights.block_weights import BlockWeights, parse_blocks, parse_elements
+from lib_rimo.weights.block_weights import BlockWeights
+from lib_rimo.weights.grammar import parse_blocks, parse_elements
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import (
     LoraTag,
