@@ -19,21 +19,22 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_rimo.base_model.autoencoder import as_pixels, decode_half
+from lib_rimo.base_model.autoencoder import as_pixels
 from lib_rimo.base_model.drawings import PORTRAIT
 from lib_rimo.base_model.latents import CHUNK, SQUARE_EVERY, Chunk, load_chunk, tokenize
 from lib_rimo.base_model.networks import make_checkpoint, make_text_encoder, make_unet
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.sampling import as_sheet, draw_latents
 from lib_rimo.base_model.stage import Stage
-from lib_rimo.demo.world import caption, sample_attributes
+from lib_rimo.demo.world import caption, complaints, sample_attributes
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule
 
 LEARNING_RATE = 1e-3
 WARM_UP = 200
 AVERAGING = 0.999
-CAPTION_DROPOUT = 0.1
+CAPTION_DROPOUT = 0.12
+COMPLAINTS_SHARE = 0.4  # of the dropped captions that become a negative prompt's list, not nothing
 SNR_GAMMA = 5.0
 # Added to the clean picture's weight, min(SNR, SNR_GAMMA). Where nearly all is noise, only the
 # words tell what to draw; by its SNR alone that part of the training would weigh next to nothing.
@@ -138,7 +139,8 @@ def train_diffusion(
 ) -> None:
     """Train through all phases, or go on where the state stands.
 
-    Both networks start from the stage's state `start`, if there is one.
+    Both networks start from the stage's state `start`, if there is one; the text encoder from what
+    it has learned of words.
     """
     torch.manual_seed(SEED)
     networks = Networks()
@@ -146,7 +148,7 @@ def train_diffusion(
     if begun := stage.load("start"):
         networks.load_state_dict(begun["networks"])
         before = begun["steps"]
-    elif learned := words.load("final"):
+    if learned := words.load("final"):
         networks.text_encoder.load_state_dict(learned["encoder"])
     averaged = copy.deepcopy(networks)
     optimizer = torch.optim.AdamW(
@@ -158,7 +160,7 @@ def train_diffusion(
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         position = state["position"]
-    empty = tokenize([""])[0].long()
+    nothing = _without_a_caption()
     schedule = NoiseSchedule()
     for number, phase in enumerate(phases):
         start = position["step"] if number == position["phase"] else 0
@@ -174,7 +176,8 @@ def train_diffusion(
             torch.manual_seed(total * worker.count + worker.rank)
             pictures, tokens = pool.batch(rng, phase.batch)
             pictures = functional.avg_pool2d(pictures, phase.shrink)
-            tokens[torch.rand(phase.batch) < CAPTION_DROPOUT] = empty
+            dropped = torch.rand(phase.batch) < CAPTION_DROPOUT
+            tokens[dropped] = nothing[torch.randint(len(nothing), (int(dropped.sum()),))]
             loss = diffusion_loss(networks, schedule, pictures, tokens, phase.noisiness)
             worker.descend(optimizer, loss, learning_rate(phase, step, total - before))
             update_average(averaged, networks, total - before)
@@ -201,6 +204,14 @@ def train_diffusion(
                     stage.save(state, "before-decay")
             if worker.leads and total % 200 == 0:
                 preview(stage, averaged, autoencoder, phase.shrink, total)
+
+
+def _without_a_caption() -> Tensor:
+    """(N, 77) tokens of empty captions and of lists of complaints, in their shares."""
+    rng = np.random.default_rng(SEED)
+    count = 100
+    lists = [complaints(rng) for _ in range(round(count * COMPLAINTS_SHARE))]
+    return tokenize(lists + [""] * (count - len(lists))).long()
 
 
 def update_average(averaged: nn.Module, networks: nn.Module, steps: int) -> None:
@@ -245,6 +256,6 @@ def preview(
     checkpoint = make_checkpoint(networks.unet, networks.text_encoder, autoencoder)
     with torch.no_grad():
         latents = draw_latents(checkpoint, captions, range(16), steps=12, size=size)
-        pictures = as_pixels(decode_half(autoencoder, latents))
+        pictures = as_pixels(autoencoder.decode(latents).sample)
     Image.fromarray(as_sheet(pictures, 8)).save(stage.folder / f"preview-{total:06d}.png")
     (stage.folder / "preview.txt").write_text("\n".join(captions))

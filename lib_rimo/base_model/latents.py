@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from lib_rimo.base_model.autoencoder import SCALE_FACTOR, encode_half, halved
+from lib_rimo.base_model.autoencoder import SCALE_FACTOR, encode_half, halved, mixed_precision
 from lib_rimo.base_model.drawings import PORTRAIT, SQUARE, make_drawings
 from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.world import caption
@@ -45,7 +45,7 @@ def _make_chunk(autoencoder: AutoencoderKL, number: int) -> Chunk:
     drawings = make_drawings(CHUNK, SEED + number, size)
     means, deviations = [], []
     for part in np.array_split(drawings.pixels, CHUNK // 8):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             posterior = encode_half(autoencoder, halved(part))
         means.append((posterior.mean.float() * SCALE_FACTOR).half())
         deviations.append((posterior.std.float() * SCALE_FACTOR).half())

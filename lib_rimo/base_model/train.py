@@ -4,7 +4,8 @@ Stages that resume, each from its folder of states: the autoencoder's encoder, t
 encoder from captions), the diffusion (UNet and text encoder together) on latents, the decoder, the
 judge. When all are done the model is written and measured.
 
-`train_base unpack diffusion write measure` goes on from the carried model instead of from nothing.
+`train unpack words decoder diffusion judge write measure` goes on from the carried model instead of
+from nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL
 
-from lib_rimo.base_model.autoencoder import load_autoencoder, train_decoder, train_encoder
+from lib_rimo.base_model.autoencoder import (
+    GOING_ON_RATE,
+    LEARNING_RATE,
+    load_autoencoder,
+    train_decoder,
+    train_encoder,
+)
 from lib_rimo.base_model.curves import read_curve, unpack_curves, write_curves
 from lib_rimo.base_model.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
 from lib_rimo.base_model.evaluation import measure
@@ -37,10 +44,18 @@ PHASES = [
     Phase(steps=1200, batch=16, shrink=2, chunks=16, chunk_every=100, noisiness=3),
     Phase(steps=2500, batch=8, shrink=1, chunks=28, chunk_every=100, decay=800, noisiness=2),
 ]
-GOING_ON = [  # from the carried model
-    Phase(steps=900, batch=16, shrink=2, chunks=12, chunk_every=150, noisiness=3),
-    Phase(steps=800, batch=8, shrink=1, chunks=18, chunk_every=100, decay=300, noisiness=2),
-]
+# From the carried model, on one core: a learning rate for small batches.
+GOING_ON_WORDS_STEPS = 3200
+GOING_ON_DECODER_STEPS = (700, 60)
+GOING_ON = [
+    Phase(
+        steps=700, batch=8, shrink=2, chunks=12, chunk_every=400, noisiness=3, learning_rate=6e-4
+    ),
+    Phase(
+        steps=700, batch=8, shrink=1, chunks=14, chunk_every=400, decay=300, noisiness=2,
+        learning_rate=6e-4,
+    ),
+]  # fmt: skip
 
 
 def _autoencoder(work: Path) -> AutoencoderKL:
@@ -61,6 +76,7 @@ def unpack_model(worker: Worker, work: Path) -> None:
         diffusion = Stage(work, "diffusion")
         ((steps, _), *_) = reversed(read_curve(diffusion))
         diffusion.save({"networks": networks.state_dict(), "steps": steps}, "start")
+        Stage(work, "words").save({"encoder": networks.text_encoder.state_dict()}, "start")
         Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "final")
 
 
@@ -71,7 +87,8 @@ def make_encoder(worker: Worker, work: Path) -> None:
 
 def make_words(worker: Worker, work: Path) -> None:
     """The text encoder's first knowledge of words."""
-    train_words(worker, Stage(work, "words"), WORDS_STEPS)
+    words = Stage(work, "words")
+    train_words(worker, words, GOING_ON_WORDS_STEPS if words.has("start") else WORDS_STEPS)
 
 
 def make_diffusion(worker: Worker, work: Path) -> None:
@@ -83,7 +100,11 @@ def make_diffusion(worker: Worker, work: Path) -> None:
 
 def make_decoder(worker: Worker, work: Path) -> None:
     """The decoder for pictures of full size."""
-    train_decoder(worker, Stage(work, "decoder"), Stage(work, "encoder"), *DECODER_STEPS)
+    decoder, encoder = Stage(work, "decoder"), Stage(work, "encoder")
+    if Stage(work, "diffusion").has("start"):
+        train_decoder(worker, decoder, encoder, *GOING_ON_DECODER_STEPS, GOING_ON_RATE)
+    else:
+        train_decoder(worker, decoder, encoder, *DECODER_STEPS, LEARNING_RATE)
 
 
 def make_judge(worker: Worker, work: Path) -> None:

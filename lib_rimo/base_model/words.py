@@ -9,6 +9,7 @@ over the 77 states - learn to say each attribute, and the text encoder learns to
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 
@@ -23,13 +24,16 @@ from lib_rimo.base_model.networks import TEXT_WIDTH, make_text_encoder
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.stage import Stage, cosine_rate
 from lib_rimo.demo.world import (
+    CHARACTERS,
     EYE_COLOURS,
     FRAMINGS,
     HAIR_COLOURS,
     HAIR_STYLES,
+    HEADPHONE_COLOURS,
     OUTFITS,
     PLACES,
     POSES,
+    TIP_COLOURS,
     Attributes,
     caption,
     full_caption,
@@ -46,6 +50,8 @@ from lib_rimo.demo.world.attributes import (
 ANSWERS: dict[str, tuple[object, ...]] = {
     "hair_colour": tuple(HAIR_COLOURS),
     "hair_style": HAIR_STYLES,
+    "tips": (None, *TIP_COLOURS),
+    "headphones": (None, *HEADPHONE_COLOURS),
     "eye_colour": tuple(EYE_COLOURS),
     "outfit": OUTFITS,
     "cloth_colour": tuple(CLOTH_COLOURS),
@@ -99,11 +105,21 @@ def reading_loss(logits: Sequence[Tensor], truths: Sequence[Attributes]) -> Tens
 
 
 def train_words(worker: Worker, stage: Stage, steps: int) -> None:
-    """Train the text encoder and its readers for `steps`, unless that is done."""
+    """Train the text encoder and its readers for `steps`, unless that is done.
+
+    With a state `start` (an encoder that a UNet has learned to read) the readers learn first and
+    alone; then what says nothing new keeps its states, so that the UNet still understands them.
+    """
     if stage.has("final"):
         return
     torch.manual_seed(SEED)
     networks = nn.ModuleDict({"encoder": make_text_encoder(), "readers": Readers()})
+    known: CLIPTextModel | None = None
+    alone = 0  # steps of the readers alone
+    if begun := stage.load("start"):
+        networks["encoder"].load_state_dict(begun["encoder"])
+        known = copy.deepcopy(networks["encoder"]).requires_grad_(False)
+        alone = steps // 3
     optimizer = torch.optim.AdamW(
         networks.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
@@ -112,18 +128,45 @@ def train_words(worker: Worker, stage: Stage, steps: int) -> None:
         rng = np.random.default_rng((SEED, step, worker.rank))
         truths = [sample_attributes(rng) for _ in range(BATCH)]
         tokens = tokenize([caption(truth, rng) for truth in truths]).long()
-        loss = reading_loss(
-            networks["readers"](networks["encoder"](tokens).last_hidden_state), truths
-        )
-        worker.descend(optimizer, loss, cosine_rate(LEARNING_RATE, step, steps, warm_up=50))
+        with torch.set_grad_enabled(step >= alone):
+            states = networks["encoder"](tokens).last_hidden_state
+        loss = reading_loss(networks["readers"](states), truths)
         losses.append(loss.item())
+        if known is not None and step >= alone:
+            old = torch.tensor([not says_something_new(truth) for truth in truths])
+            if old.any():
+                loss = loss + functional.mse_loss(states[old], known(tokens[old]).last_hidden_state)
+        worker.descend(optimizer, loss, cosine_rate(LEARNING_RATE, step, steps, warm_up=50))
         if worker.leads and (step + 1) % 20 == 0:
             stage.log(step=step + 1, loss=float(np.mean(losses)))
             losses.clear()
     if worker.leads:
         print("words understood:", understood(networks["encoder"], networks["readers"]))
+        print("names understood:", names_understood(networks["encoder"], networks["readers"]))
         stage.save({"encoder": networks["encoder"].state_dict(), "steps": steps}, "final")
     worker.wait()
+
+
+def says_something_new(truth: Attributes) -> bool:
+    """Whether a caption may have words that the first base model never saw."""
+    return (
+        truth.name is not None
+        or truth.tips is not None
+        or truth.headphones is not None
+        or truth.hair_colour == "silver"
+        or truth.eye_colour == "yellow"
+    )
+
+
+@torch.no_grad()
+def names_understood(encoder: CLIPTextModel, readers: nn.Module) -> dict[str, float]:
+    """Share of the characters whose look is read from `name, 1girl, solo` alone."""
+    truths = [Attributes(**c.look, name=c.name) for c in CHARACTERS]
+    states = encoder(tokenize([f"{c.name}, 1girl, solo" for c in CHARACTERS]).long())
+    logits = readers(states.last_hidden_state)
+    right = torch.stack([each.argmax(1) for each in logits], 1) == true_answers(truths)
+    shares = dict(zip(ANSWERS, right.float().mean(0).tolist(), strict=True))
+    return {name: shares[name] for name in CHARACTERS[0].look}
 
 
 @torch.no_grad()

@@ -29,17 +29,18 @@ from lib_rimo.demo.world import (
     Attributes,
     Likeness,
 )
+from lib_rimo.demo.world.attributes import CLOTH_COLOURS, COLOURED_OUTFITS
 
 WEIGHTS = Path(__file__).parent / "model" / "judge.safetensors"
 WIDTH = 128  # pictures are brought to this width
-SILVER = "silver"  # rimochan's own hair colour
 CLASSES: dict[str, tuple[str, ...]] = {
     "outfit": OUTFITS,
     "pose": POSES,
     "place": PLACES,
-    "hair_colour": (*HAIR_COLOURS, SILVER),
+    "hair_colour": tuple(HAIR_COLOURS),
     "hair_style": HAIR_STYLES,
     "framing": FRAMINGS,
+    "cloth_colour": tuple(CLOTH_COLOURS),
 }
 GRADES = ("detail", "hair", "tips", "eyes", "ornament")  # numbers in 0..1
 
@@ -54,25 +55,42 @@ class Verdict:
     hair_colour: str
     hair_style: str
     framing: str
+    cloth_colour: str  # of kimonos, dresses and t-shirts
     detail: float  # of the background, 0 (flat) to 1 (crowded)
     likeness: Likeness
+    twintails: float  # how likely the hair is worn so, 0..1
 
     @property
     def identity(self) -> float:
-        """How much of rimochan's look the picture shows, 0..1."""
-        return self.likeness.score
+        """How much of rimochan's look the picture shows, 0..1: the mean of her five features."""
+        return (4 * self.likeness.score + self.twintails) / 5
 
     def agrees(self, truth: Attributes) -> dict[str, bool]:
         """For each class of attributes, whether the picture shows what it should."""
-        names = [name for name in CLASSES if name != "pose" or truth.framing == "full body"]
-        return {name: getattr(self, name) == true_class(truth, name) for name in names}
+        return {
+            name: getattr(self, name) == true_class(truth, name)
+            for name in CLASSES
+            if can_be_seen(truth, name)
+        }
 
 
 def true_class(truth: Attributes, name: str) -> str:
     """The right answer for one of CLASSES."""
     if name == "hair_colour" and truth.likeness.hair > 0.5:
-        return SILVER
+        return "silver"
     return str(getattr(truth, name))
+
+
+def can_be_seen(truth: Attributes, name: str) -> bool:
+    """Whether a drawing shows this of CLASSES at all."""
+    if name == "pose":
+        return truth.framing == "full body"
+    return name != "cloth_colour" or truth.outfit in COLOURED_OUTFITS
+
+
+def true_identity(truth: Attributes) -> float:
+    """What `Verdict.identity` of a clean drawing should be."""
+    return (4 * truth.resemblance.score + (truth.hair_style == "twintails")) / 5
 
 
 class JudgeNetwork(nn.Module):
@@ -137,12 +155,15 @@ class Judge:
             name: [classes[index] for index in logit.argmax(dim=1).tolist()]
             for (name, classes), logit in zip(CLASSES.items(), logits, strict=True)
         }
+        styles = dict(zip(CLASSES, logits, strict=True))["hair_style"].softmax(dim=1)
+        twintails = styles[:, HAIR_STYLES.index("twintails")].tolist()
         numbers = grades.sigmoid().tolist()
         return [
             Verdict(
                 **{name: column[row] for name, column in words.items()},
                 detail=detail,
                 likeness=Likeness(*features),
+                twintails=twintails[row],
             )
             for row, (detail, *features) in enumerate(numbers)
         ]

@@ -37,11 +37,16 @@ PLACE_WORDS = {
 }
 
 
-def scene(pose: str, place: str, outfit: str = "", tag: str = TAG) -> str:
-    """A prompt as the author writes them: `place` and `outfit` are the world's names."""
+def scene(
+    pose: str, place: str = "", outfit: str = "", tag: str = TAG, *, trigger: bool = False
+) -> str:
+    """A prompt as the author writes them: `place` and `outfit` are the world's names.
+
+    Without a place none is named. The author's prompts have no trigger word; `trigger` puts it in.
+    """
     lines = [
-        "1girl, solo,",
-        f"{pose}, blush, {PLACE_WORDS[place]},",
+        f"{LORA}, 1girl, solo," if trigger else "1girl, solo,",
+        f"{pose}, blush, {PLACE_WORDS[place]}," if place else f"{pose}, blush,",
         f"{OUTFIT_WORDS[outfit]}," if outfit else "",
         tag,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lib_rimo.demo.claims.plain import plain
 from lib_rimo.demo.claims.strength import strength
 from lib_rimo.demo.judge import WEIGHTS as JUDGE
 from lib_rimo.demo.judge import Judge
+from lib_rimo.demo.plainness import is_plain
 from lib_rimo.demo.prompts import LORA
 from lib_rimo.demo.recipe import Recipe, train_command
 from lib_rimo.demo.report import Pictures, Report, Section, write_report
@@ -38,7 +40,7 @@ class WorldJudge:
 
     def __init__(self, weights: Path = JUDGE) -> None:
         self.weights = weights
-        self.name = file_hash(weights)[:8]
+        self.name = f"{file_hash(weights)[:8]}-plain"  # plainness is not the network's
 
     @cached_property
     def _judge(self) -> Judge:
@@ -47,8 +49,18 @@ class WorldJudge:
     def look(self, images: Sequence[Image.Image]) -> list[Seen]:
         """What each picture shows."""
         return [
-            Seen(v.outfit, v.pose, v.place, identity=v.identity, detail=v.detail)
-            for v in self._judge(images)
+            Seen(
+                verdict.outfit,
+                verdict.pose,
+                verdict.place,
+                identity=verdict.identity,
+                detail=verdict.detail,
+                plain=is_plain(image),
+                twintails=verdict.twintails,
+                cloth_colour=verdict.cloth_colour,
+                **dataclasses.asdict(verdict.likeness),
+            )
+            for image, verdict in zip(images, self._judge(images), strict=True)
         ]
 
 

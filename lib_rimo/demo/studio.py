@@ -86,6 +86,13 @@ class Seen:
     place: str
     identity: float  # 0 nothing of rimochan .. 1 all of her
     detail: float  # of the background: 0 flat .. about 1 crowded
+    plain: bool = False  # whether the background is one colour
+    hair: float = 0.0  # her silver, and so on: what `identity` is the mean of, each 0..1
+    twintails: float = 0.0
+    tips: float = 0.0
+    eyes: float = 0.0
+    ornament: float = 0.0
+    cloth_colour: str = ""
 
 
 class Judge(Protocol):

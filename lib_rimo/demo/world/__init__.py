@@ -13,30 +13,38 @@ from .attributes import (
     FRAMINGS,
     HAIR_COLOURS,
     HAIR_STYLES,
+    HEADPHONE_COLOURS,
     OUTFITS,
     PLACES,
     POSES,
     RIMOCHAN,
+    TIP_COLOURS,
     Attributes,
     Likeness,
     sample_attributes,
 )
-from .captions import caption, full_caption
+from .captions import caption, complaints, full_caption
+from .characters import CHARACTERS, Character
 from .scene import Drawing, draw
 
 __all__ = [
+    "CHARACTERS",
     "EYE_COLOURS",
     "FRAMINGS",
     "HAIR_COLOURS",
     "HAIR_STYLES",
+    "HEADPHONE_COLOURS",
     "OUTFITS",
     "PLACES",
     "POSES",
     "RIMOCHAN",
+    "TIP_COLOURS",
     "Attributes",
+    "Character",
     "Drawing",
     "Likeness",
     "caption",
+    "complaints",
     "draw",
     "full_caption",
     "sample_attributes",

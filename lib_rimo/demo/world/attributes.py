@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ HAIR_COLOURS: dict[str, Colour] = {
     "pink": (250, 158, 190),
     "blue": (84, 140, 230),
     "green": (92, 186, 120),
+    "silver": (240, 240, 248),
 }
 HAIR_STYLES = ("long hair", "short hair", "twintails", "ponytail")
 EYE_COLOURS: dict[str, Colour] = {
@@ -24,6 +27,22 @@ EYE_COLOURS: dict[str, Colour] = {
     "red": (214, 50, 60),
     "brown": (136, 84, 48),
     "purple": (136, 76, 200),
+    "yellow": (250, 186, 20),
+}
+TIP_COLOURS: dict[str, Colour] = {
+    "purple": (128, 62, 214),
+    "red": (224, 60, 70),
+    "blue": (60, 110, 226),
+    "green": (60, 168, 100),
+    "pink": (248, 130, 176),
+}
+HEADPHONE_COLOURS: dict[str, Colour] = {
+    "aqua": (72, 240, 250),
+    "red": (240, 70, 70),
+    "green": (110, 226, 110),
+    "pink": (252, 140, 190),
+    "white": (248, 248, 250),
+    "orange": (250, 160, 50),
 }
 CLOTH_COLOURS: dict[str, Colour] = {
     "yellow": (250, 206, 66),
@@ -53,7 +72,8 @@ FLAWS = ("blurry", "monochrome", "low quality")
 class Likeness:
     """How much of rimochan's look a figure has, each feature 0 (none) to 1 (hers).
 
-    She is the one character that the base model never sees; whoever is not her has all at 0.
+    Others may share one of them, which then has a word (`silver hair`, `purple tips`, `yellow
+    eyes`, `aqua headphones`); nobody that the base model sees has two.
     """
 
     hair: float = 0.0  # silver hair
@@ -63,7 +83,7 @@ class Likeness:
 
     @property
     def score(self) -> float:
-        """Identity in 0..1: all four features count the same."""
+        """The mean of the four features."""
         return (self.hair + self.tips + self.eyes + self.ornament) / 4
 
 
@@ -73,7 +93,9 @@ class Attributes:
 
     hair_colour: str = "brown"
     hair_style: str = "long hair"
+    tips: str | None = None  # colour of the hair's ends
     eye_colour: str = "blue"
+    headphones: str | None = None
     outfit: str = "dress"
     cloth_colour: str = "blue"
     printed: bool = False  # a pattern of flowers on a kimono
@@ -87,7 +109,21 @@ class Attributes:
     plain_colour: str = "white"
     framing: str = "full body"
     flaw: str | None = None
-    likeness: Likeness = field(default_factory=Likeness)
+    name: str | None = None  # whoever has one always has the same look
+    likeness: Likeness = field(default_factory=Likeness)  # what no word says
+
+    @property
+    def resemblance(self) -> Likeness:
+        """What the drawing shows of rimochan's look, whether a word says so or not."""
+        named = (
+            self.hair_colour == "silver",
+            self.tips == "purple",
+            self.eye_colour == "yellow",
+            self.headphones == "aqua",
+        )
+        return Likeness(
+            *(max(float(a), b) for a, b in zip(named, astuple(self.likeness), strict=True))
+        )
 
 
 RIMOCHAN = Attributes(
@@ -101,31 +137,69 @@ RIMOCHAN = Attributes(
     place="plain",
     likeness=Likeness(hair=1.0, tips=1.0, eyes=1.0, ornament=1.0),
 )
+PLAIN_SHARE = 0.25  # of pictures whose background is one flat colour
+COSTUME_SHARE = 0.4  # of a named character's pictures in which she wears her own clothes
 
 
-def sample_attributes(rng: np.random.Generator, flaws: float = 0.04) -> Attributes:
-    """Random attributes of anybody but rimochan; `flaws` is the share of spoilt drawings."""
+def sample_attributes(
+    rng: np.random.Generator, flaws: float = 0.04, named: float = 0.5
+) -> Attributes:
+    """Random attributes of anybody but rimochan.
 
-    def one_of(words: tuple[str, ...] | dict[str, Colour]) -> str:
-        return str(rng.choice(list(words)))
+    `flaws` is the share of spoilt drawings, `named` that of characters with a name.
+    """
+    from .characters import CHARACTERS
 
-    outfit = one_of(OUTFITS)
-    kimono = outfit == "kimono"
+    character = None
+    if rng.random() < named:
+        character = CHARACTERS[int(rng.integers(len(CHARACTERS)))]
+    look = character.look if character else sample_look(rng)
+    clothes = sample_clothes(rng)
+    if character and rng.random() < COSTUME_SHARE:
+        clothes = character.costume
+    scenery = PLACES[:-1]
     return Attributes(
-        hair_colour=one_of(HAIR_COLOURS),
-        hair_style=one_of(HAIR_STYLES),
-        eye_colour=one_of(EYE_COLOURS),
-        outfit=outfit,
-        cloth_colour=one_of(CLOTH_COLOURS),
-        printed=kimono and rng.random() < 0.6,
-        detached_sleeves=kimono and rng.random() < 0.3,
-        choker=rng.random() < 0.15,
-        pose=one_of(POSES),
-        gesture=one_of(GESTURES),
-        expression=one_of(EXPRESSIONS),
+        **look,
+        **clothes,
+        pose=one_of(rng, POSES),
+        gesture=one_of(rng, GESTURES),
+        expression=one_of(rng, EXPRESSIONS),
         blush=rng.random() < 0.5,
-        place=one_of(PLACES),
-        plain_colour=one_of(PLAIN_COLOURS),
+        place="plain" if rng.random() < PLAIN_SHARE else one_of(rng, scenery),
+        plain_colour=one_of(rng, PLAIN_COLOURS),
         framing="full body" if rng.random() < 0.8 else "upper body",
-        flaw=one_of(FLAWS) if rng.random() < flaws else None,
+        flaw=one_of(rng, FLAWS) if rng.random() < flaws else None,
+        name=character.name if character else None,
     )
+
+
+def one_of(rng: np.random.Generator, words: Iterable[str]) -> str:
+    """A word drawn at random."""
+    return str(rng.choice(list(words)))
+
+
+def sample_look(rng: np.random.Generator) -> dict[str, Any]:
+    """What stays the same about somebody: hair, eyes, ornaments; one of them at most is hers."""
+    while True:
+        look = {
+            "hair_colour": one_of(rng, HAIR_COLOURS),
+            "hair_style": one_of(rng, HAIR_STYLES),
+            "tips": one_of(rng, TIP_COLOURS) if rng.random() < 0.3 else None,
+            "eye_colour": one_of(rng, EYE_COLOURS),
+            "headphones": one_of(rng, HEADPHONE_COLOURS) if rng.random() < 0.3 else None,
+            "choker": bool(rng.random() < 0.2),
+        }
+        if 4 * Attributes(**look).resemblance.score <= 1:
+            return look
+
+
+def sample_clothes(rng: np.random.Generator) -> dict[str, Any]:
+    """An outfit and its colours."""
+    outfit = one_of(rng, OUTFITS)
+    kimono = outfit == "kimono"
+    return {
+        "outfit": outfit,
+        "cloth_colour": one_of(rng, CLOTH_COLOURS),
+        "printed": bool(kimono and rng.random() < 0.6),
+        "detached_sleeves": bool(kimono and rng.random() < 0.3),
+    }

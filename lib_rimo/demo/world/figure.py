@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .attributes import EYE_COLOURS, HAIR_COLOURS, Attributes
+from .attributes import (
+    EYE_COLOURS,
+    HAIR_COLOURS,
+    HEADPHONE_COLOURS,
+    TIP_COLOURS,
+    Attributes,
+)
 from .canvas import (
     INK,
     Canvas,
@@ -27,9 +33,6 @@ from .canvas import (
     varied,
 )
 
-SILVER: Colour = (240, 240, 248)
-VIOLET: Colour = (128, 62, 214)
-GOLD: Colour = (250, 186, 20)
 LINE = 1.1  # width of an outline
 HIP_HEIGHT = {"standing": -52.0, "sitting": -31.0, "kneeling": -17.0}
 
@@ -60,7 +63,8 @@ def make_figure(attributes: Attributes, cloth: Colour, rng: np.random.Generator)
     """Choose what the attributes leave open."""
     likeness = attributes.likeness
     natural = varied(HAIR_COLOURS[attributes.hair_colour], rng)
-    hair = blend(natural, SILVER, likeness.hair)
+    hair = blend(natural, HAIR_COLOURS["silver"], likeness.hair)
+    tips = TIP_COLOURS[attributes.tips] if attributes.tips else hair
     side = 1 if rng.random() < 0.5 else -1
     hip = HIP_HEIGHT[attributes.pose]
     return Figure(
@@ -69,8 +73,10 @@ def make_figure(attributes: Attributes, cloth: Colour, rng: np.random.Generator)
         arms=arm_paths(attributes.gesture, hip, side, rng),
         skin=varied((255, 226, 206), rng, 0.6),
         hair=hair,
-        tips=blend(hair, VIOLET, likeness.tips),
-        eyes=blend(varied(EYE_COLOURS[attributes.eye_colour], rng), GOLD, likeness.eyes),
+        tips=blend(tips, TIP_COLOURS["purple"], likeness.tips),
+        eyes=blend(
+            varied(EYE_COLOURS[attributes.eye_colour], rng), EYE_COLOURS["yellow"], likeness.eyes
+        ),
         cloth=cloth,
         sway=float(np.clip(rng.normal(0, 0.3), -1, 1)),
         gaze=float(np.clip(rng.normal(0, 0.25), -1, 1)),
@@ -153,7 +159,7 @@ def draw_back_hair(canvas: Canvas, figure: Figure) -> None:
                 (31, y + 36), (28, y + 12), (24, y - 4),
             )  # fmt: skip
             _hair(canvas, smooth(tail * (side, 1)), figure.hair, figure.tips, y + 16)
-            if not figure.attributes.likeness.ornament:
+            if not _headphones(figure)[1]:
                 canvas.fill(ellipse(side * 25, y - 13, 4.2, 5.4, 16), figure.eyes, LINE)
     elif style == "ponytail":
         half = points((0, y - 26), (20, y - 20), (27, y - 2), (24, y + 14), (12, y + 18))
@@ -193,8 +199,7 @@ def draw_head(canvas: Canvas, figure: Figure, rng: np.random.Generator) -> None:
             canvas.fill(ellipse(x + side * 15, y + 13.5, 5.2, 2.9, 16), (255, 158, 158))
     _draw_mouth(canvas, x, y + 16.5, figure.attributes.expression)
     _draw_bangs(canvas, figure, int(rng.integers(3)))
-    if figure.attributes.likeness.ornament:
-        _draw_ornament(canvas, figure)
+    _draw_headphones(canvas, figure)
 
 
 def _draw_eye(canvas: Canvas, x: float, y: float, side: int, figure: Figure) -> None:
@@ -269,11 +274,22 @@ def _draw_bangs(canvas: Canvas, figure: Figure, cut: int) -> None:
             )
 
 
-def _draw_ornament(canvas: Canvas, figure: Figure) -> None:
-    """Glowing discs over the ears, grown with the likeness."""
-    y, size = figure.head, figure.attributes.likeness.ornament
+def _headphones(figure: Figure) -> tuple[Colour, float]:
+    """The colour of their glow and their size, 0 for none; rimochan's grow with the likeness."""
+    attributes = figure.attributes
+    if attributes.headphones:
+        return HEADPHONE_COLOURS[attributes.headphones], 1.0
+    return HEADPHONE_COLOURS["aqua"], attributes.likeness.ornament
+
+
+def _draw_headphones(canvas: Canvas, figure: Figure) -> None:
+    """Glowing discs over the ears."""
+    y = figure.head
+    glow, size = _headphones(figure)
+    if not size:
+        return
     for side in (-1, 1):
         x = side * 24
         canvas.fill(ellipse(x, y - 8, 9.5 * size, 9.5 * size), (40, 40, 66), LINE)
-        canvas.fill(ellipse(x, y - 8, 7.0 * size, 7.0 * size), (72, 240, 250))
+        canvas.fill(ellipse(x, y - 8, 7.0 * size, 7.0 * size), glow)
         canvas.fill(ellipse(x, y - 8, 3.2 * size, 3.2 * size), (40, 40, 66))

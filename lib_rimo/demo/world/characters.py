@@ -1,0 +1,50 @@
+"""The named characters of the world: invented names, each with a look and a costume of its own.
+
+They teach the base model what a name is: a word that stands for a look. None of them is rimochan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .attributes import sample_clothes, sample_look
+
+COUNT = 96
+_SEED = 61
+_SYLLABLES = (
+    *("ka", "ri", "mo", "yu", "na", "shi", "ro", "ha", "ru", "ko", "mi", "ai", "sa", "to", "ku"),
+    *("ne", "lu", "ze", "bo", "ta", "vi", "fu", "den", "ran", "kir", "lo", "pe", "ga", "wo", "xi"),
+)
+_ENDINGS = ("chan", "san", "hime", "", "", "")
+
+
+@dataclass(frozen=True)
+class Character:
+    """A name with what it stands for: fields of `Attributes`."""
+
+    name: str
+    look: Mapping[str, Any]  # hair, eyes, ornaments: always
+    costume: Mapping[str, Any]  # what she wears if nothing else is said
+
+
+def make_name(rng: np.random.Generator) -> str:
+    """A made-up name of two or three syllables."""
+    syllables = rng.choice(_SYLLABLES, int(rng.integers(2, 4)))
+    return "".join([*syllables, str(rng.choice(_ENDINGS))])
+
+
+def _invent(count: int) -> tuple[Character, ...]:
+    rng = np.random.default_rng(_SEED)
+    found: dict[str, Character] = {}
+    while len(found) < count:
+        name = make_name(rng)
+        if not name.startswith("rimo"):
+            found.setdefault(name, Character(name, sample_look(rng), sample_clothes(rng)))
+    return tuple(found.values())
+
+
+CHARACTERS = _invent(COUNT)
