@@ -34,7 +34,7 @@ from lib_rimo.demo.world import Attributes, Likeness, draw, sample_attributes
 from lib_rimo.files import written_beside
 
 PICTURES = 4000
-RECONSTRUCTED_EVERY = 4  # so many batches one has gone through the autoencoder
+RECONSTRUCTED_EVERY = 10  # so many batches one has gone through the autoencoder
 SMUDGE, SHARP = 0.55, 0.9  # correlation at which nothing of an ornament, or all, is seen
 SQUARE_SHARE = 6  # every sixth batch is square
 BATCH = 40

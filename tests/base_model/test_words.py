@@ -8,7 +8,14 @@ from lib_rimo.base_model.latents import tokenize
 from lib_rimo.base_model.networks import make_text_encoder
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.stage import Stage
-from lib_rimo.base_model.words import ANSWERS, Readers, reading_loss, train_words, true_answers
+from lib_rimo.base_model.words import (
+    ANSWERS,
+    Readers,
+    reading_loss,
+    says_something_new,
+    train_words,
+    true_answers,
+)
 from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
 
 
@@ -30,7 +37,7 @@ def test_words_are_learned():
     truths = [Attributes(hair_colour="red"), Attributes(hair_colour="blue")]
     tokens = tokenize([full_caption(truth) for truth in truths]).long()
     optimizer = torch.optim.Adam([*encoder.parameters(), *readers.parameters()], lr=3e-3)
-    for _ in range(60):
+    for _ in range(150):
         optimizer.zero_grad()
         loss = reading_loss(readers(encoder(tokens).last_hidden_state), truths)
         torch.autograd.backward(loss)
@@ -49,3 +56,33 @@ def test_the_stage_is_done_once(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.count("words understood") == 1
     assert first is not None
     make_text_encoder().load_state_dict(first["encoder"])
+
+
+def test_goes_on_without_forgetting(tmp_path, monkeypatch):
+    """Readers learn first and alone; then the encoder moves, but not what old captions say."""
+    monkeypatch.setattr("lib_rimo.base_model.words.BATCH", 2)
+    torch.manual_seed(1)
+    before = make_text_encoder()
+    ends = []
+    for steps in (1, 4):
+        stage = Stage(tmp_path, f"words-{steps}")
+        stage.save({"encoder": before.state_dict()}, "start")
+        train_words(Worker(), stage, steps)
+        after = make_text_encoder()
+        after.load_state_dict(stage.load("final")["encoder"])
+        ends.append(after)
+    tokens = tokenize([full_caption(Attributes())]).long()
+    old, *new = (each.eval()(tokens).last_hidden_state for each in (before, *ends))
+    assert [bool((each - old).abs().max() > 0) for each in new] == [True, True]
+    assert all((each - old).abs().mean() < 0.2 for each in new)
+
+
+def test_new_words_are_those_that_the_first_model_lacks():
+    assert not says_something_new(Attributes())
+    for change in (
+        {"name": "koha"},
+        {"tips": "red"},
+        {"headphones": "red"},
+        {"hair_colour": "silver"},
+    ):
+        assert says_something_new(Attributes(**change))

@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from lib_rimo.base_model.drawings import PORTRAIT
-from lib_rimo.base_model.judge_training import measure_judge
+from lib_rimo.base_model.judge_training import measure_judge, visibility
 from lib_rimo.demo.judge import WEIGHTS, Judge
-from lib_rimo.demo.world import RIMOCHAN, Attributes, Likeness, draw
+from lib_rimo.demo.world import OUTFITS, PLACES, RIMOCHAN, Attributes, Likeness, draw
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the judge is not trained yet")
 
@@ -22,7 +23,7 @@ def judge() -> Judge:
 
 def test_knows_fresh_drawings(judge: Judge):
     measured = measure_judge(judge, count=64, seed=20260101)
-    for name in ("outfit", "pose", "place", "hair_colour", "hair_style", "framing"):
+    for name in ("outfit", "pose", "place", "hair_colour", "hair_style", "framing", "cloth_colour"):
         assert measured[name] >= 0.9, name
     assert measured["identity_error"] < 0.1
     assert measured["detail_error"] < 0.1
@@ -36,6 +37,50 @@ def test_tells_rimochan_from_others(judge: Judge):
     scores = [verdict.identity for verdict in judge(pictures)]
     assert max(scores[: len(others)]) < 0.3
     assert min(scores[len(others) :]) > 0.7
+
+
+def test_a_smudge_is_no_ornament(judge: Judge):
+    """The same discs, sharp and so blurred that a person would not call them headphones."""
+    sharp, blurred, without = [], [], []
+    for seed in range(6):
+        outfit = OUTFITS[seed % 4]
+        truth = dataclasses.replace(RIMOCHAN, outfit=outfit, place=PLACES[seed])
+        likeness = dataclasses.replace(truth.likeness, ornament=0.0)
+        bare = dataclasses.replace(truth, likeness=likeness)
+        drawn, plain = (
+            draw(each, PORTRAIT, np.random.default_rng(seed)).image for each in (truth, bare)
+        )
+        mask = np.abs(np.asarray(drawn, dtype=int) - np.asarray(plain)).max(axis=2) > 8
+        smudged = Image.composite(
+            drawn.filter(ImageFilter.GaussianBlur(5)), drawn, Image.fromarray(mask)
+        )
+        assert visibility(np.asarray(drawn), np.asarray(drawn), mask) == 1
+        assert visibility(np.asarray(smudged), np.asarray(drawn), mask) < 0.2
+        sharp.append(drawn)
+        blurred.append(smudged)
+        without.append(plain)
+    hers, smudges, none = (
+        [verdict.likeness.ornament for verdict in judge(pictures)]
+        for pictures in (sharp, blurred, without)
+    )
+    assert min(hers) > 0.6
+    assert np.mean(smudges) < 0.35
+    assert max(none) < 0.3
+
+
+def test_features_are_judged_apart(judge: Judge):
+    """What somebody else shares with her counts as that one thing."""
+    for change, seen in (
+        ({"hair_colour": "silver"}, "hair"),
+        ({"tips": "purple"}, "tips"),
+        ({"headphones": "aqua"}, "ornament"),
+    ):
+        people = [Attributes(place=place, **change) for place in ("plain", "beach", "school")]
+        pictures = [draw(one, PORTRAIT, np.random.default_rng(5)).image for one in people]
+        for verdict in judge(pictures):
+            found = dataclasses.asdict(verdict.likeness)
+            assert found.pop(seen) > 0.5, seen
+            assert max(found.values()) < 0.4, (seen, found)
 
 
 def test_identity_is_graded(judge: Judge):

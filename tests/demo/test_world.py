@@ -19,11 +19,13 @@ from lib_rimo.demo.world import (
     Attributes,
     Likeness,
     caption,
+    complaints,
     draw,
     full_caption,
     sample_attributes,
 )
 from lib_rimo.demo.world.canvas import below, ellipse, points
+from lib_rimo.demo.world.captions import PLACE_TAGS
 
 
 def test_same_seed_same_drawing():
@@ -57,6 +59,9 @@ def test_everything_can_be_drawn(outfit: str, pose: str):
         {"blush": True},
         {"framing": "upper body"},
         {"likeness": Likeness(tips=1.0)},
+        {"tips": "green"},
+        {"headphones": "red"},
+        {"hair_colour": "silver"},
     ],
 )
 def test_each_attribute_is_visible(change: dict[str, object]):
@@ -72,6 +77,9 @@ def test_captions_name_what_is_drawn():
         truth = sample_attributes(rng)
         tags = full_caption(truth).split(", ")
         assert f"{truth.hair_colour} hair" in tags
+        assert ("headphones" in tags) == (truth.headphones is not None)
+        assert ("colored tips" in tags) == (truth.tips is not None)
+        assert (tags[0] == truth.name) == (truth.name is not None)
         assert truth.hair_style in tags
         assert (truth.pose in tags) == (truth.framing == "full body")
         assert set(caption(truth, rng).split(", ")) & set(tags)
@@ -91,7 +99,64 @@ def test_nobody_in_the_world_is_rimochan():
     rng = np.random.default_rng(2)
     people = [sample_attributes(rng) for _ in range(500)]
     assert all(person.likeness == Likeness() for person in people)
+    assert all(4 * person.resemblance.score <= 1 for person in people)  # of hers, one thing
+    assert {person.resemblance for person in people} > {
+        Likeness(hair=1), Likeness(tips=1), Likeness(eyes=1), Likeness(ornament=1)
+    }  # fmt: skip
     assert not any(TRIGGER in caption(person, rng) for person in people)
+
+
+def test_a_feature_of_hers_looks_the_same_on_others():
+    """Named or not, it is drawn alike, so that a base model can draw what a LoRA then asks for."""
+    for named, unnamed in (
+        ({"hair_colour": "silver"}, Likeness(hair=1)),
+        ({"tips": "purple"}, Likeness(tips=1)),
+        ({"headphones": "aqua"}, Likeness(ornament=1)),
+    ):
+        for attributes in (Attributes(**named), Attributes(likeness=unnamed)):
+            assert attributes.resemblance == unnamed
+        pictures = [
+            np.asarray(draw(attributes, PORTRAIT, np.random.default_rng(4)).image, dtype=int)
+            for attributes in (Attributes(**named), Attributes(likeness=unnamed))
+        ]
+        assert np.abs(pictures[0] - pictures[1]).mean() < 0.5
+
+
+def test_a_name_is_always_the_same_look():
+    rng = np.random.default_rng(3)
+    looks: dict[str, set[tuple[object, ...]]] = {}
+    for _ in range(600):
+        truth = sample_attributes(rng)
+        if truth.name:
+            look = (truth.hair_colour, truth.hair_style, truth.tips, truth.eye_colour)
+            looks.setdefault(truth.name, set()).add((*look, truth.headphones, truth.choker))
+    assert len(looks) > 80
+    assert all(len(seen) == 1 for seen in looks.values())
+    assert len({next(iter(seen)) for seen in looks.values()}) > 70
+
+
+def test_captions_keep_silent_about_place_and_look():
+    """As often about a plain background as about any other: no place named is no word for plain."""
+    rng = np.random.default_rng(5)
+    silent: dict[bool, list[bool]] = {True: [], False: []}
+    unsaid = []
+    for _ in range(1500):
+        truth = sample_attributes(rng, flaws=0)
+        tags = set(caption(truth, rng).split(", "))
+        place_words = set(PLACE_TAGS[truth.place]) | {f"{truth.plain_colour} background"}
+        silent[truth.place == "plain"].append(not tags & place_words)
+        if truth.name in tags:
+            unsaid.append(f"{truth.hair_colour} hair" not in tags)
+    plain, others = (np.mean(silent[which]) for which in (True, False))
+    assert 0.1 < plain < 0.25
+    assert abs(plain - others) < 0.07
+    assert np.mean(unsaid) > 0.5
+
+
+def test_complaints_list_many_flaws():
+    lists = [complaints(np.random.default_rng(seed)).split(", ") for seed in range(20)]
+    assert min(len(words) for words in lists) >= 5
+    assert {"greyscale", "worst quality", "blurry", "signature"} < {w for ws in lists for w in ws}
 
 
 def test_rimochans_five_pictures():

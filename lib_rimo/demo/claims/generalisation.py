@@ -10,7 +10,7 @@ from statistics import fmean
 
 from lib_rimo.demo.claims.plain import hits
 from lib_rimo.demo.measures import Mean, mean
-from lib_rimo.demo.prompts import PLACE_WORDS, POSES, UNSEEN_OUTFITS, scene
+from lib_rimo.demo.prompts import PLACE_WORDS, POSES, TAG, UNSEEN_OUTFITS, scene
 from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.studio import Shot, Studio
 
@@ -36,9 +36,9 @@ class Standing:
 def shots(lora: Path | None, seeds: range) -> tuple[list[Shot], list[str], list[str]]:
     """(shots, their outfits, their places): every outfit in every place, poses in turn."""
     cells = list(product(UNSEEN_OUTFITS, PLACE_WORDS, seeds))
-    tag = {"tag": ""} if lora is None else {}
+    tag = TAG if lora else ""
     taken = [
-        Shot(scene(POSES[number % 3], place, outfit, **tag), seed, lora)
+        Shot(scene(POSES[number % 3], place, outfit, tag), seed, lora)
         for number, (outfit, place, seed) in enumerate(cells)
     ]
     return taken, [cell[0] for cell in cells], [cell[1] for cell in cells]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -154,7 +154,7 @@ def sample_attributes(
     if rng.random() < named:
         character = CHARACTERS[int(rng.integers(len(CHARACTERS)))]
     look = character.look if character else sample_look(rng)
-    clothes = sample_clothes(rng)
+    clothes: Mapping[str, Any] = sample_clothes(rng)
     if character and rng.random() < COSTUME_SHARE:
         clothes = character.costume
     scenery = PLACES[:-1]
@@ -181,7 +181,7 @@ def one_of(rng: np.random.Generator, words: Iterable[str]) -> str:
 def sample_look(rng: np.random.Generator) -> dict[str, Any]:
     """What stays the same about somebody: hair, eyes, ornaments; one of them at most is hers."""
     while True:
-        look = {
+        look: dict[str, Any] = {
             "hair_colour": one_of(rng, HAIR_COLOURS),
             "hair_style": one_of(rng, HAIR_STYLES),
             "tips": one_of(rng, TIP_COLOURS) if rng.random() < 0.3 else None,

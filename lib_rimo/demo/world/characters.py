@@ -19,6 +19,7 @@ _SYLLABLES = (
     *("ka", "ri", "mo", "yu", "na", "shi", "ro", "ha", "ru", "ko", "mi", "ai", "sa", "to", "ku"),
     *("ne", "lu", "ze", "bo", "ta", "vi", "fu", "den", "ran", "kir", "lo", "pe", "ga", "wo", "xi"),
 )
+_OWN = "rimo"  # how rimochan's name begins
 _ENDINGS = ("chan", "san", "hime", "", "", "")
 
 
@@ -32,9 +33,12 @@ class Character:
 
 
 def make_name(rng: np.random.Generator) -> str:
-    """A made-up name of two or three syllables."""
-    syllables = rng.choice(_SYLLABLES, int(rng.integers(2, 4)))
-    return "".join([*syllables, str(rng.choice(_ENDINGS))])
+    """A made-up name of two or three syllables, never like rimochan's."""
+    name = _OWN
+    while name.startswith(_OWN):
+        syllables = rng.choice(_SYLLABLES, int(rng.integers(2, 4)))
+        name = "".join([*syllables, str(rng.choice(_ENDINGS))])
+    return name
 
 
 def _invent(count: int) -> tuple[Character, ...]:
@@ -42,8 +46,7 @@ def _invent(count: int) -> tuple[Character, ...]:
     found: dict[str, Character] = {}
     while len(found) < count:
         name = make_name(rng)
-        if not name.startswith("rimo"):
-            found.setdefault(name, Character(name, sample_look(rng), sample_clothes(rng)))
+        found.setdefault(name, Character(name, sample_look(rng), sample_clothes(rng)))
     return tuple(found.values())
 
 
