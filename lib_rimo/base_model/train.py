@@ -49,10 +49,10 @@ GOING_ON_WORDS_STEPS = 3200
 GOING_ON_DECODER_STEPS = (700, 60)
 GOING_ON = [
     Phase(
-        steps=400, batch=8, shrink=2, chunks=12, chunk_every=400, noisiness=3, learning_rate=6e-4
+        steps=2400, batch=8, shrink=2, chunks=12, chunk_every=150, noisiness=3, learning_rate=6e-4
     ),
     Phase(
-        steps=350, batch=8, shrink=1, chunks=14, chunk_every=400, decay=150, noisiness=2,
+        steps=3000, batch=8, shrink=1, chunks=30, chunk_every=150, decay=1000, noisiness=2,
         learning_rate=6e-4,
     ),
 ]  # fmt: skip

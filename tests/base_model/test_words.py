@@ -35,9 +35,9 @@ def test_words_are_learned():
     config.num_hidden_layers = 1  # learns sooner than twelve
     encoder, readers = CLIPTextModel(config), Readers()
     truths = [Attributes(hair_colour="red"), Attributes(hair_colour="blue")]
-    tokens = tokenize([full_caption(truth) for truth in truths]).long()
+    tokens = tokenize([f"{truth.hair_colour} hair" for truth in truths]).long()
     optimizer = torch.optim.Adam([*encoder.parameters(), *readers.parameters()], lr=3e-3)
-    for _ in range(150):
+    for _ in range(35):
         optimizer.zero_grad()
         loss = reading_loss(readers(encoder(tokens).last_hidden_state), truths)
         torch.autograd.backward(loss)
@@ -58,23 +58,23 @@ def test_the_stage_is_done_once(tmp_path, capsys, monkeypatch):
     make_text_encoder().load_state_dict(first["encoder"])
 
 
-def test_goes_on_without_forgetting(tmp_path, monkeypatch):
-    """Readers learn first and alone; then the encoder moves, but not what old captions say."""
+def test_goes_on_from_an_encoder(tmp_path, monkeypatch):
+    """Readers learn first and alone; then the encoder moves, from where it stood."""
     monkeypatch.setattr("lib_rimo.base_model.words.BATCH", 2)
-    torch.manual_seed(1)
-    before = make_text_encoder()
-    ends = []
-    for steps in (1, 4):
-        stage = Stage(tmp_path, f"words-{steps}")
-        stage.save({"encoder": before.state_dict()}, "start")
-        train_words(Worker(), stage, steps)
-        after = make_text_encoder()
-        after.load_state_dict(stage.load("final")["encoder"])
-        ends.append(after)
+    config = make_text_encoder().config
+    config.num_hidden_layers = 1
+    monkeypatch.setattr(
+        "lib_rimo.base_model.words.make_text_encoder", lambda: CLIPTextModel(config)
+    )
+    before = CLIPTextModel(config)
+    stage = Stage(tmp_path, "words")
+    stage.save({"encoder": before.state_dict()}, "start")
+    train_words(Worker(), stage, 3)
+    after = CLIPTextModel(config)
+    after.load_state_dict(stage.load("final")["encoder"])
     tokens = tokenize([full_caption(Attributes())]).long()
-    old, *new = (each.eval()(tokens).last_hidden_state for each in (before, *ends))
-    assert [bool((each - old).abs().max() > 0) for each in new] == [True, True]
-    assert all((each - old).abs().mean() < 0.2 for each in new)
+    old, new = (each.eval()(tokens).last_hidden_state for each in (before, after))
+    assert 0 < (old - new).abs().mean() < 0.1
 
 
 def test_new_words_are_those_that_the_first_model_lacks():
