@@ -53,6 +53,7 @@ CLOTH_COLOURS: dict[str, Colour] = {
     "purple": (152, 108, 204),
 }
 OUTFITS = ("kimono", "maid", "school uniform", "dress", "t-shirt", "witch")
+COLOURED_OUTFITS = ("kimono", "dress", "t-shirt")  # the others have colours of their own
 POSES = ("standing", "sitting", "kneeling")
 PLACES = ("outdoors", "indoors", "school", "classroom", "beach", "night", "plain")
 PLAIN_COLOURS: dict[str, Colour] = {
