@@ -21,10 +21,9 @@ from .attributes import (
     TIP_COLOURS,
     Attributes,
     Likeness,
-    sample_attributes,
 )
 from .captions import caption, complaints, full_caption
-from .characters import CHARACTERS, Character
+from .characters import CHARACTERS, Character, sample_attributes
 from .scene import Drawing, draw
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -138,40 +138,6 @@ RIMOCHAN = Attributes(
     place="plain",
     likeness=Likeness(hair=1.0, tips=1.0, eyes=1.0, ornament=1.0),
 )
-PLAIN_SHARE = 0.25  # of pictures whose background is one flat colour
-COSTUME_SHARE = 0.4  # of a named character's pictures in which she wears her own clothes
-
-
-def sample_attributes(
-    rng: np.random.Generator, flaws: float = 0.04, named: float = 0.5
-) -> Attributes:
-    """Random attributes of anybody but rimochan.
-
-    `flaws` is the share of spoilt drawings, `named` that of characters with a name.
-    """
-    from .characters import CHARACTERS
-
-    character = None
-    if rng.random() < named:
-        character = CHARACTERS[int(rng.integers(len(CHARACTERS)))]
-    look = character.look if character else sample_look(rng)
-    clothes: Mapping[str, Any] = sample_clothes(rng)
-    if character and rng.random() < COSTUME_SHARE:
-        clothes = character.costume
-    scenery = PLACES[:-1]
-    return Attributes(
-        **look,
-        **clothes,
-        pose=one_of(rng, POSES),
-        gesture=one_of(rng, GESTURES),
-        expression=one_of(rng, EXPRESSIONS),
-        blush=rng.random() < 0.5,
-        place="plain" if rng.random() < PLAIN_SHARE else one_of(rng, scenery),
-        plain_colour=one_of(rng, PLAIN_COLOURS),
-        framing="full body" if rng.random() < 0.8 else "upper body",
-        flaw=one_of(rng, FLAWS) if rng.random() < flaws else None,
-        name=character.name if character else None,
-    )
 
 
 def one_of(rng: np.random.Generator, words: Iterable[str]) -> str:

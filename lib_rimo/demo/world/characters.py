@@ -11,9 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from .attributes import sample_clothes, sample_look
+from .attributes import (
+    EXPRESSIONS,
+    FLAWS,
+    GESTURES,
+    PLACES,
+    PLAIN_COLOURS,
+    POSES,
+    Attributes,
+    one_of,
+    sample_clothes,
+    sample_look,
+)
 
 COUNT = 96
+PLAIN_SHARE = 0.25  # of pictures whose background is one flat colour
+COSTUME_SHARE = 0.4  # of a named character's pictures in which she wears her own clothes
 _SEED = 61
 _SYLLABLES = (
     *("ka", "ri", "mo", "yu", "na", "shi", "ro", "ha", "ru", "ko", "mi", "ai", "sa", "to", "ku"),
@@ -51,3 +64,33 @@ def _invent(count: int) -> tuple[Character, ...]:
 
 
 CHARACTERS = _invent(COUNT)
+
+
+def sample_attributes(
+    rng: np.random.Generator, flaws: float = 0.04, named: float = 0.5
+) -> Attributes:
+    """Random attributes of anybody but rimochan.
+
+    `flaws` is the share of spoilt drawings, `named` that of characters with a name.
+    """
+    character = None
+    if rng.random() < named:
+        character = CHARACTERS[int(rng.integers(len(CHARACTERS)))]
+    look = character.look if character else sample_look(rng)
+    clothes: Mapping[str, Any] = sample_clothes(rng)
+    if character and rng.random() < COSTUME_SHARE:
+        clothes = character.costume
+    scenery = PLACES[:-1]
+    return Attributes(
+        **look,
+        **clothes,
+        pose=one_of(rng, POSES),
+        gesture=one_of(rng, GESTURES),
+        expression=one_of(rng, EXPRESSIONS),
+        blush=rng.random() < 0.5,
+        place="plain" if rng.random() < PLAIN_SHARE else one_of(rng, scenery),
+        plain_colour=one_of(rng, PLAIN_COLOURS),
+        framing="full body" if rng.random() < 0.8 else "upper body",
+        flaw=one_of(rng, FLAWS) if rng.random() < flaws else None,
+        name=character.name if character else None,
+    )
