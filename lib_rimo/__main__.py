@@ -8,7 +8,7 @@ import os
 import pkgutil
 import sys
 
-from lib_rimo import __version__, commands, environment
+from lib_rimo import __version__, commands, environment, pytorch_build
 from lib_rimo.errors import UserError
 from lib_rimo.messages import write_messages
 
@@ -34,6 +34,12 @@ def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lib_rimo",
         description="From five pictures to a LoRA to a picture, steered block by block.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=(
+            f"PyTorch is installed for {pytorch_build.chosen().name}; to choose, set "
+            f"{pytorch_build.VARIABLE} to one of\n{', '.join(pytorch_build.builds())}, delete "
+            ".venv and run a verb again."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"Rimo {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -49,8 +55,12 @@ def _run(arguments: list[str]) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(verb_parser)
-    passed_on = []
-    if arguments and getattr(verbs.get(arguments[0]), "PASSES_ALL_ON", False):
+    if not arguments:
+        parser.print_help()
+        return 0
+    passed_on: list[str] = []
+    asks_help = arguments[1:] in (["-h"], ["--help"])  # installs nothing, whoever would answer
+    if not asks_help and getattr(verbs.get(arguments[0]), "PASSES_ALL_ON", False):
         passed_on = arguments[1:]
     parsed = parser.parse_args(arguments[: len(arguments) - len(passed_on)])
     parsed.passed_on = passed_on

@@ -11,12 +11,19 @@ import os
 import sys
 from pathlib import Path
 
+from lib_rimo import pytorch_build
 from lib_rimo.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
-SETS = ("trainer", "ui", "test")  # each holds those before it
+# A set of requirements and the sets that hold all of it.
+HOLDERS = {
+    "trainer": ("trainer", "ui", "demo", "test"),
+    "ui": ("ui", "test"),
+    "demo": ("demo", "test"),
+    "test": ("test",),
+}
 
 
 def python_of(environment: Path) -> Path:
@@ -31,7 +38,17 @@ def is_active() -> bool:
 
 def is_brought_along() -> bool:
     """Whether the user brings the libraries themselves (a container, a conda environment)."""
-    return os.environ.get("RIMO_ENVIRONMENT") == "current"
+    return os.environ.get("RIMO_ENVIRONMENT") == "current" or is_installed()
+
+
+def is_installed() -> bool:
+    """Whether this is an installed wheel, whose dependencies pip has installed with it."""
+    return not REQUIREMENTS.is_dir()
+
+
+def page_files() -> Path:
+    """The folder of `javascript`, `localizations` and `style.css`: the WebUI wants them on top."""
+    return Path(sys.prefix) / "share" / "rimo" if is_installed() else ROOT
 
 
 def check_python() -> None:
@@ -47,7 +64,7 @@ def check_python() -> None:
 def is_prepared(needs: str) -> bool:
     """Whether `.venv` has what `requirements/<needs>.txt` pins, or more."""
     wanted = _fingerprint()
-    stamps = (_stamp(name) for name in SETS[SETS.index(needs) :])
+    stamps = (_stamp(name) for name in HOLDERS[needs])
     return python_of(VENV).exists() and any(
         stamp.exists() and stamp.read_text() == wanted for stamp in stamps
     )
@@ -62,19 +79,54 @@ def prepare(needs: str) -> None:
     if is_prepared(needs):
         return
     import subprocess
-    import venv
 
-    print(f"Setting up Rimo's own environment in {VENV} (once; 2 GB or more).", flush=True)
-    if not python_of(VENV).exists():
-        venv.create(VENV, with_pip=True, clear=VENV.exists())
-    requirements = REQUIREMENTS / f"{needs}.txt"
+    print(
+        f"Setting up Rimo's own environment in {VENV} (once; 2 GB or more), with PyTorch for "
+        f"{pytorch_build.chosen().name}.",
+        flush=True,
+    )
+    make_virtual_environment(VENV)
     pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
-    if subprocess.call([*pip, "--quiet", "--progress-bar", "on", "-r", str(requirements)]) != 0:
+    requirements = [*pytorch_build.pip_options(), "-r", str(REQUIREMENTS / f"{needs}.txt")]
+    if subprocess.call([*pip, *requirements]) != 0:
         raise UserError(
             "The installation above did not end well: check the network connection and the free "
             "disk space, then run the same command again; it goes on where it stopped."
         )
     _stamp(needs).write_text(_fingerprint())
+
+
+def make_virtual_environment(folder: Path) -> None:
+    """Make a virtual environment with pip, or mend one that an interruption left without.
+
+    Raises UserError where this Python cannot: Debian ships it without ensurepip.
+    """
+    import importlib.util
+    import subprocess
+    import venv
+
+    def has_pip() -> bool:
+        command = [str(python_of(folder)), "-m", "pip", "--version"]
+        return python_of(folder).exists() and not subprocess.call(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    if has_pip():
+        return
+    if importlib.util.find_spec("ensurepip") is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise UserError(
+            f"This Python cannot make a virtual environment, since it lacks ensurepip: install "
+            f"the package for it (on Debian and Ubuntu `sudo apt install python{version}-venv`) "
+            "and run the same command again."
+        )
+    try:
+        venv.create(folder, with_pip=True, clear=folder.exists())
+    except (subprocess.CalledProcessError, OSError) as error:
+        raise UserError(
+            f"The virtual environment {folder} could not be made ({error}): check the free disk "
+            "space and that the folder can be written to, then run the same command again."
+        ) from error
 
 
 def run_inside(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 HELP = "five pictures -> a LoRA -> plots with it -> one report, in minutes"
+NEEDS = "demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

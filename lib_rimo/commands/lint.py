@@ -25,4 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every check, also after one failed; 0 only where all passed."""
-    return max(subprocess.call([sys.executable, *check], cwd=ROOT) for check in CHECKS)
+    codes = [subprocess.call([sys.executable, *check], cwd=ROOT) for check in CHECKS]
+    failed = [check for check, code in zip(CHECKS, codes, strict=True) if code != 0]
+    for check in failed:
+        print(f"failed: {' '.join(check)}", file=sys.stderr)
+    return int(bool(failed))  # a checker that was killed has a negative code

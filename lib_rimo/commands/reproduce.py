@@ -15,6 +15,7 @@ from pathlib import Path
 from lib_rimo.commands.demo import add_studio_arguments
 
 HELP = "measure every claim about the recipe: figures, tables, one report (hours)"
+NEEDS = "demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

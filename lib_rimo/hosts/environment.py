@@ -9,7 +9,6 @@ the WebUI does.
 from __future__ import annotations
 
 import hashlib
-import re
 import site
 import sys
 import threading
@@ -18,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lib_rimo.environment import REQUIREMENTS, ROOT, python_of
+from lib_rimo import pytorch_build
+from lib_rimo.environment import REQUIREMENTS, ROOT, make_virtual_environment, python_of
 from lib_rimo.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,12 +28,22 @@ if TYPE_CHECKING:
 
 # What the trainer runs with though newer versions are what it is tested with. All other libraries
 # have to be as new as the ones in requirements/trainer.txt.
-GOOD_ENOUGH = {
-    "torch": (2, 4),
-    "numpy": (1, 26),
-    "pillow": (9, 5),
-    "safetensors": (0, 4, 2),
-    "tqdm": (4, 60),
+# Each with the version from which it will do and, if any, the one from which it no longer does.
+GOOD_ENOUGH: dict[str, tuple[str, str | None]] = {
+    "torch": ("2.4", None),
+    "numpy": ("1.26", None),
+    "pillow": ("9.5", None),
+    "safetensors": ("0.4.2", None),
+    "tqdm": ("4.60", None),
+    "opencv-python-headless": ("4.7", "5"),
+}
+# OpenCV comes under four names, which all install the module cv2.
+SAME = {
+    "opencv-python-headless": (
+        "opencv-python",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    ),
 }
 
 
@@ -44,7 +54,7 @@ HIDDEN = (
     *("torchaudio", "torchvision", "xformers"),
 )
 
-_TORCH = "torch==" + ".".join(map(str, GOOD_ENOUGH["torch"]))
+_TORCH = f"torch=={GOOD_ENOUGH['torch'][0]}"
 
 
 MEGABYTES = 511  # what is installed on top of a WebUI's own torch
@@ -152,14 +162,13 @@ class TrainerEnvironment:
             self._going_on.unlink(missing_ok=True)
 
     def _install(self) -> None:
-        if not self.python.exists():
-            import venv
-
-            venv.create(self.folder, with_pip=True, clear=self.folder.exists())
+        make_virtual_environment(self.folder)
         self._see_host()
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
         quick = ["--retries", "1", "--timeout", "15"]
-        done = _run([*pip, *quick, *self.missing()])
+        missing = self.missing()
+        options = pytorch_build.pip_options() if self.is_apart() else []
+        done = _run([*pip, *quick, *options, *missing])
         if done.returncode:
             raise UserError(
                 "The trainer's libraries could not be installed: check the network connection and"
@@ -237,41 +246,36 @@ def requirements() -> list[str]:
     return [line for line in lines if line and not line.startswith(("#", "-"))]
 
 
-def _is_met(requirement: str) -> bool:
+def _is_met(line: str) -> bool:
     """Whether a pinned requirement is met, closely enough, by what runs here."""
     import importlib.metadata
 
-    name, _, pin = requirement.partition(";")[0].partition("==")
-    if ";" in requirement and not _applies(requirement.partition(";")[2]):
+    requirement_type, version_type = _packaging()
+    requirement = requirement_type(line)
+    if requirement.marker is not None and not requirement.marker.evaluate(
+        {"sys_platform": sys.platform}
+    ):
         return True
-    try:
-        present = _numbers(importlib.metadata.version(name.strip()))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return present >= GOOD_ENOUGH.get(name.strip(), _numbers(pin))
-
-
-def _applies(marker: str) -> bool:
-    """Whether a requirement's condition holds; only those that our files use are understood."""
-    import platform
-
-    facts = {
-        "sys_platform": sys.platform,
-        "platform_machine": platform.machine(),
-        "python_version": ".".join(map(str, sys.version_info[:2])),
-    }
-    for condition in marker.split(" and "):
-        match = re.fullmatch(r"\s*(\w+)\s*(==|<)\s*[\"']([^\"']+)[\"']\s*", condition)
-        if match is None:
+    least, below = GOOD_ENOUGH.get(requirement.name, (None, None))
+    for name in (requirement.name, *SAME.get(requirement.name, ())):
+        try:
+            present = version_type(importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        pin = next(iter(requirement.specifier)).version
+        if present >= version_type(least or pin) and (
+            below is None or present < version_type(below)
+        ):
             return True
-        fact, sign, value = facts[match[1]], match[2], match[3]
-        if sign == "==" and fact != value:
-            return False
-        if sign == "<" and not _numbers(fact) < _numbers(value):
-            return False
-    return True
+    return False
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(?:\.\d+)*", version.strip())
-    return tuple(map(int, match[0].split("."))) if match else ()
+def _packaging() -> tuple[Any, Any]:
+    """Return packaging's Requirement and Version: pip has them where the WebUI does not."""
+    try:
+        from packaging.requirements import Requirement
+        from packaging.version import Version
+    except ImportError:
+        from pip._vendor.packaging.requirements import Requirement  # type: ignore
+        from pip._vendor.packaging.version import Version  # type: ignore
+    return Requirement, Version

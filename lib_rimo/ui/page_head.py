@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lib_rimo.environment import ROOT
+from lib_rimo.environment import page_files
 
 # What the scripts use of a WebUI, and its texts in the reader's language.
 _WEBUI = """
@@ -24,7 +24,7 @@ _STICKY = ".gradio-container { overflow: clip !important; }"
 
 def chinese() -> dict[str, str]:
     """Our texts in Chinese."""
-    path = ROOT / "localizations" / "zh_CN.json"
+    path = page_files() / "localizations" / "zh_CN.json"
     texts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return texts
 
@@ -33,8 +33,8 @@ def head() -> str:
     """Our scripts and style sheet, for the page's head: Gradio rewrites what it gets as `css`."""
     texts = json.dumps(chinese()).replace("</", "<\\/")
     scripts = [_WEBUI.replace("CHINESE", texts)]
-    scripts += [_read(path) for path in sorted((ROOT / "javascript").glob("rimo_*.js"))]
-    style = _read(ROOT / "style.css") + _STICKY
+    scripts += [_read(path) for path in sorted((page_files() / "javascript").glob("rimo_*.js"))]
+    style = _read(page_files() / "style.css") + _STICKY
     return "".join(f"<script>{script}</script>" for script in scripts) + f"<style>{style}</style>"
 
 

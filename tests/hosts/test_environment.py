@@ -53,6 +53,19 @@ def test_what_is_good_enough_is_not_installed_again(trainer, present):
     assert {"diffusers", "transformers", "lycoris-lora"} <= missing
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "serves"),
+    [
+        ("opencv-python", "4.8.0.76", True),
+        ("opencv-contrib-python", "4.10.0.84", True),
+        ("opencv-python", "5.0.0.93", False),  # without the cascade
+    ],
+)
+def test_opencv_of_another_name_serves(trainer, present, name, version, serves):
+    present.update({"torch": "2.6.0", name: version})
+    assert ("opencv-python-headless" not in names(trainer.missing())) == serves
+
+
 @pytest.mark.parametrize("torch", ["2.1.2+cu121", "1.13.1", None])
 def test_with_an_old_torch_nothing_of_the_webuis_is_used(trainer, present, torch):
     present.update(numpy="1.26.4")
@@ -71,7 +84,7 @@ def test_without_a_network_one_sentence_and_no_stamp(trainer, present, monkeypat
         failed = "pip" in command
         return subprocess.CompletedProcess(command, failed, str(trainer.folder), "a\nno network")
 
-    monkeypatch.setattr("venv.create", lambda folder, **_: folder.mkdir(parents=True))
+    monkeypatch.setattr(environment, "make_virtual_environment", lambda f: f.mkdir(parents=True))
     monkeypatch.setattr(environment, "_run", run)
     with pytest.raises(UserError, match=r"check the network connection .*\(no network\)"):
         trainer.prepare()
@@ -87,7 +100,7 @@ def test_libraries_that_do_not_go_together_are_replaced_as_a_whole(trainer, pres
         broken = any("lib_rimo" in word for word in command)
         return subprocess.CompletedProcess(command, broken, str(trainer.folder), "ImportError: x")
 
-    monkeypatch.setattr("venv.create", lambda folder, **_: folder.mkdir(parents=True))
+    monkeypatch.setattr(environment, "make_virtual_environment", lambda f: f.mkdir(parents=True))
     monkeypatch.setattr(environment, "_run", run)
     with pytest.raises(UserError, match=r"do not go together .*ImportError: x"):
         trainer.prepare()
@@ -104,14 +117,14 @@ def install(packages, name):
 def test_once_done_it_stays_done_until_the_webui_changes(trainer, present, packages, monkeypatch):
     present["torch"] = "2.6.0"
 
-    def create(folder, **_):
+    def create(_):
         trainer.python.parent.mkdir(parents=True)
         trainer.python.touch()
 
     def run(command):
         return subprocess.CompletedProcess(command, 0, str(trainer.folder), "")
 
-    monkeypatch.setattr("venv.create", create)
+    monkeypatch.setattr(environment, "make_virtual_environment", create)
     monkeypatch.setattr(environment, "_run", run)
     trainer.prepare()
     assert trainer.is_ready()
@@ -154,7 +167,9 @@ def test_a_start_imports_only_what_it_needs():
 
 def test_conditions_of_requirements_are_understood(monkeypatch):
     monkeypatch.setattr(environment.sys, "platform", "win32")
-    assert environment._is_met('animeface==2.0.3; sys_platform == "linux"')
+    assert environment._is_met('nothing-of-that-name==1; sys_platform == "linux"')
+    for condition in ('sys_platform != "linux"', '(os_name == "nt" or sys_platform == "win32")'):
+        assert not environment._is_met(f"nothing-of-that-name==1; {condition}")
     monkeypatch.setattr(environment.sys, "platform", "linux")
     assert not environment._is_met('nothing-of-that-name==1; sys_platform == "linux"')
     assert environment._is_met('nothing-of-that-name==1; python_version < "3.2"')

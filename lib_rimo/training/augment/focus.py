@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -42,44 +42,61 @@ def find_focus(picture: Picture) -> Focus:
     return Focus(_union(subject, head), head, face_found=True)
 
 
-# The detector's boxes reach from the eyebrows to the chin. The head, as drawn in this style, is so
+# The boxes of a face reach from the eyebrows to the chin. The head, as drawn in this style, is so
 # much larger above and on each side, in heights of the face. Measured on drawings, not on people.
 _HAIR_ABOVE, _HAIR_BESIDE = 0.7, 0.35
 _LEAST_HAIR_ABOVE = 0.2
 # The detector wavers with a picture's size, so it is shown several (longest sides, in pixels) and
 # what it sees again and again counts. The largest is for small faces.
 _DETECTOR_SIDES = (300, 352, 480, 704)
-_CERTAIN = 0.9
+# How many of the detector's windows have to agree, over how many views: on 145 drawn characters
+# it misses none; in as many lower halves of drawings it saw a face twice at 5 and 2.
+_LEAST_WINDOWS, _LEAST_VIEWS = 6, 3
+# The detector's square reaches from the forehead to below the chin; a face is so much of it.
+_FACE_LEFT, _FACE_TOP, _FACE_RIGHT, _FACE_BOTTOM = 0.16, 0.1755, 0.835, 0.84
+_CASCADE = Path(__file__).with_name("lbpcascade_animeface.xml")
 
 
 def find_face(image: Image.Image) -> Box | None:
-    """Find the surest and largest face: from the eyebrows to the chin.
-
-    None where there is none, or no detector for this machine.
-    """
-    detector = _face_detector()
-    if detector is None:
-        return None
-    seen = []
-    for side in _DETECTOR_SIDES:
-        scale = side / max(image.size)
-        small = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        )
-        for face in detector(small.convert("RGB")):
-            box = face.face.pos
-            edges = (box.x, box.y, box.x + box.width, box.y + box.height)
-            left, top, right, bottom = (edge / scale for edge in edges)
-            seen.append((float(face.likelihood), (left, top, right, bottom)))
-    groups = [[sight for sight in seen if _overlap(sight[1], box) > 0.4] for _, box in seen]
-    sure = [group for group in groups if sum(likelihood for likelihood, _ in group) > _CERTAIN]
+    """Find the surest and largest face: from the eyebrows to the chin; None where there is none."""
+    seen: list[tuple[int, int, Box]] = []  # windows that agree, view, face
+    for number, (view, scale) in enumerate(_detector_views(image)):
+        squares, windows = _face_detector().detectMultiScale2(view, minNeighbors=1)
+        for (left, top, side, _), count in zip(squares, windows, strict=True):
+            face = (
+                (left + _FACE_LEFT * side) / scale,
+                (top + _FACE_TOP * side) / scale,
+                (left + _FACE_RIGHT * side) / scale,
+                (top + _FACE_BOTTOM * side) / scale,
+            )
+            seen.append((int(count), number, face))
+    groups = [[sight for sight in seen if _overlap(sight[2], face) > 0.4] for *_, face in seen]
+    sure = [
+        group
+        for group in groups
+        if sum(count for count, *_ in group) >= _LEAST_WINDOWS
+        and len({number for _, number, _ in group}) >= _LEAST_VIEWS
+    ]
     if not sure:
         return None
-    best = max(
-        sure, key=lambda group: sum(sight[0] * (sight[1][2] - sight[1][0]) for sight in group)
-    )
-    left, top, right, bottom = np.median([box for _, box in best], axis=0).tolist()
+    best = max(sure, key=lambda group: sum(n * (box[2] - box[0]) for n, _, box in group))
+    left, top, right, bottom = np.median([box for *_, box in best], axis=0).tolist()
     return (left, top, right, bottom)
+
+
+def _detector_views(image: Image.Image) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """Yield the picture as the detector gets it, (h, w), and its scale.
+
+    As brightness, and as its blue alone with local contrast: pale hair and skin, which are of
+    one brightness, part there.
+    """
+    contrast = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
+    for side in _DETECTOR_SIDES:
+        scale = side / max(image.size)
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        small = np.asarray(image.convert("RGB").resize(size))
+        yield np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8), scale
+        yield np.asarray(contrast.apply(small[..., 2].copy()), np.uint8), scale
 
 
 def _overlap(one: Box, other: Box) -> float:
@@ -105,18 +122,11 @@ def _head_around(face: Box, subject: Box, size: tuple[int, int]) -> Box:
 
 
 @lru_cache(maxsize=1)
-def _face_detector() -> Callable[[Image.Image], list[Any]] | None:
-    """Return animeface's detector; None where there is none for this machine, as on Windows.
-
-    Its compiled part reads Pillow's memory in the layout of Pillow 11: with a newer one it would
-    see nothing.
-    """
-    try:
-        import animeface
-    except ImportError:
-        return None
-    detect: Callable[[Image.Image], list[Any]] = animeface.detect
-    return detect if int(PIL.__version__.partition(".")[0]) <= 11 else None
+def _face_detector() -> Any:
+    """Return nagadomi's cascade for drawn faces (2011, MIT; its licence is in the file)."""
+    cascade = cv2.CascadeClassifier(str(_CASCADE))
+    assert not cascade.empty(), f"{_CASCADE} could not be read"
+    return cascade
 
 
 class _Silhouette:
@@ -171,10 +181,13 @@ class _Silhouette:
         """Spectral residual (Hou and Zhang 2007), at the size it was proposed for."""
         height, width = self.pixels.shape[:2]
         small = cv2.resize(self.pixels, (64, 64), interpolation=cv2.INTER_AREA)
-        algorithm: Any = cv2.saliency
-        residual = algorithm.StaticSaliencySpectralResidual_create()
-        found, saliency = residual.computeSaliency(small)
-        if not found or not np.isfinite(saliency).all() or saliency.max() <= 0:
+        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float64)
+        spectrum = np.fft.fft2(grey)
+        magnitude = np.log(np.maximum(np.abs(spectrum), 1e-6))
+        residual = magnitude - cv2.blur(magnitude, (3, 3))
+        signal = np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))
+        saliency = cv2.GaussianBlur(np.abs(signal).astype(np.float32), (5, 5), 8) ** 2
+        if not np.isfinite(saliency).all() or saliency.max() <= 0:
             return np.ones((height, width), np.float32)
         smooth = cv2.GaussianBlur(
             cv2.resize(saliency, (width, height)), (0, 0), max(height, width) / 24
