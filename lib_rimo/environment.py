@@ -25,6 +25,10 @@ HOLDERS = {
     "test": ("test",),
 }
 
+# What an older `.venv` may hold that gets into the way: another package of the module cv2, and what
+# does not go together with today's Pillow.
+SUPERSEDED = ("opencv-contrib-python-headless", "animeface")
+
 
 def python_of(environment: Path) -> Path:
     """The interpreter inside a virtual environment."""
@@ -87,6 +91,8 @@ def prepare(needs: str) -> None:
     )
     make_virtual_environment(VENV)
     pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
+    uninstall = [str(python_of(VENV)), "-m", "pip", "uninstall", "--quiet", "--yes", *SUPERSEDED]
+    subprocess.call(uninstall, stderr=subprocess.DEVNULL)
     requirements = [*pytorch_build.pip_options(), "-r", str(REQUIREMENTS / f"{needs}.txt")]
     if subprocess.call([*pip, *requirements]) != 0:
         raise UserError(
