@@ -186,7 +186,7 @@ def test_an_installation_is_seen_by_other_processes(trainer, present, monkeypatc
             seen.append(TrainerEnvironment().installation())
         return subprocess.CompletedProcess(command, 0, str(trainer.folder), "")
 
-    monkeypatch.setattr("venv.create", lambda folder, **_: folder.mkdir(parents=True))
+    monkeypatch.setattr(environment, "make_virtual_environment", lambda f: f.mkdir(parents=True))
     monkeypatch.setattr(environment, "_run", run)
     trainer.prepare()
     (going_on,) = seen
