@@ -124,7 +124,8 @@ class ForgeFork(ForgeFamily):
         return [(self._strength_at(patch[0], key), *patch[1:]) for patch in patches]
 
     def _strength_at(self, strength: float, key: str) -> float:
-        if place_of_key(key, self.family)[0] != "BASE":  # the prompt is encoded before any step
+        # The prompt is encoded before any step.
+        if place_of_key(key, self.family)[0] not in ("BASE", "T5"):
             strength = self._now.get(strength, strength)
         return strength_at(strength, key)
 

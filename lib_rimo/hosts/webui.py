@@ -110,6 +110,10 @@ class WebUI:
     def family(self) -> str:
         """The loaded checkpoint's family."""
         model = self.shared.sd_model
+        unet = getattr(getattr(model, "forge_objects", None), "unet", None)
+        network = getattr(getattr(unet, "model", None), "diffusion_model", None)
+        if hasattr(network, "double_blocks"):
+            return "Flux"
         if getattr(model, "is_sdxl", False):
             return "sdxl"
         return "sd2" if getattr(model, "is_sd2", False) else "sd1"

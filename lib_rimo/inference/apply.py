@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora import keys
-from lib_rimo.lora.blocks import FAMILY_LAYOUTS, block_of_key
+from lib_rimo.lora.blocks import UNET_FAMILIES, block_of_key
 from lib_rimo.lora.delta import embeddings_in, layer_delta, scaled, split_modules
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import read_lora
@@ -44,7 +44,7 @@ class Lora:
     @property
     def is_for_stable_diffusion(self) -> bool:
         """Whether its family has blocks at all."""
-        return self.family in FAMILY_LAYOUTS
+        return self.family in UNET_FAMILIES
 
     @cached_property
     def blocks(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The blocks of a Stable Diffusion UNet: their names, their layouts, and which key is in which.
+"""The blocks of a model: their names, their layouts, and which key is in which.
 
 A block is a step of the original UNet code (`input_blocks.N`, `middle_block`, `output_blocks.N`);
 BASE stands for the text encoder or encoders. Users write block weights as vectors of 12, 17, 20 or
@@ -6,7 +6,8 @@ BASE stands for the text encoder or encoders. Users write block weights as vecto
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
@@ -17,28 +18,79 @@ Value = TypeVar("Value")
 
 IN_BLOCKS = tuple(f"IN{index:02}" for index in range(12))
 OUT_BLOCKS = tuple(f"OUT{index:02}" for index in range(12))
+# Those of a UNet.
 BLOCKS: tuple[str, ...] = ("BASE", *IN_BLOCKS, "M00", *OUT_BLOCKS)
 
-# The blocks with attention are the ones that a plain LoRA has layers in; LoCon, LyCORIS and full
-# differences also reach the others. SDXL's UNet ends at IN08 and OUT08.
-LAYOUTS: dict[int, tuple[str, ...]] = {
-    12: ("BASE", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[:6]),
-    17: ("BASE", "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[3:]),
-    20: ("BASE", *IN_BLOCKS[:9], "M00", *OUT_BLOCKS[:9]),
-    26: BLOCKS,
+
+@dataclass(frozen=True)
+class Family:
+    """Models whose blocks have the same names: one row of the table below for a further one."""
+
+    title: str
+    plain: tuple[str, ...]
+    """The blocks that a plain LoRA has layers in, in the order of a vector's values."""
+    whole: tuple[str, ...]
+    """All blocks; LoCon, LyCORIS and full differences also reach those that are not plain."""
+    places: tuple[tuple[re.Pattern[str], str], ...] = ()
+    """Where a layer is by its name, where that is no UNet's: the block, `{}` for its number."""
+
+
+_SD1 = Family(
+    "SD1/2",
+    ("BASE", "IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[3:]),
+    BLOCKS,
+)
+# SDXL's UNet ends at IN08 and OUT08.
+_SDXL = Family(
+    "SDXL",
+    ("BASE", "IN04", "IN05", "IN07", "IN08", "M00", *OUT_BLOCKS[:6]),
+    ("BASE", *IN_BLOCKS[:9], "M00", *OUT_BLOCKS[:9]),
+)
+_FLUX_BLOCKS = (*(f"D{index:02}" for index in range(19)), *(f"S{index:02}" for index in range(38)))
+# BASE is its CLIP; what comes before its transformer and after it are IN00 and OUT00.
+_FLUX = Family(
+    "Flux",
+    _FLUX_BLOCKS,
+    ("BASE", "T5", "IN00", *_FLUX_BLOCKS, "OUT00"),
+    (
+        (re.compile(r"(?:^|_)double_blocks_(\d+)_?"), "D{:02}"),
+        (re.compile(r"(?:^|_)(?:single_blocks|single_transformer_blocks)_(\d+)_?"), "S{:02}"),
+        (re.compile(r"(?:^|_)transformer_transformer_blocks_(\d+)_?"), "D{:02}"),
+        (re.compile(r"(?:^|_)(?:te3|text_encoder_2|t5xxl)_"), "T5"),
+        (re.compile(r"(?:^|_)(?:img|txt|time|vector|guidance)_in(?:_|$)"), "IN00"),
+        (re.compile(r"(?:^|_)(?:final_layer|proj_out)(?:_|$)"), "OUT00"),
+    ),
+)
+FAMILIES = {"sd1": _SD1, "sd2": _SD1, "sdxl": _SDXL, "Flux": _FLUX}
+UNET_FAMILIES = ("sd1", "sd2", "sdxl")
+"""Those that are trained and drawn with here; a host may draw with others."""
+
+_LAYOUTS = {
+    len(blocks): blocks for family in FAMILIES.values() for blocks in (family.plain, family.whole)
 }
+LAYOUTS: dict[int, tuple[str, ...]] = {size: _LAYOUTS[size] for size in sorted(_LAYOUTS)}
+UNET_LAYOUTS = (12, 17, 20, 26)
 
-# (layout of a plain LoRA, layout of the whole UNet)
-FAMILY_LAYOUTS: dict[str, tuple[int, int]] = {"sd1": (17, 26), "sd2": (17, 26), "sdxl": (12, 20)}
+# (layout of a plain LoRA, layout of the whole model)
+FAMILY_LAYOUTS = {name: (len(family.plain), len(family.whole)) for name, family in FAMILIES.items()}
+WHOLE_LAYOUTS = {size: whole for plain, whole in FAMILY_LAYOUTS.values() for size in (plain, whole)}
+"""The layout of all blocks of the family that a layout is of."""
+
+ALL_BLOCKS = tuple(
+    dict.fromkeys([*BLOCKS, *(block for family in FAMILIES.values() for block in family.whole)])
+)
+"""Those of every family, the UNet's first."""
 
 
-def expand_vector(values: Sequence[Value]) -> dict[str, Value]:
+def expand_vector(
+    values: Sequence[Value], layouts: Collection[int] = tuple(LAYOUTS)
+) -> dict[str, Value]:
     """Name the values of a vector: block -> value, for the blocks that its layout names.
 
-    Raises UserError when no layout has that many values.
+    Raises UserError when none of the layouts has that many values.
     """
     layout = LAYOUTS.get(len(values))
-    if layout is None:
+    if layout is None or len(values) not in layouts:
         raise UserError(
             f"{len(values)} block values fit no layout: write 17 (SD1/2) or 12 (SDXL) for a plain "
             "LoRA, 26 (SD1/2) or 20 (SDXL) for all blocks."
@@ -105,6 +157,9 @@ def place_of_key(key: str, family: str) -> tuple[str | None, str]:
         if part == "upsamplers":  # sits inside the level's third block
             return _numbered("OUT", output_block(level, 2)), "conv"
         return _numbered("OUT", output_block(level, index)), _ldm_layer(name[found.end() :])
+    for pattern, block in FAMILIES[family].places if family in FAMILIES else ():
+        if found := pattern.search(name):
+            return block.format(*map(int, found.groups())), name[found.end() :]
     if found := _TEXT_ENCODER.search(name):
         return "BASE", name[found.end() :].removeprefix("text_model_")
     # Merging tools count the embeddings to the first block and the output layers to the last.

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, block_of_key, fitting_layout
+from lib_rimo.lora.blocks import (
+    ALL_BLOCKS,
+    FAMILIES,
+    FAMILY_LAYOUTS,
+    UNET_FAMILIES,
+    block_of_key,
+    fitting_layout,
+)
 from lib_rimo.lora.naming import read_tensor_name
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.text import shortened, visible
@@ -14,7 +21,7 @@ from lib_rimo.text import shortened, visible
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """A LoRA's family ("sd1", "sd2" or "sdxl") and its blocks, in the order of BLOCKS."""
+    """A LoRA's family (a name in FAMILIES) and its blocks, in the order of ALL_BLOCKS."""
 
     family: str
     blocks: tuple[str, ...]
@@ -53,9 +60,8 @@ def _read_facts(path: Path, _mtime: int, _size: int) -> LoraFacts | str | None:
     """A LoRA's facts or a foreign model's name, read once for each state of a file."""
     header = read_header(path)
     family = family_of(header.shapes, header.metadata)
-    if family not in FAMILY_LAYOUTS:
-        return family
-    return facts_of_header(header.shapes, header.metadata)
+    facts = facts_of_header(header.shapes, header.metadata)
+    return family if facts is None and family not in UNET_FAMILIES else facts
 
 
 def facts_of_header(
@@ -66,7 +72,8 @@ def facts_of_header(
     if family not in FAMILY_LAYOUTS:
         return None
     present = {block_of_key(read_tensor_name(name).key, family) for name in shapes}
-    blocks = tuple(block for block in BLOCKS if block in present)
+    own = present.intersection(FAMILIES[family].whole)
+    blocks = tuple(block for block in ALL_BLOCKS if block in own)
     return LoraFacts(family, blocks) if blocks else None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.inference.infotext import check_settings
-from lib_rimo.lora.blocks import expand_vector
+from lib_rimo.lora.blocks import UNET_LAYOUTS, expand_vector
 from lib_rimo.messages import Message
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.size import LATENT_PIXELS, parse_resolution, read_size
@@ -209,7 +209,7 @@ def block_values(text: str, option: str) -> dict[str, float]:
             about=option,
         ) from None
     try:
-        return expand_vector(values)
+        return expand_vector(values, UNET_LAYOUTS)
     except UserError as error:
         raise UserError(
             "{option}: {reason}", option=option, reason=error.messages[0], about=option

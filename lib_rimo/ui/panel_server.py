@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lib_rimo.errors import UserError
+from lib_rimo.lora.blocks import FAMILY_LAYOUTS, UNET_FAMILIES, UNET_LAYOUTS
 from lib_rimo.lora.facts import LoraFacts, read_facts, read_foreign_model
 from lib_rimo.weights.grammar import parse_blocks
 from lib_rimo.weights.presets import Presets
@@ -70,9 +71,18 @@ def answer(host: PanelHost, request: str) -> str:
 def _problems_of_file(name: str, path: Path | None, facts: LoraFacts | None) -> list[str]:
     if path is None:
         return [f"{name}: there is no such LoRA file."]
+    if facts is not None and facts.family not in UNET_FAMILIES:
+        plain, whole = FAMILY_LAYOUTS[facts.family]
+        return [
+            f"{name} was made for {facts.family}, whose blocks have no sliders: write {plain} or "
+            f"{whole} block values, or single ones, into the prompt."
+        ]
     model = None if facts is not None else read_foreign_model(path)
     return [] if model is None else [f"{name} was made for {model}, not for Stable Diffusion."]
 
 
 def _as_json(facts: LoraFacts | None) -> dict[str, Any] | None:
-    return None if facts is None else {**asdict(facts), "layout": facts.layout}
+    """The facts that the sliders show: they are those of a UNet's blocks."""
+    if facts is None or facts.layout not in UNET_LAYOUTS:
+        return None
+    return {**asdict(facts), "layout": facts.layout}

@@ -2,14 +2,23 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from lib_rimo.lora.blocks import BLOCKS, FAMILY_LAYOUTS, LAYOUTS, fitting_layout
+from lib_rimo.lora.blocks import (
+    ALL_BLOCKS,
+    BLOCKS,
+    FAMILIES,
+    FAMILY_LAYOUTS,
+    LAYOUTS,
+    UNET_LAYOUTS,
+    WHOLE_LAYOUTS,
+    fitting_layout,
+)
 from lib_rimo.weights.ramp import Ramp, format_number
 
-POSITIONS = {block: position for position, block in enumerate(BLOCKS)}
+POSITIONS = {block: position for position, block in enumerate(ALL_BLOCKS)}
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ RANDOM_WEIGHTS = {"R": RandomWeight("R", 0.0, 1.0), "U": RandomWeight("U", -0.5,
 BlockValue = float | RandomWeight | Ramp
 
 # Layouts of the same family that a vector grows into when it gets values for more blocks.
-_WIDER = {12: (12, 20), 17: (17, 26), 20: (20,), 26: (26,)}
+_WIDER = {size: (size, whole)[size == whole :] for size, whole in WHOLE_LAYOUTS.items()}
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,8 @@ class BlockWeights:
     of values of the vector) and `source` (the text they were parsed from) don't count.
     """
 
-    values: tuple[BlockValue, ...] = (1.0,) * len(BLOCKS)  # in the order of BLOCKS
+    # in the order of ALL_BLOCKS: the UNet's 26, or all where another family's are set
+    values: tuple[BlockValue, ...] = (1.0,) * len(BLOCKS)
     rules: tuple[ElementRule, ...] = ()  # the last one that matches wins over the block's value
     start: int = 0  # the LoRA has no effect before that many steps are done
     stop: int | None = None  # nor from the moment that many are
@@ -79,7 +89,7 @@ class BlockWeights:
         """
         if block is None:
             return 1.0
-        value = self.values[POSITIONS[block]]
+        value = self._value(block)
         for rule in self.rules:
             if rule.matches(block, element):
                 value = rule.weight
@@ -114,7 +124,7 @@ class BlockWeights:
             value.at(0 if block == "BASE" else steps_done, steps)
             if isinstance(value, Ramp)
             else value
-            for block, value in zip(BLOCKS, self.values, strict=True)
+            for block, value in zip(self.blocks, self.values, strict=True)
         )
         return replace(self, values=values, source="")
 
@@ -142,12 +152,19 @@ class BlockWeights:
 
         A vector of SDXL stays one: blocks that its UNet does not have are passed over.
         """
-        whole = BLOCKS if self.layout is None else LAYOUTS[_WIDER[self.layout][-1]]
-        changed = {POSITIONS[block] for block in blocks if block in whole}
-        values = tuple(
-            value if position in changed else old for position, old in enumerate(self.values)
-        )
-        return replace(self, values=values, source="")
+        whole = ALL_BLOCKS if self.layout is None else LAYOUTS[_WIDER[self.layout][-1]]
+        changed = {block: value for block in blocks if block in whole}
+        named = dict(zip(self.blocks, self.values, strict=True)) | changed
+        return replace(self, values=in_order(named), source="")
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks that `values` are for."""
+        return ALL_BLOCKS[: len(self.values)]
+
+    def _value(self, block: str) -> BlockValue:
+        position = POSITIONS[block]
+        return self.values[position] if position < len(self.values) else 1.0
 
     def with_options_of(self, other: "BlockWeights") -> "BlockWeights":
         """These block values with the element rules and the steps of another value."""
@@ -161,7 +178,7 @@ class BlockWeights:
 
     def vector(self, layout: int) -> str:
         """The values of a layout's blocks as text: `1,1,0.5,...`."""
-        return ",".join(_format_value(self.values[POSITIONS[block]]) for block in LAYOUTS[layout])
+        return ",".join(_format_value(self._value(block)) for block in LAYOUTS[layout])
 
     @property
     def text(self) -> str:
@@ -171,7 +188,7 @@ class BlockWeights:
         if self.layout is None:
             return self._sparse()
         wide_enough = (size for size in _WIDER[self.layout] if self._is_zero_outside(size))
-        return self.vector(next(wide_enough, len(BLOCKS)))
+        return self.vector(next(wide_enough, max(len(BLOCKS), _WIDER[self.layout][-1])))
 
     def __str__(self) -> str:
         """The shortest text that means this; the same for all equal values."""
@@ -203,12 +220,12 @@ class BlockWeights:
         return min([self._sparse(), *texts], key=len)
 
     def _sparse(self) -> str:
-        return self.sparse_text(BLOCKS, 1.0) or "BASE@1"
+        return self.sparse_text(self.blocks, 1.0) or "BASE@1"
 
     def sparse_text(self, blocks: Sequence[str], base: float) -> str:
         """How the values of `blocks` differ from `base`: `IN04-IN08@0.5`; empty if they don't."""
         items = []
-        for value, run in groupby(blocks, key=lambda block: self.values[POSITIONS[block]]):
+        for value, run in groupby(blocks, key=self._value):
             if value != base:
                 first, *others = run
                 names = f"{first}-{others[-1]}" if others else first
@@ -216,10 +233,10 @@ class BlockWeights:
         return ",".join(items)
 
     def _is_zero_outside(self, layout: int) -> bool:
-        named = set(LAYOUTS[layout])
+        named, own = set(LAYOUTS[layout]), own_blocks(layout)
         return all(
-            value == 0
-            for block, value in zip(BLOCKS, self.values, strict=True)
+            value == (0 if block in own else 1)
+            for block, value in zip(self.blocks, self.values, strict=True)
             if block not in named
         )
 
@@ -237,20 +254,17 @@ class BlockWeights:
         if self.layout is None:
             return self._problems_of_sparse(present, name)
         best = fitting_layout(present, family)
-        unnamed = [block for block in BLOCKS if block in present - set(LAYOUTS[self.layout])]
+        unnamed = [block for block in ALL_BLOCKS if block in present - set(LAYOUTS[self.layout])]
         zeroed = f"{', '.join(unnamed)} got no value and counted as 0"
         advice = f"write {best} values to set every block of this file"
         if self.layout not in FAMILY_LAYOUTS[family]:
-            kind = "SDXL" if family == "sdxl" else "SD1/2"
-            said = f"{name}: {self.layout} block values are no layout of {kind}"
+            said = f"{name}: {self.layout} block values are no layout of {FAMILIES[family].title}"
             applied = f"blocks of the same name took theirs{f', {zeroed}' if unnamed else ''}"
             return (f"{said}; {applied}: {advice}.",)
         if unnamed:
             return (f"{name}: {zeroed} among {self.layout} block values; {advice}.",)
         beyond = {
-            self.values[POSITIONS[block]]
-            for block in LAYOUTS[self.layout]
-            if block not in LAYOUTS[best]
+            self._value(block) for block in LAYOUTS[self.layout] if block not in LAYOUTS[best]
         }
         if len(beyond) > 1:
             return (
@@ -260,7 +274,9 @@ class BlockWeights:
         return ()
 
     def _problems_of_sparse(self, present: set[str], name: str) -> tuple[str, ...]:
-        changed = [block for block, value in zip(BLOCKS, self.values, strict=True) if value != 1]
+        changed = [
+            block for block, value in zip(self.blocks, self.values, strict=True) if value != 1
+        ]
         if changed and not present & set(changed):
             return (
                 f"{name}: the file has no layers in {' '.join(block_ranges(changed))}, so these "
@@ -272,12 +288,24 @@ class BlockWeights:
 _PLAIN = BlockWeights()
 
 
+def own_blocks(layout: int) -> tuple[str, ...]:
+    """The blocks that a vector speaks of: those that it doesn't name are 0, others' stay 1."""
+    return BLOCKS if layout in UNET_LAYOUTS else LAYOUTS[_WIDER[layout][-1]]
+
+
+def in_order(named: Mapping[str, BlockValue]) -> tuple[BlockValue, ...]:
+    """Values by blocks as BlockWeights has them; 1 where there is none."""
+    blocks = BLOCKS if named.keys() <= set(BLOCKS) else ALL_BLOCKS
+    values = tuple(named.get(block, 1.0) for block in blocks)
+    return values if any(value != 1 for value in values[len(BLOCKS) :]) else values[: len(BLOCKS)]
+
+
 def block_ranges(blocks: Iterable[str]) -> list[str]:
     """Blocks as short text, neighbours joined: ["BASE", "IN04-IN08"]."""
     positions = sorted(POSITIONS[block] for block in blocks)
     ranges = []
     for _, run in groupby(enumerate(positions), key=lambda pair: pair[1] - pair[0]):
-        neighbours = [BLOCKS[position] for _, position in run]
+        neighbours = [ALL_BLOCKS[position] for _, position in run]
         ranges.append(
             neighbours[0] if len(neighbours) == 1 else f"{neighbours[0]}-{neighbours[-1]}"
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.blocks import BLOCKS, expand_vector
+from lib_rimo.lora.blocks import ALL_BLOCKS, BLOCKS, expand_vector
 from lib_rimo.text import shortened, visible
 from lib_rimo.weights.block_weights import (
     POSITIONS,
@@ -13,6 +13,8 @@ from lib_rimo.weights.block_weights import (
     BlockValue,
     BlockWeights,
     ElementRule,
+    in_order,
+    own_blocks,
 )
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.ramp import SPACES, parse_number, parse_strength
@@ -40,11 +42,12 @@ def _parse_values(text: str, presets: Presets, inherited: float | None) -> Block
     if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", text, re.ASCII):
         raise UserError(f'"{text}" is not a number: write {text.replace(",", ".")}.')
     named = expand_vector([_parse_value(word, inherited) for word in words])
-    return BlockWeights(tuple(named.get(block, 0.0) for block in BLOCKS), layout=len(words))
+    unnamed = dict.fromkeys(own_blocks(len(words)), 0.0)
+    return BlockWeights(in_order({**unnamed, **named}), layout=len(words))
 
 
 def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
-    values: list[BlockValue] = list(BlockWeights().values)
+    named: dict[str, BlockValue] = {}
     for item in text.split(","):
         names, at, value = item.partition("@")
         if not at:
@@ -53,9 +56,8 @@ def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
         blocks = parse_block_names(names)
         if not blocks:
             raise UserError(f'"{_said(item)}" names no block: write BLOCK@VALUE, as in IN07@0.8.')
-        for block in blocks:
-            values[POSITIONS[block]] = parsed
-    return BlockWeights(tuple(values))
+        named |= dict.fromkeys(blocks, parsed)
+    return BlockWeights(in_order(named))
 
 
 def _said(text: str) -> str:
@@ -99,17 +101,18 @@ def parse_block_names(text: str) -> tuple[str, ...]:
     negated = bool(words) and words[0].upper() == "NOT"
     chosen: set[str] = set()
     for word in words[negated:]:
-        if word.upper() in ("IN", "OUT"):
-            chosen.update(block for block in BLOCKS if block.startswith(word.upper()))
+        if word.upper() in ("IN", "OUT", "D", "S"):
+            chosen.update(block for block in ALL_BLOCKS if block.startswith(word.upper()))
             continue
         ends = [_position_of(end) for end in word.split("-")]
-        chosen.update(BLOCKS[min(ends) : max(ends) + 1])
+        chosen.update(ALL_BLOCKS[min(ends) : max(ends) + 1])
     if negated and not chosen:
         raise UserError("NOT has to be followed by blocks, as in NOT OUT03-OUT11.")
-    return tuple(block for block in BLOCKS if (block in chosen) != negated)
+    of = BLOCKS if chosen <= set(BLOCKS) else ALL_BLOCKS
+    return tuple(block for block in of if (block in chosen) != negated)
 
 
-_BLOCK_NAME = re.compile(r"(IN|OUT)(\d\d?)", re.ASCII)
+_BLOCK_NAME = re.compile(r"(IN|OUT|D|S)(\d\d?)", re.ASCII)
 
 
 def _position_of(name: str) -> int:

@@ -1,5 +1,6 @@
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,6 +122,12 @@ def test_steps_leave_nothing_over(fake, host):
     assert fake.draw("<lora:rimochan:1:stop=1>")[0] == everywhere()
     fake.step(3)
     assert fake.draw("")[0] == everywhere(0)
+
+
+def test_flux_is_told_by_its_blocks(fake, host):
+    assert host.family == "sd1"
+    fake.model.forge_objects.unet.model.diffusion_model = SimpleNamespace(double_blocks=[])
+    assert host.family == "Flux"
 
 
 def test_the_second_pass_has_its_own_tags(fake, host):

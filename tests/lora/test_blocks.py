@@ -2,8 +2,10 @@ import pytest
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import (
+    ALL_BLOCKS,
     BLOCKS,
     LAYOUTS,
+    UNET_LAYOUTS,
     block_of_key,
     expand_vector,
     fitting_layout,
@@ -14,9 +16,36 @@ from lib_rimo.sd.unet_names import ldm_module_name
 
 def test_layouts_are_ordered_parts_of_the_26_blocks():
     assert len(BLOCKS) == 26
-    for size, names in LAYOUTS.items():
+    for size in UNET_LAYOUTS:
+        names = LAYOUTS[size]
         assert len(names) == size
         assert list(names) == [block for block in BLOCKS if block in names]
+
+
+def test_fluxs_layouts_are_sd_webui_lora_block_weights():
+    transformer = [*(f"D{n:02}" for n in range(19)), *(f"S{n:02}" for n in range(38))]
+    assert LAYOUTS[57] == tuple(transformer)
+    assert LAYOUTS[61] == ("BASE", "T5", "IN00", *transformer, "OUT00")
+    assert ALL_BLOCKS[: len(BLOCKS)] == BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("key", "block", "element"),
+    [
+        ("lora_unet_double_blocks_7_img_attn_qkv.lora_down.weight", "D07", "img_attn_qkv"),
+        ("lora_unet_single_blocks_37_linear1.alpha", "S37", "linear1"),
+        ("transformer.transformer_blocks.3.attn.to_q.lora_A.weight", "D03", "attn_to_q"),
+        ("transformer.single_transformer_blocks.0.proj_out.lora_A.weight", "S00", "proj_out"),
+        ("diffusion_model.double_blocks.0.txt_mlp.0.weight", "D00", "txt_mlp_0"),
+        ("lora_unet_guidance_in_in_layer.alpha", "IN00", "in_layer"),
+        ("diffusion_model.final_layer.linear.weight", "OUT00", "linear"),
+        ("lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha", "BASE", "encoder_layers_0_mlp_fc1"),
+        ("t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight", "T5", None),
+    ],
+)
+def test_fluxs_layers(key, block, element):
+    found = place_of_key(key, "Flux")
+    assert found == (block, found[1] if element is None else element)
 
 
 def test_expand_vector_names_values_by_block():
@@ -26,10 +55,15 @@ def test_expand_vector_names_values_by_block():
     assert "IN03" not in named
 
 
-@pytest.mark.parametrize("size", [0, 1, 16, 18, 25, 27, 61])
+@pytest.mark.parametrize("size", [0, 1, 16, 18, 25, 27, 60])
 def test_expand_vector_refuses_sizes_that_are_no_layout(size):
     with pytest.raises(UserError, match=f"{size} block values fit no layout"):
         expand_vector([1.0] * size)
+
+
+def test_what_is_trained_has_a_unets_layouts():
+    with pytest.raises(UserError, match="57 block values fit no layout"):
+        expand_vector([1.0] * 57, UNET_LAYOUTS)
 
 
 @pytest.mark.parametrize(

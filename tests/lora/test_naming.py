@@ -90,8 +90,6 @@ def test_the_width_of_the_text_is_told_by_every_form(part, shapes, family):
 @pytest.mark.parametrize(
     ("name", "metadata"),
     [
-        ("lora_unet_double_blocks_0_img_attn_proj.lora_down.weight", {}),
-        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", {}),
         ("lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight", {}),
         ("lora_unet_blocks_0_x.lora_down.weight", {"ss_base_model_version": "lumina2"}),
         (f"{KEY}.lora_down.weight", {"modelspec.architecture": "Flux.1-dev/lora"}),
@@ -99,6 +97,18 @@ def test_the_width_of_the_text_is_told_by_every_form(part, shapes, family):
 )
 def test_other_models_are_no_stable_diffusion(name, metadata):
     assert facts_of_header({name: [4, 8]}, metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("lora_unet_double_blocks_0_img_attn_proj.lora_down.weight", "D00"),
+        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "S00"),
+    ],
+)
+def test_flux_has_blocks_of_its_own(name, block):
+    facts = facts_of_header({name: [4, 8]}, {})
+    assert (facts.family, facts.blocks, facts.layout) == ("Flux", (block,), 57)
 
 
 def test_blocks_are_told_from_every_style():

@@ -62,6 +62,18 @@ def test_problems_stand_in_the_prompts_order_and_a_missing_file_once(host):
     assert last.startswith("<lora:c:1,1> was left out")
 
 
+def test_a_file_of_flux_has_no_sliders(host):
+    header = json.dumps({"lora_unet_double_blocks_0_img_mlp_0.alpha": {"shape": []}}).encode()
+    path = host.folder / "flux.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    reply = ask(host, prompt="<lora:flux:1:D00@0.5>")
+    assert reply["files"] == {"flux": None}
+    assert reply["problems"] == [
+        "flux was made for Flux, whose blocks have no sliders: write 57 or 61 block values, or "
+        "single ones, into the prompt."
+    ]
+
+
 def test_saving_a_preset(host):
     reply = ask(host, prompt="", save=["MINE", "IN07@0.5"])
     assert reply["presets"]["MINE"] == "IN07@0.5"

@@ -14,6 +14,50 @@ from lib_rimo.weights.presets import Presets
 SEED_VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"
 
 
+FLUX = ",".join(["0", "0.5", "1", *["0.8"] * 19, *["0.2"] * 38, "1"])
+
+
+def test_a_vector_of_fluxs_blocks():
+    weights = parse_blocks(FLUX)
+    assert [weights.of(block) for block in ("BASE", "T5", "D00", "D18", "S00", "S37")] == [
+        *(0, 0.5),
+        *(0.8, 0.8, 0.2, 0.2),
+    ]
+    assert weights.text == FLUX
+    assert str(parse_blocks(str(weights))) == str(weights)
+    assert replace(weights, source="").text == FLUX
+    middle = parse_blocks(",".join(["0"] * 19 + ["1"] * 38))
+    assert (middle.of("D03"), middle.of("S03"), middle.of("BASE"), middle.of("IN07")) == (
+        0,
+        1,
+        0,
+        1,
+    )
+
+
+def test_single_blocks_of_flux():
+    weights = parse_blocks("D00-D18@0.5,S37@0")
+    assert (weights.of("D18"), weights.of("S36"), weights.of("S37"), weights.of("IN07")) == (
+        *(0.5, 1, 0, 1),
+    )
+    assert weights.text == "D00-D18@0.5,S37@0"
+    assert parse_blocks("D@0.5,S37@0") == weights
+    assert parse_blocks("NOT D@0").of("D07") == 1
+    assert parse_blocks("NOT D@0").of("S07") == 0
+
+
+def test_other_families_blocks_leave_a_vector_alone():
+    weights = parse_blocks(SEED_VECTOR)
+    assert weights.of("D07") == 1
+    assert weights == parse_blocks(SEED_VECTOR).with_values(["IN07"], 0.8)
+    assert parse_blocks("D07@1") == parse_blocks("IN07@1")
+    flux = parse_blocks(FLUX).with_values(["S00", "IN07"], 0.0)  # a block that Flux has not
+    assert (flux.of("S00"), flux.of("IN07"), flux.layout) == (0, 1, 61)
+    said = weights.problems_on(["D00"], "Flux", "x")
+    assert said[0].startswith("x: 17 block values are no layout of Flux")
+    assert parse_blocks(FLUX).problems_on(["D00"], "sd1", "x")[0].startswith("x: 61 block values")
+
+
 def changed(weights):
     """The blocks that aren't 1."""
     return {block: weights.of(block) for block in BLOCKS if weights.of(block) != 1}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora.blocks import LAYOUTS
+from lib_rimo.lora.blocks import UNET_LAYOUTS
 from lib_rimo.training.config.dialects.values import as_pairs, is_on, number, other_family
 from lib_rimo.training.config.options import TrainingOptions, declared_options
 
@@ -147,7 +147,7 @@ def our_vector(text: str, base: Any, warnings: list[str]) -> str:
                 f"{mids[1]}, is used for all."
             )
         values = [*downs, mids[1], *ups]
-    if len(values) + 1 in LAYOUTS:
+    if len(values) + 1 in UNET_LAYOUTS:
         return ",".join(map(str, [base, *values]))
     return text
 
