@@ -70,5 +70,5 @@ def ldm_module_name(module_name: str, up_blocks_without_attention: Iterable[int]
     else:
         place = f"output_blocks.{output_block(level, layer)}.{int(kind == 'attentions')}"
     if kind == "resnets" and inner is not None:
-        inner = RESNET_LAYERS[inner]
+        inner = RESNET_LAYERS.get(inner, inner)  # while it is trained a layer has parts of its own
     return place if inner is None else f"{place}.{inner}"

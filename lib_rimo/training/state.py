@@ -81,7 +81,9 @@ def identity(options: TrainingOptions, data: TrainingSet) -> dict[str, str]:
 
 def check_identity(saved: dict[str, str], current: dict[str, str]) -> None:
     """Raise UserError, naming what differs, where a state is another run's."""
-    differing = [name for name in current if saved.get(name) != current[name]]
+    # A state of an older version says nothing of an option that it did not know.
+    usual = {name: repr(value) for name, value in dataclasses.asdict(TrainingOptions()).items()}
+    differing = [name for name in current if saved.get(name, usual.get(name)) != current[name]]
     if differing:
         raise UserError(
             "The run to resume had other {names}: set them back, or start again without "

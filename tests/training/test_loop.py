@@ -230,6 +230,7 @@ def test_half_precision_without_a_gpu_is_said(quick):
 def test_samples_are_drawn_with_the_lora_of_the_moment(quick):
     quick.sample_every_n_steps = 1
     quick.unet_lr = quick.text_encoder_lr = 0.1
+    quick.conv_dim = 2
     quick.sample_prompts = "rimochan, red --w 64 --h 128 --d 5 --s 2 --l 3 --n bad, worse"
     told = []
     run_job(quick, [told.append])

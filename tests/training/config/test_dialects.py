@@ -93,19 +93,19 @@ def test_single_fields(changes, expected):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({**GUI, "flux1_checkbox": True}, "file of kohya_ss's GUI trains a LoRA for Flux"),
-        ({**GUI, "flux1_checkbox": True, "model_type": "chroma"}, "LoRA for Chroma"),
-        ({**GUI, "sd3_checkbox": True}, "for SD3: only SD1, SD2 and SDXL"),
+        ({**GUI, "flux1_checkbox": True}, "file of kohya_ss's GUI is for Flux"),
+        ({**GUI, "flux1_checkbox": True, "model_type": "chroma"}, "is for Chroma"),
+        ({**GUI, "sd3_checkbox": True}, "is for SD3: only LoRAs for SD1, SD2 and SDXL"),
         ({**GUI, "LoRA_type": "LyCORIS/iA3"}, "algo=ia3 is not supported: use one of"),
         ({"optimizer": "AdamW", "max_resolution": "512"}, "Dreambooth tab"),
         ({"optimizer": "AdamW", "lr_warmup": 0, "token_string": "x"}, "Textual Inversion tab"),
-        ({"network_module": "networks.lora_flux"}, "LoRA for Flux"),
+        ({"network_module": "networks.lora_flux"}, "is for Flux"),
         ({"network_module": "networks.oft"}, "network_module networks.oft is not supported"),
         ({"model_train_type": "sd3-lora", "pretrained_model_name_or_path": "x"}, "for SD3"),
         ({"metadata": {"train_type": "flux-lora"}, "data": {"epoch": 1}}, "for Flux"),
-        ({"training_method": "LORA", "model_type": "FLUX_DEV_1"}, "OneTrainer trains a LoRA for"),
+        ({"training_method": "LORA", "model_type": "FLUX_DEV_1"}, "OneTrainer is for Flux Dev 1"),
         ({"training_method": "FINE_TUNE", "model_type": "STABLE_DIFFUSION_15"}, "only LORA"),
-        ({"flux_args": {"args": {"ae": "x"}}}, "Easy_Training_Scripts trains a LoRA for Flux"),
+        ({"flux_args": {"args": {"ae": "x"}}}, "Easy_Training_Scripts is for Flux"),
         ({"unet_target_module": ["x"], "enable_conv": True}, "preset of LyCORIS"),
         ({"prompts": [{"target": "x"}]}, r"says nothing about a training.*\(prompts\)"),
     ],
@@ -217,7 +217,7 @@ def test_one_trainers_fields():
     assert (options.output_dir, options.output_name) == ("models", "x")
     (subset,) = read_dataset_config(options.dataset_config).subsets
     assert (str(subset.image_dir), subset.num_repeats) == ("a", 3)
-    assert len(warnings) == 1
+    assert warnings == []
 
 
 @pytest.mark.parametrize(

@@ -72,25 +72,25 @@ def recognises(content: Mapping[str, Any]) -> bool:
 def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
     """kohya's options; of its hundreds of fields those that have a counterpart."""
     family = str(content["model_type"])
-    if not family.startswith(_FAMILIES):
+    if not family.startswith(_FAMILIES) or "INPAINTING" in family:
         raise other_family(WHAT, family.replace("_", " ").title())
     if content["training_method"] != "LORA":
         raise UserError(
             f"This {WHAT} is for {content['training_method']}: only LORA trains a LoRA."
         )
-    given: dict[str, Any] = {"network_module": "networks.lora"}
+    given: dict[str, Any] = {}
     for theirs, ours in _RENAMED.items():
         if not is_blank(content.get(theirs)):
             given[ours] = content[theirs]
     kind = str(content.get("peft_type", "LORA"))
     if kind == "LOHA":
-        given["network_module"] = "networks.loha"
+        given["network_type"] = "loha"
     elif kind != "LORA":
         raise UserError(
             f"This {WHAT} has peft_type {kind}: only LORA and LOHA can be trained here."
         )
-    if is_on(content.get("lora_decompose", False)):
-        given["network_args"] = ["dora_wd=True"]
+    elif is_on(content.get("lora_decompose", False)):
+        given["network_type"] = "dora"
     _take(given, "lr_scheduler", content.get("learning_rate_scheduler"), _SCHEDULES, warnings)
     _take(given, "mixed_precision", content.get("train_dtype"), _PRECISIONS, warnings)
     _take(given, "save_precision", content.get("output_dtype"), _SAVED, warnings)
@@ -110,8 +110,8 @@ def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]
         given["output_dir"], given["output_name"] = str(path.parent), path.stem
     _concepts(given, content, warnings)
     warnings.append(
-        "Of OneTrainer's file those fields were taken that mean the same here: "
-        f"{', '.join(sorted(given.keys() - {'network_module'}))}."
+        "Of OneTrainer's file those fields were taken that mean the same here; what it does not "
+        f"say is as in the recipe: {', '.join(sorted(given))}."
     )
     return given
 

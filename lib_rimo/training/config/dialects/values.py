@@ -48,5 +48,5 @@ def _plain(value: Any) -> str:
 def other_family(what: str, family: str) -> UserError:
     """The sentence for a configuration of a model that cannot be trained here."""
     return UserError(
-        f"This {what} trains a LoRA for {family}: only SD1, SD2 and SDXL can be trained here."
+        f"This {what} is for {family}: only LoRAs for SD1, SD2 and SDXL can be trained here."
     )
