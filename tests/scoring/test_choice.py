@@ -1,0 +1,74 @@
+"""Choosing among saved steps: resumes without drawing again, and finds what a scorer likes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lib_rimo.errors import UserError
+from lib_rimo.scoring.choice import Choice, saved_files, states_of, table
+from lib_rimo.scoring.scorer import Score
+
+
+class Painter:
+    """Draws the strength as brightness, and counts."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def identity(self) -> str:
+        return "painter"
+
+    def draw(self, prompt: str, seeds: Sequence[int]) -> list[Image.Image]:
+        self.drawn += len(seeds)
+        strength = float(prompt.rpartition(":")[2][:-1]) if "<lora:" in prompt else 0
+        return [Image.new("RGB", (4, 4), (round(100 * strength),) * 3) for _ in seeds]
+
+
+class LikesMiddle:
+    """Likes a brightness of 60 best."""
+
+    identity = "middle"
+
+    def know_base(self, pictures: Mapping[str, Sequence[Image.Image]]) -> None:
+        assert all(drawn[0].getpixel((0, 0)) == (0, 0, 0) for drawn in pictures.values())
+
+    def score(self, prompt: str, number: int, picture: Image.Image) -> Score:
+        return Score(fit=1 - abs(picture.getpixel((0, 0))[0] - 60) / 255, keeping=1)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    for stem in ("rimo", "rimo-step00000200", "rimo-000002", "rimochan", "rimo-two"):
+        (tmp_path / f"{stem}.safetensors").write_bytes(stem.encode())
+    return saved_files(tmp_path, "rimo")
+
+
+def test_finds_a_trainings_own_files(files: list[Path]):
+    assert [file.stem for file in files] == ["rimo-000002", "rimo-step00000200", "rimo"]
+
+
+def test_says_what_to_name(tmp_path: Path):
+    with pytest.raises(UserError, match="name one without its ending"):
+        saved_files(tmp_path, "rimo")
+
+
+def test_a_second_run_draws_nothing_again(files: list[Path], tmp_path: Path):
+    states = states_of(files, [0.2, 0.6, 1.0])
+    painter = Painter()
+
+    def choose() -> Choice:
+        return Choice(tmp_path / "out", painter, LikesMiddle(), ["a", "b"], [1, 2, 3, 4])
+
+    first = choose()
+    results = first.run(states)
+    assert results[0].state.strength == 0.6
+    assert len(results) == len(states)
+    assert painter.drawn == first.pictures_needed(len(states))
+    with (tmp_path / "out" / "scores.jsonl").open("a") as notes:
+        notes.write('\n["cut sho')
+    again = choose().run(states)
+    assert painter.drawn == first.pictures_needed(len(states))
+    assert [result.state for result in again] == [result.state for result in results]
+    assert "<lora:rimo:0.6>" in table(again)
