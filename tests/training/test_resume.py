@@ -204,3 +204,34 @@ def test_a_non_finite_loss_stops_and_keeps_the_last_file(options, monkeypatch):
         run_job(options)
     kept = training_folder(options).parent / "small-step00000002.safetensors"
     assert all(tensor.isfinite().all() for tensor in read_lora(kept).tensors.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "rank_dropout": 0.3,
+            "module_dropout": 0.3,
+            "noise_offset": 0.1,
+            "noise_offset_random_strength": True,
+            "multires_noise_iterations": 3,
+            "ip_noise_gamma": 0.1,
+            "enable_wildcard": True,
+            "shuffle_caption": True,
+            "lr_scheduler_type": "CosineAnnealingLR",
+            "lr_scheduler_args": ["T_max=4"],
+            "scale_weight_norms": 0.01,
+        },
+        {"optimizer_type": "Prodigy", "unet_lr": 1.0, "text_encoder_lr": 0.1},
+    ],
+)
+def test_all_that_is_random_goes_on_the_same(options, changes, tmp_path):
+    options = dataclasses.replace(options, max_train_steps=4, **changes)
+    straight = run_job(dataclasses.replace(options, output_dir=str(tmp_path / "straight")))
+
+    def stop_at_two(event):
+        if event["kind"] == "progress" and event["step"] == 2:
+            CommandFolder(training_folder(options) / "commands").give("stop")
+
+    assert run_job(options, [stop_at_two]) is None
+    assert_equal_loras(run_job(options, resume=True), straight)
