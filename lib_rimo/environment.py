@@ -17,6 +17,7 @@ from lib_rimo.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
+LOCK = REQUIREMENTS / "lock.txt"
 # A set of requirements and the sets that hold all of it.
 HOLDERS = {
     "trainer": ("trainer", "ui", "demo", "test"),
@@ -93,7 +94,10 @@ def prepare(needs: str) -> None:
     pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
     uninstall = [str(python_of(VENV)), "-m", "pip", "uninstall", "--quiet", "--yes", *SUPERSEDED]
     subprocess.call(uninstall, stderr=subprocess.DEVNULL)
-    requirements = [*pytorch_build.pip_options(), "-r", str(REQUIREMENTS / f"{needs}.txt")]
+    requirements = [
+        *pytorch_build.pip_options(),
+        *("-r", str(REQUIREMENTS / f"{needs}.txt"), "-c", str(LOCK)),
+    ]
     if subprocess.call([*pip, *requirements]) != 0:
         raise UserError(
             "The installation above did not end well: check the network connection and the free "

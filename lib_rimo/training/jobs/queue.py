@@ -33,6 +33,13 @@ from lib_rimo.training.validation import validate
 
 LOOK_EVERY = 1.0  # seconds between the runner's looks at a training
 
+SPIN_COUNT = "20000"
+"""How often a waiting thread of a queued training looks before it sleeps (libgomp, on Linux).
+
+Without a bound PyTorch's threads keep the processor from whoever else draws or trains. Seconds a
+step on two cores, alone and three at once: unbounded 0.28 and 5.7, 20000 0.34 and 1.8, 1000 0.46
+and 0.78; `benchmarks/busy_machine.py` measures it. A GOMP_SPINCOUNT that is set wins."""
+
 
 class Queue:
     """A folder of jobs, of which one runs at a time."""
@@ -180,7 +187,7 @@ def _run(job: Job) -> None:
         process = subprocess.Popen(
             command_line(Path(sys.executable), arguments),
             cwd=ROOT,
-            env=child_environment(),
+            env={"GOMP_SPINCOUNT": SPIN_COUNT, **child_environment()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the events; events.jsonl keeps them
             stderr=log,
