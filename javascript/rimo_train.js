@@ -64,7 +64,7 @@ class RimoTrain {
     #build() {
         const {make, say, button, card} = RimoPage;
         this.estimate = make("p", "rimo-hint");
-        this.advice = make("p", "rimo-problem", {hidden: true});
+        this.advice = make("p", "rimo-problem rimo-warning", {hidden: true});
         this.problem = make("p", "rimo-problem", {hidden: true});
         this.install = button("Install the trainer's libraries",
             "Once; into a folder of the extension, the WebUI's own stay as they are",
@@ -191,6 +191,7 @@ class RimoTrain {
         this.start.disabled = true;
         RimoTrain.#askToNotify();
         try {
+            await this.pictures.saved();
             const {job, jobs} = await this.server.ask("train", {options: this.#options});
             this.#say();
             this.#choose(job);

@@ -2,6 +2,9 @@
 
 /** The first part of the Train tab: pictures, captions, and twenty made of five. */
 class RimoTrainPictures {
+    /** Milliseconds until captions are sent again to a server that did not answer. */
+    static AGAIN = 2000;
+
     /**
      * `onChange` is called when what would be trained on has changed, `onSize(text)` when pictures
      * are made of another size.
@@ -15,6 +18,8 @@ class RimoTrainPictures {
         this.augmented = {set: "", pictures: []};
         this.asText = false;
         this.interrogators = [];
+        /** Captions that the server does not have yet, by their pictures; the browser keeps them. */
+        this.unsaved = new Map(memory.get("unsaved") || []);
         this.#build();
     }
 
@@ -72,7 +77,7 @@ class RimoTrainPictures {
         });
 
         this.trigger = make("input", "", {
-            type: "text", name: "trigger_word", spellcheck: false, placeholder: "rimochan",
+            type: "text", name: "trigger_word", spellcheck: false,
         });
         this.trigger.addEventListener("input", () => {
             this.memory.set("trigger", this.triggerWord);
@@ -86,6 +91,7 @@ class RimoTrainPictures {
         this.proposals = make("span", "rimo-bar");
         this.gallery = make("div", "rimo-gallery");
         this.problem = make("p", "rimo-problem", {hidden: true});
+        this.unsavedHint = make("p", "rimo-problem rimo-unsaved", {hidden: true});
 
         this.count = make("input", "rimo-short", {type: "number", min: 1, max: 500, value: 20});
         this.size = make("input", "rimo-short", {
@@ -117,7 +123,7 @@ class RimoTrainPictures {
         this.root = card("1. Pictures", this.drop, this.files,
             make("div", "rimo-bar", {}, this.path,
                 button("Open", "Use the pictures of this folder", openFolder), this.known),
-            this.problem, this.captions, this.gallery, this.toAugment);
+            this.problem, this.unsavedHint, this.captions, this.gallery, this.toAugment);
         this.#show();
     }
 
@@ -143,6 +149,7 @@ class RimoTrainPictures {
             }
         }
         this.#changed();
+        this.#send();
     }
 
     /** Make pictures as large as they are trained on; nothing leaves the size as it is. */
@@ -162,6 +169,9 @@ class RimoTrainPictures {
 
     async open(set) {
         this.originals = await this.server.ask("pictures", {set});
+        for (const picture of this.originals.pictures) {
+            picture.caption = this.unsaved.get(this.#key(picture))?.caption ?? picture.caption;
+        }
         this.augmented = {set: "", pictures: []};
         this.summary.textContent = "";
         this.#changed();
@@ -210,6 +220,7 @@ class RimoTrainPictures {
         this.twenty.disabled = true;
         this.twenty.textContent = say("Making …");
         await this.#tell(async () => {
+            await this.saved();
             this.augmented = await this.server.ask("augment", {
                 set: this.originals.set, count: this.count.value, seed: this.seed.value,
                 resolution: this.size.value, mirror: this.mirror.checked,
@@ -238,7 +249,7 @@ class RimoTrainPictures {
                 const {caption} = await this.server.ask("interrogate", {set, name: next, with: name});
                 const picture = bare().find((one) => one.name === next);
                 if (!picture) continue;
-                await this.#write(picture, caption);
+                this.#write(picture, caption);
                 const place = this.originals.pictures.indexOf(picture);
                 this.gallery.children[place]?.replaceWith(this.#tile(picture));
             }
@@ -266,13 +277,60 @@ class RimoTrainPictures {
         this.onChange();
     }
 
-    async #write(picture, caption) {
+    #key(picture) {
+        return `${this.originals.set}\n${picture.name}`;
+    }
+
+    /** Take a caption down at once; the server gets it when it has those before. */
+    #write(picture, caption) {
         if (caption === picture.caption) return;
-        await this.server.ask("caption", {set: this.originals.set, name: picture.name, caption});
         picture.caption = caption;
+        this.unsaved.set(this.#key(picture), {set: this.originals.set, name: picture.name, caption});
+        this.#keepUnsaved();
         if (this.augmented.pictures.length) {
             this.summary.textContent = RimoPage.say("Captions have changed: make the pictures again.");
         }
+        this.#send();
+    }
+
+    /** Wait until the server has every caption; throws where it does not answer. */
+    async saved() {
+        await this.#send();
+        if (this.unsaved.size) throw new Error(this.unsavedHint.textContent);
+    }
+
+    /** Send what the server does not have yet, one after another; once at a time. */
+    #send() {
+        this.sending ||= this.#sendAll().finally(() => {
+            this.sending = null;
+        });
+        return this.sending;
+    }
+
+    async #sendAll() {
+        clearTimeout(this.again);
+        while (this.unsaved.size) {
+            const [key, caption] = this.unsaved.entries().next().value;
+            try {
+                await this.server.ask("caption", caption);
+            } catch (error) {
+                if (error.isGone) {
+                    this.unsavedHint.textContent = RimoPage.say("The server does not answer. Captions that this browser keeps until it does: {n}.", {n: this.unsaved.size});
+                    this.unsavedHint.hidden = false;
+                    this.again = setTimeout(() => this.#send(), RimoTrainPictures.AGAIN);
+                    return;
+                }
+                this.problem.textContent = error.message; // that picture is gone, or the disk is full
+                this.problem.hidden = false;
+            }
+            if (this.unsaved.get(key) === caption) this.unsaved.delete(key); // else typed on meanwhile
+            this.#keepUnsaved();
+        }
+        this.unsavedHint.hidden = true;
+    }
+
+    #keepUnsaved() {
+        this.memory.set("unsaved", [...this.unsaved]);
     }
 
     #show() {
@@ -334,19 +392,20 @@ class RimoTrainPictures {
         const area = RimoPage.make("textarea", "", {
             value: picture.caption, rows: 3, placeholder: RimoPage.say("caption"),
         });
-        area.addEventListener("change", () => this.#tell(() => this.#write(picture, area.value.trim())));
+        area.addEventListener("input", () => this.#write(picture, area.value.trim()));
         return area;
     }
 
     #tagEditor(picture) {
         const {make, say} = RimoPage;
         const tags = picture.caption.split(",").map((tag) => tag.trim()).filter(Boolean);
-        const save = (now) => this.#tell(async () => {
-            await this.#write(picture, now.join(", "));
+        const save = (now) => {
+            this.#write(picture, now.join(", "));
             const editor = this.#tagEditor(picture);
+            const hasFocus = box.contains(document.activeElement);
             box.replaceWith(editor);
-            editor.querySelector("input").focus();
-        });
+            if (hasFocus) editor.querySelector("input").focus();
+        };
         const chips = tags.map((tag, index) => make("span", "rimo-chip", {},
             tag, RimoPage.button("×", "Remove this tag",
                 () => save(tags.filter((_, other) => other !== index)))));

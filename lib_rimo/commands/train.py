@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
+from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
@@ -26,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", nargs="?", type=Path, help="job file, .toml or .json")
     parser.add_argument(
         "--resume", action="store_true", help="go on where the run of this name was stopped"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="start again over a run of this name"
     )
     parser.add_argument(
         "--events",
@@ -60,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = {declared.name for declared in dataclasses.fields(TrainingOptions)}
     given |= {name: value for name, value in vars(arguments).items() if name in names}
     options, warnings = from_mapping(given)
+    if not (arguments.resume or arguments.overwrite):
+        _refuse_to_overwrite(options)
     run_job(
         options,
         [print_json if arguments.events == "json" else console_sink()],
@@ -68,6 +76,25 @@ def run(arguments: argparse.Namespace) -> int:
         is_main=_is_main_process(),
     )
     return 0
+
+
+def _refuse_to_overwrite(options: TrainingOptions) -> None:
+    """Raise UserError, with the commands to choose from, where a run of this name has saved."""
+    from lib_rimo.training.config.job_file import training_folder
+
+    state = training_folder(options) / "state.pt"
+    if not state.exists():
+        return
+    command = ["python", "-m", "lib_rimo", *sys.argv[1:]]
+    raise UserError(
+        "{name} was trained before and has saved in {folder}. To go on: {resume} - to start again "
+        "over it: {overwrite} - or choose another output_name.",
+        name=options.output_name,
+        folder=state.parent,
+        resume=shlex.join([*command, "--resume"]),
+        overwrite=shlex.join([*command, "--overwrite"]),
+        about="output_name",
+    )
 
 
 def _default(declared: dataclasses.Field[Any]) -> str:

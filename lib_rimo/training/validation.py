@@ -24,7 +24,9 @@ from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.config.names import check_name
 from lib_rimo.training.config.optimizer_names import check_optimizer, read_arguments
 from lib_rimo.training.config.options import MOST_DIM, TrainingOptions, check_values
+from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import find_folders
+from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.sample_prompts import sample_settings
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -68,6 +70,30 @@ def _noting(faults: list[Message], about: str) -> Iterator[None]:
         for message in error.messages:
             message.about = message.about or about
             faults.append(message)
+
+
+def find_disappointments(options: TrainingOptions) -> list[Message]:
+    """What can be trained, but would not give what is wanted; to be told before the start."""
+    if options.trigger_word.strip() or options.dataset_config or not options.train_data_dir:
+        return []
+    bare: list[str] = []
+    for folder in find_folders(Path(options.train_data_dir)):
+        for picture in find_pictures(folder.path):
+            if read_caption(picture, options.caption_extension) is None:
+                bare.append(picture.name)
+    if not bare:
+        return []
+    return [
+        Message(
+            "{n} of the pictures have no caption and there is no trigger word, so no word of a "
+            "prompt would call what is learned from them ({names}): give a trigger word, or write "
+            "captions.",
+            about="trigger_word",
+            level="warning",
+            n=len(bare),
+            names=bare[:3] if len(bare) <= 3 else [*bare[:3], "…"],
+        )
+    ]
 
 
 def _wrong_values(options: TrainingOptions) -> Iterator[Message]:

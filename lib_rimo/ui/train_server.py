@@ -40,7 +40,7 @@ from lib_rimo.training.jobs.diagnosis import disk_is_full
 from lib_rimo.training.jobs.estimate import estimate, read_model
 from lib_rimo.training.jobs.folder import UNFINISHED, Job
 from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
-from lib_rimo.training.validation import find_faults, validate
+from lib_rimo.training.validation import find_disappointments, find_faults, validate
 from lib_rimo.ui.comparison import Comparison
 
 Reply = dict[str, Any]
@@ -233,7 +233,8 @@ class TrainServer:
         if faults:
             raise UserError(*faults)
         expected = estimate(options, self.queue.folder)
-        return {**vars(expected), "text": expected.text, "messages": as_json(expected.messages)}
+        messages = [*expected.messages, *find_disappointments(options)]
+        return {**vars(expected), "text": expected.text, "messages": as_json(messages)}
 
     def do_train(self, asked: Reply) -> Reply:
         """Queue a training."""

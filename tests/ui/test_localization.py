@@ -16,7 +16,7 @@ from lib_rimo.ui.train_server import HIDDEN_OPTIONS
 CHINESE = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
 SCRIPTS = sorted((ROOT / "javascript").glob("rimo_*.js"))
 # What only the command line tells, or nobody: verbs, their environment, what makes the base model.
-NEVER_IN_A_PAGE = ("commands", "environment.py", "demo", "base_model")
+NEVER_IN_A_PAGE = ("commands", "environment.py", "pytorch_build.py", "demo", "base_model")
 # Sentences that are still finished where they are raised; to become templates with values.
 FINISHED_SENTENCES = frozenset({"weights", "lora", "training/config/dialects"})
 TELLING = {"UserError", "MissingError", "Message", "UnusablePictureError"}

@@ -197,6 +197,10 @@ class Tab:
     def click(self, text):
         self.page.click(f".rimo-job .rimo-button:visible:text-is('{text}')")
 
+    def wait_until_saved(self):
+        """Until the server has every caption."""
+        self.wait("JSON.parse(localStorage.getItem('rimo-train')).unsaved?.length === 0")
+
     def text(self, selector):
         return self.page.text_content(selector)
 
@@ -340,12 +344,68 @@ def test_captions_are_edited_in_place(tab, site):
     tab.page.press(f"{first} .rimo-chips input", "Enter")
     tab.page.wait_for_selector(f"{first} .rimo-chip:has-text('hat')")
     newest = max((site.home / "pictures").iterdir(), key=lambda folder: folder.name)
+    tab.wait_until_saved()
     assert (newest / "1.txt").read_text().strip().endswith(", hat")
     tab.page.click("text=Edit as text")
     tab.page.fill(f"{first} textarea", "rimochan")
-    with tab.page.expect_response(lambda response: "rimo_train" in response.url):
-        tab.page.press(f"{first} textarea", "Tab")
+    tab.wait_until_saved()
     assert (newest / "1.txt").read_text() == "rimochan\n"
+
+
+def test_tags_are_typed_faster_than_the_server_saves(tab, site):
+    tab.drop_pictures()
+    newest = max((site.home / "pictures").iterdir(), key=lambda folder: folder.name)
+    before = (newest / "1.txt").read_text().strip()
+
+    def slowly(ask):
+        time.sleep(0.5)
+        return ask()
+
+    tab.answer("caption", slowly)
+    field = ".rimo-gallery:not(.rimo-small) .rimo-tile:first-child .rimo-chips input"
+    tags = ["hat", "scarf", "long sleeves", "smile", "night"]
+    tab.page.focus(field)
+    for tag in tags:
+        tab.page.keyboard.type(tag)
+        tab.page.keyboard.press("Enter")
+    assert tab.page.eval_on_selector(field, "field => field === document.activeElement")
+    tab.wait_until_saved()
+    assert (newest / "1.txt").read_text() == ", ".join([before, *tags]) + "\n"
+
+
+def test_captions_are_kept_while_the_server_is_gone(tab, site):
+    tab.drop_pictures()
+    newest = max((site.home / "pictures").iterdir(), key=lambda folder: folder.name)
+    before = (newest / "1.txt").read_text().strip()
+    is_gone = [True]
+
+    def come_and_go(route):
+        asked = json.loads(json.loads(route.request.post_data)["data"][0])["do"]
+        return route.abort() if is_gone[0] and asked == "caption" else route.fallback()
+
+    tab.page.route("**/run/rimo_train", come_and_go)
+    first = ".rimo-gallery:not(.rimo-small) .rimo-tile:first-child"
+    tab.page.fill(f"{first} .rimo-chips input", "hat")
+    tab.page.press(f"{first} .rimo-chips input", "Enter")
+    tab.page.wait_for_selector(".rimo-unsaved:visible:has-text('keeps until it does: 1.')")
+    tab.keep("13-unsaved")
+    tab.open()  # as when the page is reloaded
+    tab.page.wait_for_selector(f"{first} .rimo-chip:has-text('hat')")
+    assert (newest / "1.txt").read_text().strip() == before
+    is_gone[0] = False
+    tab.wait_until_saved()
+    assert (newest / "1.txt").read_text() == f"{before}, hat\n"
+    tab.page.wait_for_selector(".rimo-unsaved", state="hidden")
+
+
+def test_pictures_without_any_word_are_told_of_before_train(tab):
+    files = [str(path) for path in sorted(PICTURES.glob("*.png"))]
+    tab.page.set_input_files(".rimo-train input[type=file][multiple]", files)
+    tab.wait("document.querySelectorAll('.rimo-gallery .rimo-chips').length == 5")
+    tab.page.wait_for_selector(".rimo-problem:visible:has-text('there is no trigger word')")
+    tab.keep("14-no-word")
+    tab.set("trigger_word", "rimochan")
+    tab.page.wait_for_selector(".rimo-problem:has-text('there is no trigger word')", state="hidden")
 
 
 def test_recipes_and_kohyas_files(tab):
@@ -448,6 +508,7 @@ def test_a_proposal_that_fails_leaves_the_captions_as_they_are(tab, site):
     tab.page.wait_for_selector(".rimo-problem:text-is('The WebUI could not caption 2.png.')")
     tab.page.wait_for_selector(".rimo-button:text-is('CLIP'):not([disabled])")
     assert [areas.nth(number).input_value() for number in range(3)] == ["1girl, hat", "", ""]
+    tab.wait_until_saved()
     assert (newest / "1.txt").read_text() == "1girl, hat\n"
     assert not (newest / "2.txt").exists()
     assert areas.nth(3).input_value().startswith("rimochan")

@@ -180,7 +180,7 @@ def _run(job: Job) -> None:
         "unpublished": {},
     }
     job.note(phase="running", started=time.time(), ended=0.0, **unknown)
-    resume = ["--resume"] if job.status.resume else []
+    resume = ["--resume" if job.status.resume else "--overwrite"]
     arguments = ["train", str(job.folder / "job.json"), "--events", "json", *resume]
     arguments += ["--output_dir", str(job.folder)]  # which may have been moved since
     with job.log.open("ab") as log:
