@@ -47,7 +47,7 @@ def test_every_reader_of_loras_stands_any_file(tmp_path, capsys, attack_scale):
     )
     usable = 0
     folder, out = LoraFolder(tmp_path), tmp_path / "out.safetensors"
-    for what, content in odd_loras(100 * attack_scale):
+    for what, content in odd_loras(60 * attack_scale):
         path.write_bytes(content)
         capsys.readouterr()
         said = attempt(lambda: call(info, path))
@@ -68,4 +68,4 @@ def test_every_reader_of_loras_stands_any_file(tmp_path, capsys, attack_scale):
         out.unlink(missing_ok=True)
     merger.clear()
     assert all(p.equal(weights[name]) for name, p in merger.checkpoint.unet.named_parameters())
-    assert usable > 10
+    assert usable > 5

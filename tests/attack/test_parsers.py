@@ -118,8 +118,8 @@ def steps(parser, text):
 @pytest.mark.parametrize("parser", PARSERS)
 def test_twice_the_text_is_twice_the_steps(parser):
     for text in TEXTS:
-        few = steps(PARSERS[parser], made(text, 400))
-        many = steps(PARSERS[parser], made(text, 800))
+        few = steps(PARSERS[parser], made(text, 300))
+        many = steps(PARSERS[parser], made(text, 600))
         assert many < 2.5 * few + 300, text
 
 
