@@ -51,4 +51,10 @@ def _audit() -> int:
             "again."
         )
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(LOCK)]
-    return subprocess.call([*command, "--no-deps", "--disable-pip"])
+    code = subprocess.call([*command, "--no-deps", "--disable-pip", "--strict"])
+    if code != 0:
+        raise UserError(
+            "The lock is not known to be free of advisories: raise the pins that are named above, "
+            "or, where none could be looked up, try again with a network connection."
+        )
+    return code
