@@ -32,6 +32,7 @@ def test_an_extra_names_what_its_requirements_pin(extra):
 def test_every_kind_of_file_beside_the_modules_is_in_the_wheel():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     kinds = {p.removeprefix("*") for p in settings["tool"]["setuptools"]["package-data"]["*"]}
+    # Trainings leave latents beside the pictures that they train on.
     files = (path for path in (ROOT / "lib_rimo").rglob("*") if path.is_file())
     lost = [
         p
