@@ -106,8 +106,8 @@ def test_a_mask_that_looks_wrong_is_said_not_used(box, why):
     image = Image.new("RGB", (400, 400), "white")
     pen = ImageDraw.Draw(image)
     pen.rectangle(box, fill="red")
-    for x, y in ((0, 0), (388, 0), (0, 388), (388, 388)):
-        pen.rectangle((x, y, x + 11, y + 11), fill="white")  # plain means all corners
+    for x, y in ((0, 0), (384, 0), (0, 384), (384, 384)):
+        pen.rectangle((x, y, x + 15, y + 15), fill="white")  # plain means all corners
     if why is None:
         assert find_mask(picture(image)).source == "plain background"
     else:
