@@ -51,7 +51,9 @@ def test_without_buckets_all_have_the_resolution(size: tuple[int, int]) -> None:
 def test_no_upscale_never_enlarges(size: tuple[int, int], step: int) -> None:
     fit = Buckets((448, 704), bucket_reso_steps=step, bucket_no_upscale=True).fit(size)
     assert fit.scale <= 1 + 1e-9
-    assert fit.bucket[0] * fit.bucket[1] <= 448 * 704
+    # kohya's trainer rounds one side to a whole pixel, then the other from that one, before both
+    # are cut to steps: half a pixel more on each side at the most.
+    assert fit.bucket[0] * fit.bucket[1] <= 448 * 704 + sum(fit.bucket)
 
 
 def test_kohyas_buckets_for_512() -> None:
