@@ -18,7 +18,7 @@ def test_an_even_pace_and_single_slow_steps_are_nothing():
 def test_a_spill_is_noticed():
     run = run_of(*[1.0] * 20, *[70.0] * 5)
     assert run.slowdown > CRAWL
-    assert "70 times as long" in crawling(run.slowdown)
+    assert "70 times as long" in crawling(run.slowdown).text()
 
 
 def test_steps_in_which_pictures_are_encoded_say_nothing_of_later_ones():

@@ -251,10 +251,10 @@ def test_random_values_stay_until_they_are_set(panel):
 
 
 def test_a_wrong_tag_is_explained(panel):
-    panel.textarea.fill("<lora:plain:1:1,1>")
+    panel.textarea.fill("<lora:plain:1:1,1,1>")
     problem = panel.page.locator(".rimo-problems div")
     problem.wait_for()
-    assert problem.inner_text().startswith("<lora:plain:1:1,1> was left out: 2 block values")
+    assert problem.inner_text().startswith("<lora:plain:1:1,1,1> was left out: 3 block values")
     assert not panel.page.locator(".rimo-unet").is_visible()
     panel.page.get_by_role("button", name="Reset", exact=True).click()
     panel.wait_for_prompt("<lora:plain:1>")
