@@ -19,7 +19,13 @@ from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
 from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders
-from lib_rimo.training.data.pictures import Picture, find_pictures, read_pictures
+from lib_rimo.training.data.pictures import (
+    Picture,
+    find_pictures,
+    none_usable,
+    read_pictures,
+    tell_left_out,
+)
 
 MANIFEST = "augmentation.json"
 
@@ -58,14 +64,7 @@ class Summary:
                 n=faces,
                 total=len(sources),
             )
-        for path, reason in self.left_out:
-            yield Message(
-                "Left out: {file} {reason}.",
-                about=path.name,
-                level="warning",
-                file=path.name,
-                reason=reason,
-            )
+        yield from tell_left_out(self.left_out)
         uncaptioned = {variant.source.name for variant in self.variants if not variant.caption}
         if uncaptioned:
             yield Message("No caption: {names}.", level="warning", names=sorted(uncaptioned))
@@ -92,14 +91,7 @@ def augment(
         file for folder in folders for file in find_pictures(folder.path)
     )
     if not pictures:
-        path, reason = left_out[0]
-        raise UserError(
-            "None of the pictures in {folder} can be used: {file} {reason}.",
-            folder=source,
-            file=path.name,
-            reason=reason,
-            about=path.name,
-        )
+        raise none_usable(source, *left_out[0])
     variants = plan_augmentation(
         pictures,
         count,

@@ -33,6 +33,7 @@ from lib_rimo.training.data.pictures import (
     Picture,
     UnusablePictureError,
     read_picture,
+    tell_left_out,
 )
 
 Encode = Callable[[Tensor], Moments]
@@ -123,14 +124,7 @@ class Summary:
 
     def warnings(self) -> Iterator[Message]:
         """What was left out, and what would train badly."""
-        for path, reason in self.left_out:
-            yield Message(
-                "Left out: {file} {reason}.",
-                about=path.name,
-                level="warning",
-                file=path.name,
-                reason=reason,
-            )
+        yield from tell_left_out(self.left_out)
         yield from self.caveats
 
 

@@ -16,7 +16,12 @@ from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import has_trigger, read_caption, with_affixes, with_trigger
 from lib_rimo.training.data.folders import Folder, find_folders, unused_folders
-from lib_rimo.training.data.pictures import UnusablePictureError, find_pictures, read_picture
+from lib_rimo.training.data.pictures import (
+    UnusablePictureError,
+    find_pictures,
+    none_usable,
+    read_picture,
+)
 
 AnyOptions = TypeVar("AnyOptions")
 
@@ -187,14 +192,7 @@ def _read(
                 "like 10_name.",
                 folder=places,
             )
-        path, why = found.left_out[-1]
-        raise UserError(
-            "None of the pictures in {folder} can be used: {file} {reason}.",
-            folder=places,
-            file=path.name,
-            reason=why,
-            about=path.name,
-        )
+        raise none_usable(places, *found.left_out[-1])
     if uncaptioned:
         found.warnings.append(
             Message(

@@ -6,13 +6,14 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
+from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
@@ -132,6 +133,29 @@ def read_pictures(paths: Iterable[Path]) -> tuple[list[Picture], list[tuple[Path
         pictures.append(picture)
         thumbnails.append(thumbnail)
     return pictures, left_out
+
+
+def tell_left_out(left_out: Iterable[tuple[Path, Message]]) -> Iterator[Message]:
+    """One warning for each picture that was left out."""
+    for path, reason in left_out:
+        yield Message(
+            "Left out: {file} {reason}.",
+            about=path.name,
+            level="warning",
+            file=path.name,
+            reason=reason,
+        )
+
+
+def none_usable(folder: object, path: Path, reason: Message) -> UserError:
+    """The refusal of a folder, or folders, with one of its unusable pictures as the example."""
+    return UserError(
+        "None of the pictures in {folder} can be used: {file} {reason}.",
+        folder=folder,
+        file=path.name,
+        reason=reason,
+        about=path.name,
+    )
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
