@@ -38,7 +38,6 @@ class Forge(ForgeFamily):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loading: Sequence[ReadTag] = ()
         self._timed: list[ReadTag] = []  # LoRAs that act on some steps only
         # model's loader -> what it has merged into each weight, and whether blocks were in play
         self._merged: WeakKeyDictionary[Any, tuple[dict[str, Merged], bool]] = WeakKeyDictionary()
@@ -49,11 +48,7 @@ class Forge(ForgeFamily):
 
     def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
-        self._loading = tags
-        try:
-            original()
-        finally:
-            self._loading = ()
+        self.load_originally(original, tags)
         self._timed = []
         notes = self.notes_on_ranks(tags)
         for read in tags:

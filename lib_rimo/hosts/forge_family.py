@@ -1,6 +1,6 @@
 """What Forge and its forks have in common beyond other WebUIs: how they treat LoRA files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,15 @@ class ForgeFamily(WebUI):
     def __init__(self) -> None:
         super().__init__()
         self._readable: dict[Path, float] = {}  # files that could be opened, and their times
+        self._loading: Sequence[ReadTag] = ()  # while the host loads them
+
+    def load_originally(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> None:
+        """Let the host load the LoRAs of `tags`; meanwhile its calls can be told apart by them."""
+        self._loading = tags
+        try:
+            original()
+        finally:
+            self._loading = ()
 
     def uninstall(self) -> None:
         """Put the host's own functions back, and let it load anew what knows blocks."""

@@ -51,7 +51,6 @@ class ForgeFork(ForgeFamily):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loading: Sequence[ReadTag] = ()
         self._loaded: list[ReadTag] = []  # those with blocks
         # the UNet's strengths of LoRAs that act on some steps only -> what they are at this step
         self._now: dict[float, float] = {}
@@ -63,11 +62,7 @@ class ForgeFork(ForgeFamily):
 
     def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
-        self._loading = tags
-        try:
-            original()
-        finally:
-            self._loading = ()
+        self.load_originally(original, tags)
         self._loaded = [read for read in tags if read.has_steps or read.tag.blocks is not None]
         self.before_step(0)
         notes = self.notes_on_ranks(tags)
