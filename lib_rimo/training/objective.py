@@ -34,6 +34,9 @@ class Objective:
     prediction_type: str
     seed: int
     zero_terminal_snr: bool = False
+    min_timestep: int = 0
+    max_timestep: int = TIMESTEPS
+    """Timesteps are drawn from the first up to but not the second, as in kohya's trainer."""
     noise: Noise = field(default_factory=Noise)
     weighting: Weighting = field(default_factory=Weighting)
 
@@ -42,13 +45,14 @@ class Objective:
 
     def add_noise(self, latents: Tensor, step: int, slots: Sequence[int]) -> Noised:
         """Draw noise and a timestep for each picture; `latents` (B, C, h, w) are scaled."""
+        bounds = self.min_timestep, self.max_timestep
         noises, perturbed, timesteps = [], [], []
         for slot, latent in zip(slots, latents, strict=True):
             generator = torch.Generator().manual_seed(
                 random.Random(f"{self.seed} noise {step} {slot}").getrandbits(63)
             )
             noises.append(self.noise.draw(latent, generator))
-            timesteps.append(torch.randint(TIMESTEPS, (), generator=generator))
+            timesteps.append(torch.randint(*bounds, (), generator=generator))
             perturbed.append(self.noise.perturbed(noises[-1], generator))
         noise, hiding = (torch.stack(part).to(latents) for part in (noises, perturbed))
         timestep = torch.stack(timesteps)

@@ -176,6 +176,8 @@ def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objectiv
         "v_prediction" if is_v else "epsilon",
         options.seed,
         zero_terminal_snr=options.zero_terminal_snr or checkpoint.zero_terminal_snr,
+        min_timestep=options.min_timestep,
+        max_timestep=options.max_timestep,
         noise=Noise(**named_like(Noise, options)),
         weighting=Weighting(**named_like(Weighting, options)),
     )

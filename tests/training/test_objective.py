@@ -1,3 +1,5 @@
+import random
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -95,3 +97,20 @@ def test_the_draw_depends_on_seed_step_and_slot_only():
         Objective("epsilon", seed=6, noise=noise).add_noise(latents, 9, [0, 1]),
     ):
         assert not torch.equal(both.target, other.target)
+
+
+def test_timesteps_are_drawn_between_the_two_bounds():
+    latents, slots = torch.zeros(64, 4, 1, 1), range(64)
+    bounded = Objective("epsilon", seed=1, min_timestep=300, max_timestep=303)
+    assert set(bounded.add_noise(latents, 0, slots).timesteps.tolist()) == {300, 301, 302}
+    last = Objective("epsilon", seed=1, min_timestep=999)
+    assert set(last.add_noise(latents, 0, slots).timesteps.tolist()) == {999}
+
+
+def test_bounds_that_leave_everything_in_draw_what_none_would():
+    """Losses of trainings without the options stay what they were, to the bit."""
+    drawn = Objective("epsilon", seed=5).add_noise(torch.zeros(2, 4, 1, 1), 3, [0, 1])
+    generator = torch.Generator().manual_seed(random.Random("5 noise 3 1").getrandbits(63))
+    noise = torch.randn(4, 1, 1, generator=generator)
+    assert drawn.target[1].equal(noise)
+    assert drawn.timesteps[1] == torch.randint(1000, (), generator=generator)

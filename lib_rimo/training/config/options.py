@@ -91,6 +91,15 @@ def check_values(options: TrainingOptions) -> None:
             for name in ("network_dim", "conv_dim")
             if (getattr(options, name) or 0) > MOST_DIM
         ]
+    if options.min_timestep >= options.max_timestep:
+        faults.append(
+            Message(
+                "min_timestep is {least}, max_timestep {most}: use a smaller min_timestep.",
+                least=options.min_timestep,
+                most=options.max_timestep,
+                about="min_timestep",
+            )
+        )
     if options.max_token_length not in (75, 150, 225):
         faults.append(
             Message(

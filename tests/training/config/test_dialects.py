@@ -209,12 +209,15 @@ def test_one_trainers_fields():
             "learning_rate_scheduler": "COSINE",
             "concepts": [{"path": "a", "balancing": 3.0}, {"path": "b", "enabled": False}],
             "output_model_destination": "models\\x.safetensors",
+            "min_noising_strength": 0.0,
+            "max_noising_strength": 0.8,
         }
     )
     assert (options.unet_learning_rate, options.text_encoder_learning_rate) == (3e-4, 0)
     assert (options.network_dim, options.network_alpha) == (16, 1.0)
     assert options.optimizer_args == ["weight_decay=0.01", "betas=0.9,0.99"]
     assert (options.output_dir, options.output_name) == ("models", "x")
+    assert (options.min_timestep, options.max_timestep) == (0, 800)
     (subset,) = read_dataset_config(options.dataset_config).subsets
     assert (str(subset.image_dir), subset.num_repeats) == ("a", 3)
     assert warnings == []

@@ -57,6 +57,16 @@ class ObjectiveOptions:
     ip_noise_gamma_random_strength: bool = option(
         False, "Draw how much ip_noise_gamma adds, up to its value", "objective"
     )
+    min_timestep: int = option(
+        0, "Least noise that is learned from, of 1000", "objective", minimum=0, maximum=999
+    )
+    max_timestep: int = option(
+        1000,
+        "Noise from here on is not learned from; the last timesteps decide what is where",
+        "objective",
+        minimum=1,
+        maximum=1000,
+    )
     loss_type: str = option(
         "l2",
         "How errors count: l2 by their square; huber and smooth_l1 mind outliers less",

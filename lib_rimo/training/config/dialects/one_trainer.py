@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.sd.family import TIMESTEPS
 from lib_rimo.training.config.dialects.values import is_blank, is_on, number, other_family
 
 WHAT = "file of OneTrainer"
@@ -24,8 +25,6 @@ _RENAMED = {
     "lora_alpha": "network_alpha",
     "lora_rank": "network_dim",
     "masked_training": "masked_training",
-    "max_noising_strength": "max_noising_strength",
-    "min_noising_strength": "min_noising_strength",
     "offset_noise_weight": "noise_offset",
     "resolution": "resolution",
     "seed": "seed",
@@ -103,6 +102,9 @@ def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]
             given[option] = own if is_on(values["train"]) else 0
     if content.get("loss_weight_fn") == "MIN_SNR_GAMMA":
         given["min_snr_gamma"] = content.get("loss_weight_strength", 5)
+    for bound in ("min", "max"):
+        if not is_blank(share := content.get(f"{bound}_noising_strength")):
+            given[f"{bound}_timestep"] = int(number(share) * TIMESTEPS)
     if content.get("gradient_checkpointing") in ("ON", "CPU_OFFLOADED", True):
         given["gradient_checkpointing"] = True
     if not is_blank(destination := content.get("output_model_destination")):
