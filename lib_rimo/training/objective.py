@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lib_rimo.sd.schedule import TIMESTEPS, alphas_cumprod
+from lib_rimo.training.masking import Masking
 from lib_rimo.training.noise import Noise
 from lib_rimo.training.weighting import Weighting
 
@@ -39,6 +40,7 @@ class Objective:
     """Timesteps are drawn from the first up to but not the second, as in kohya's trainer."""
     noise: Noise = field(default_factory=Noise)
     weighting: Weighting = field(default_factory=Weighting)
+    masking: Masking = field(default_factory=Masking)
 
     def __post_init__(self) -> None:
         self.alphas_cumprod = alphas_cumprod(self.zero_terminal_snr)
@@ -71,7 +73,7 @@ class Objective:
         difference = prediction.float() - noised.target.float()
         error = self.weighting.error(difference, alphas, noised.timesteps)
         if masks is not None:
-            error = error * masks.to(error)
+            error = error * self.masking.inside(masks.to(error))
         by_picture = error.mean(dim=(1, 2, 3)) * weights.to(error)
         of_timestep = self.weighting.weights(alphas, is_v=self.prediction_type == "v_prediction")
         if of_timestep is not None:

@@ -18,6 +18,7 @@ from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
+from lib_rimo.training.masking import Masking
 from lib_rimo.training.network.heap import give_back_gaps
 from lib_rimo.training.network.layers import Form
 from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activations
@@ -180,6 +181,7 @@ def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objectiv
         max_timestep=options.max_timestep,
         noise=Noise(**named_like(Noise, options)),
         weighting=Weighting(**named_like(Weighting, options)),
+        masking=Masking(**named_like(Masking, options)),
     )
 
 

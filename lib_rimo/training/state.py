@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
@@ -74,9 +75,15 @@ def identity(options: TrainingOptions, data: TrainingSet) -> dict[str, str]:
         if name not in FREE_OPTIONS
     }
     content = "\n".join(
-        f"{entry.digest} {entry.repeats} {entry.fit} {entry.caption}" for entry in data.entries
+        f"{entry.digest} {entry.repeats} {entry.fit} {entry.caption}{_digest(entry.mask)}"
+        for entry in data.entries
     )
     return {**named, "pictures": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def _digest(mask: Tensor | None) -> str:
+    """What of a mask decides the training; nothing where there is none."""
+    return "" if mask is None else " " + hashlib.sha256(mask.numpy().tobytes()).hexdigest()
 
 
 def check_identity(saved: dict[str, str], current: dict[str, str]) -> None:

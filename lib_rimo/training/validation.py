@@ -143,6 +143,12 @@ def _wrong_files(options: TrainingOptions) -> Iterator[Message]:
                 file=lora.name,
                 about="network_weights",
             )
+    if options.conditioning_data_dir and not _is_folder(Path(options.conditioning_data_dir)):
+        yield Message(
+            "There is no folder {folder}; give the folder that holds the masks.",
+            folder=options.conditioning_data_dir,
+            about="conditioning_data_dir",
+        )
     if not _is_writable(Path(options.output_dir)):
         yield Message(
             "{folder} cannot be written to: give another output_dir.",

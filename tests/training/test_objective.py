@@ -6,6 +6,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
 from lib_rimo.sd.schedule import alphas_cumprod
+from lib_rimo.training.masking import Masking
 from lib_rimo.training.noise import Noise
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.weighting import Weighting
@@ -114,3 +115,22 @@ def test_bounds_that_leave_everything_in_draw_what_none_would():
     noise = torch.randn(4, 1, 1, generator=generator)
     assert drawn.target[1].equal(noise)
     assert drawn.timesteps[1] == torch.randint(1000, (), generator=generator)
+
+
+def test_what_lies_outside_counts_by_its_weight_and_small_subjects_like_large_ones():
+    noised = Objective("epsilon", seed=0).add_noise(torch.zeros(1, 4, 8, 8), 0, [0])
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :2] = 1  # a quarter
+    inside, outside = noised.target.clone(), noised.target.clone()
+    inside[..., :2] += 1
+    outside[..., 2:] += 1
+
+    def loss(prediction, **masking):
+        objective = Objective("epsilon", seed=0, masking=Masking(**masking))
+        return objective.loss(prediction, noised, torch.ones(1), mask).item()
+
+    assert loss(inside) == pytest.approx(0.25)
+    assert loss(outside, unmasked_weight=0.1) == pytest.approx(0.075)
+    assert loss(inside, normalize_masked_area_loss=True) == pytest.approx(1)
+    both = {"unmasked_weight": 0.1, "normalize_masked_area_loss": True}
+    assert loss(inside, **both) + loss(outside, **both) == pytest.approx(1)

@@ -37,6 +37,7 @@ OWN_OPTIONS = frozenset(
         "caption_separator",
         "caption_suffix",
         "caption_tag_dropout_rate",
+        "conditioning_data_dir",
         "enable_bucket",
         "enable_wildcard",
         "flip_aug",

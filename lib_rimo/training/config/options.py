@@ -15,6 +15,7 @@ from typing import Any
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import check_bounds, convert
+from lib_rimo.training.config.declared.background import BackgroundOptions
 from lib_rimo.training.config.declared.data import DataOptions
 from lib_rimo.training.config.declared.essentials import Essentials
 from lib_rimo.training.config.declared.machine import MachineOptions
@@ -28,6 +29,7 @@ GROUPS = {
     "recipe": "The recipe",
     "network": "The network",
     "data": "Pictures and captions",
+    "background": "Subject and background",
     "objective": "The objective",
     "saving": "Saving and samples",
     "machine": "Speed and memory",
@@ -39,7 +41,14 @@ MOST_DIM = 1024
 # A dataclass takes its fields from the last base first.
 @dataclass
 class TrainingOptions(
-    MachineOptions, Saving, ObjectiveOptions, DataOptions, NetworkShape, Recipe, Essentials
+    MachineOptions,
+    Saving,
+    ObjectiveOptions,
+    BackgroundOptions,
+    DataOptions,
+    NetworkShape,
+    Recipe,
+    Essentials,
 ):
     """One training, as the user asks for it; `training.validation` refuses what cannot be."""
 

@@ -42,10 +42,7 @@ Encode = Callable[[Tensor], Moments]
 
 
 class DatasetOptions(EntryOptions, Protocol):
-    """What the training set reads of the options; names and meanings are kohya's.
-
-    `masked_loss` takes the masks from the pictures' alpha.
-    """
+    """What the training set reads of the options; names and meanings are kohya's."""
 
     train_batch_size: int
     seed: int
@@ -58,7 +55,6 @@ class DatasetOptions(EntryOptions, Protocol):
     secondary_separator: str
     caption_separator: str
     flip_aug: bool
-    masked_loss: bool
     cache_latents_to_disk: bool
     prior_loss_weight: float
 
@@ -138,7 +134,6 @@ class TrainingSet:
     batch_size: int
     seed: int
     flip_aug: bool = False
-    use_masks: bool = False
     cache_to_disk: bool = False
     prior_loss_weight: float = 1.0
     own: Mapping[Path, tuple[CaptionVariation, bool]] = field(default_factory=dict)
@@ -150,7 +145,7 @@ class TrainingSet:
         self._encode: Encode
         self._vae_hash = ""
         self._latents: dict[tuple[int, bool], Moments] = {}
-        self._masks: dict[tuple[int, bool], Tensor] = {}
+        self.has_masks = any(entry.mask is not None for entry in self.entries)
         self._by_bucket: dict[Size, list[int]] = defaultdict(list)
         for index, entry in enumerate(self.entries):
             self._by_bucket[entry.fit.bucket].extend([index] * entry.repeats)
@@ -160,15 +155,6 @@ class TrainingSet:
     def from_options(cls, options: DatasetOptions) -> TrainingSet:
         """Look through the folders. Raises UserError where there is nothing to train on."""
         found = find_entries(options)
-        has_alpha = any(entry.has_alpha for entry in found.entries)
-        if options.masked_loss and not has_alpha:
-            found.warnings.append(
-                Message(
-                    "masked_loss does nothing: no picture has transparent parts.",
-                    about="masked_loss",
-                    level="warning",
-                )
-            )
         return cls(
             entries=found.entries,
             buckets=found.buckets,
@@ -182,7 +168,6 @@ class TrainingSet:
             batch_size=options.train_batch_size,
             seed=options.seed,
             flip_aug=options.flip_aug,
-            use_masks=options.masked_loss and has_alpha,
             cache_to_disk=options.cache_latents_to_disk,
             prior_loss_weight=options.prior_loss_weight,
             left_out=found.left_out,
@@ -217,16 +202,13 @@ class TrainingSet:
         return self.own.get(entry.folder.path, (self.variation, self.flip_aug))
 
     def _load(self, index: int, flipped: bool) -> None:
-        """Take down the posterior of a picture, and its mask."""
+        """Take down the posterior of a picture."""
         entry = self.entries[index]
-        picture = _read_again(entry) if self.use_masks and entry.has_alpha else None
-        if self.use_masks:
-            self._masks[index, flipped] = mask_tensor(picture, entry.fit, flipped)
         key = (entry.path, entry.digest, entry.fit, flipped, self._vae_hash)
         moments = read_moments(*key) if self.cache_to_disk else None
         if moments is None:
-            picture = picture or _read_again(entry)
-            moments = _encode_one(self._encode, picture_tensor(picture, entry.fit, flipped))
+            pixels = picture_tensor(_read_again(entry), entry.fit, flipped)
+            moments = _encode_one(self._encode, pixels)
             if self.cache_to_disk:
                 write_moments(moments, *key)
         self._latents[index, flipped] = moments
@@ -252,8 +234,8 @@ class TrainingSet:
             latents.append(mean + std * noise)
             captions.append(variation.apply(entry.caption, rng, epoch))
             crops.append(entry.fit.crop_top_left(flipped))
-            if self.use_masks:
-                masks.append(self._masks[index, flipped])
+            if self.has_masks:
+                masks.append(mask_of(entry, flipped))
         return Batch(
             latents=torch.stack(latents),
             captions=captions,
@@ -375,14 +357,12 @@ def picture_tensor(picture: Picture, fit: Fit, flipped: bool) -> Tensor:
     return pixels.flip(-1) if flipped else pixels
 
 
-def mask_tensor(picture: Picture | None, fit: Fit, flipped: bool) -> Tensor:
-    """Return how much of each latent cell the alpha lets count: (1, h, w) in 0..1."""
-    width, height = (side // LATENT_PIXELS for side in fit.bucket)
-    if picture is None or picture.alpha is None:
+def mask_of(entry: Entry, flipped: bool) -> Tensor:
+    """How much of each latent cell counts, mirrored as the picture is: (1, h, w) in 0..1."""
+    if entry.mask is None:
+        width, height = (side // LATENT_PIXELS for side in entry.fit.bucket)
         return torch.ones(1, height, width)
-    alpha = picture.alpha.resize((width, height), Image.Resampling.BOX, box=fit.box)
-    mask = torch.from_numpy(np.array(alpha))[None].float() / 255
-    return mask.flip(-1) if flipped else mask
+    return entry.mask.flip(-1) if flipped else entry.mask
 
 
 def _read_again(entry: Entry) -> Picture:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+from torch import Tensor
+
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import parse_resolution
@@ -16,6 +18,7 @@ from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import has_trigger, read_caption, with_affixes, with_trigger
 from lib_rimo.training.data.folders import Folder, find_folders, unused_folders
+from lib_rimo.training.data.latent_masks import LatentMasks, MaskOptions
 from lib_rimo.training.data.pictures import (
     UnusablePictureError,
     find_pictures,
@@ -26,7 +29,7 @@ from lib_rimo.training.data.pictures import (
 AnyOptions = TypeVar("AnyOptions")
 
 
-class EntryOptions(Protocol):
+class EntryOptions(MaskOptions, Protocol):
     """What finding the pictures reads of the options; names and meanings are kohya's.
 
     `trigger_word` is not: a word put first into every training caption that lacks it.
@@ -60,7 +63,8 @@ class Entry:
     digest: str
     """SHA-256 of the file."""
     fit: Fit
-    has_alpha: bool
+    mask: Tensor | None = None
+    """(1, h, w) in 0..1: how much of each latent cell is the subject; none: all of it counts."""
 
 
 @dataclass
@@ -79,10 +83,12 @@ def find_entries(options: EntryOptions) -> Findings:
     folders = _folders(options, found)
     training = [folder for folder in folders if not folder.is_regularisation]
     regularisation = [folder for folder in folders if folder.is_regularisation]
-    found.entries = _read(training, options.trigger_word.strip(), options, found)
+    masks = LatentMasks()
+    found.entries = _read(training, options.trigger_word.strip(), options, found, masks)
     if regularisation:
         wanted = sum(entry.repeats for entry in found.entries)
-        found.entries += balance(_read(regularisation, "", options, found), wanted)
+        found.entries += balance(_read(regularisation, "", options, found, masks), wanted)
+    found.warnings += masks.doubts(options)
     found.warnings += _what_trains_badly(found.entries, options)
     return found
 
@@ -148,7 +154,11 @@ def balance(entries: list[Entry], wanted: int) -> list[Entry]:
 
 
 def _read(
-    folders: list[Folder], trigger_word: str, options: EntryOptions, found: Findings
+    folders: list[Folder],
+    trigger_word: str,
+    options: EntryOptions,
+    found: Findings,
+    masks: LatentMasks,
 ) -> list[Entry]:
     """Read the pictures in `folders`, noting in `found` what to tell."""
     entries: list[Entry] = []
@@ -171,6 +181,7 @@ def _read(
                 uncaptioned.append(path)
         elif trigger_word and not has_trigger(caption, trigger_word):
             untriggered.append(path)
+        fit = buckets[id(folder)].fit(picture.size)
         entries.append(
             Entry(
                 path,
@@ -180,8 +191,8 @@ def _read(
                     with_trigger(caption, trigger_word), own.caption_prefix, own.caption_suffix
                 ),
                 picture.digest,
-                buckets[id(folder)].fit(picture.size),
-                picture.alpha is not None,
+                fit,
+                masks.of(picture, fit, own, guess=not folder.is_regularisation),
             )
         )
     if not entries:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.data.pictures import MASK_ENDING, SUFFIXES, Picture
 
 MASK_FOLDER = "masks"
@@ -54,6 +55,10 @@ class Mask:
 
 class NoMaskError(Exception):
     """Why a picture has no mask, in a few words that can follow its name."""
+
+    def __init__(self, template: str, **values: Any) -> None:
+        self.reason = Message(template, level="warning", **values)
+        super().__init__(self.reason.text())
 
 
 def find_mask(
@@ -187,13 +192,15 @@ def _trusted(mask: NDArray[np.uint8]) -> Image.Image:
     """The mask as a picture; NoMaskError for one that looks wrong."""
     covered = float(mask.mean()) / 255
     if covered < _LEAST:
-        raise NoMaskError(f"has a subject that would cover only {covered:.1%} of it")
+        raise NoMaskError(
+            "has a subject that would cover only {share} of it", share=f"{covered:.1%}"
+        )
     if covered > _MOST:
-        raise NoMaskError(f"has a subject that would cover {covered:.0%} of it")
+        raise NoMaskError("has a subject that would cover {share} of it", share=f"{covered:.0%}")
     edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     touched = [float((edge > 127).mean()) > _TOUCHED for edge in edges]
     if sum(touched) >= 3 and touched[0]:
-        raise NoMaskError(f"has a subject that would touch {sum(touched)} of its edges")
+        raise NoMaskError("has a subject that would touch {n} of its edges", n=sum(touched))
     return Image.fromarray(mask)
 
 

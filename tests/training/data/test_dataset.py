@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections import Counter
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_rimo.errors import UserError
+from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.buckets import Buckets, cover
 from lib_rimo.training.data.captions import CaptionVariation
 from lib_rimo.training.data.dataset import TrainingSet, picture_tensor
 from lib_rimo.training.data.entries import Entry
 from lib_rimo.training.data.folders import Folder
 from lib_rimo.training.data.pictures import read_picture
+from lib_rimo.training.state import identity
 
 
 @dataclass
@@ -51,6 +54,8 @@ class Options:
     bucket_reso_steps: int = 32
     bucket_no_upscale: bool = False
     masked_loss: bool = False
+    masked_training: bool = False
+    conditioning_data_dir: str = ""
     cache_latents_to_disk: bool = False
     prior_loss_weight: float = 1.0
 
@@ -182,6 +187,64 @@ def test_alpha_becomes_a_mask(tmp_path: Path) -> None:
     assert training_set(Options(str(tmp_path), trigger_word="cat")).batch(0).masks is None
 
 
+def drawn_on_plain(path: Path) -> None:
+    """A subject right of the middle; noise, as no plain background has it."""
+    image = Image.new("RGB", (64, 96), "white")
+    noise = random.Random(str(path.name)).randbytes(24 * 64 * 3)
+    image.paste(Image.frombytes("RGB", (24, 64), noise), (32, 16))
+    image.save(path)
+
+
+def test_masks_are_found_and_mirrored_with_the_picture(tmp_path: Path) -> None:
+    """Also with latents from the disk, for which no picture is read again."""
+    drawn_on_plain(tmp_path / "1.png")
+    options = Options(
+        str(tmp_path),
+        masked_training=True,
+        trigger_word="cat",
+        flip_aug=True,
+        train_batch_size=1,
+        cache_latents_to_disk=True,
+    )
+    expected = torch.zeros(1, 12, 8)
+    expected[:, 2:10, 4:7] = 1
+    for _ in range(2):
+        found = training_set(options)
+        seen = set()
+        for step in range(8):
+            batch = found.batch(step)
+            assert batch.masks is not None
+            is_flipped = bool(batch.masks[0, 0, 2:10, 1].min() > 0.9)
+            seen.add(is_flipped)
+            wanted = expected.flip(-1) if is_flipped else expected
+            torch.testing.assert_close(batch.masks[0], wanted, atol=0.1, rtol=0)
+        assert seen == {True, False}
+    assert training_set(dataclasses.replace(options, masked_training=False)).batch(0).masks is None
+
+
+def test_mask_files_count_before_what_is_found_and_are_part_of_the_run(tmp_path: Path) -> None:
+    drawn_on_plain(tmp_path / "1.png")
+    draw_picture(tmp_path / "2.png", (64, 96))
+    options = Options(str(tmp_path), masked_training=True, trigger_word="cat")
+    found = training_set(options)
+    assert [str(told) for told in found.warnings if "mask" in str(told)] == [
+        "No mask for 2.png, so all of it counts: it has a detailed background."
+    ]
+    before = identity(TrainingOptions(), found)
+    mask = Image.new("L", (64, 96))
+    mask.paste(255, (0, 0, 64, 48))
+    (tmp_path / "given").mkdir()
+    mask.save(tmp_path / "given" / "2.png")
+    given = dataclasses.replace(options, conditioning_data_dir=str(tmp_path / "given"))
+    _, second = training_set(given).entries
+    assert second.mask is not None
+    assert second.mask[0, :, 0].tolist() == [1.0] * 6 + [0.0] * 6
+    assert identity(TrainingOptions(), training_set(given)) != before
+    missing = dataclasses.replace(options, conditioning_data_dir=str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="holds the masks"):
+        training_set(missing)
+
+
 def test_latents_on_disk_are_used_again_but_never_for_something_else(tmp_path: Path) -> None:
     draw_set(tmp_path, [(64, 96)] * 2)
     options = Options(str(tmp_path), cache_latents_to_disk=True, flip_aug=True)
@@ -289,7 +352,7 @@ def test_masked_loss_without_any_alpha_is_said(tmp_path: Path) -> None:
     found = training_set(Options(str(tmp_path), masked_loss=True))
     assert found.batch(0).masks is None
     assert [str(told) for told in found.warnings] == [
-        "masked_loss does nothing: no picture has transparent parts."
+        "masked_loss does nothing: no picture has transparent parts or a mask file."
     ]
 
 

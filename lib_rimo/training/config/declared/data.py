@@ -53,6 +53,3 @@ class DataOptions:
     cache_latents_to_disk: bool = option(
         False, "Keep encoded pictures on disk for the next run", "data"
     )
-    masked_loss: bool = option(
-        False, "Count the loss only where the picture's alpha is opaque", "data"
-    )

@@ -71,7 +71,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "base_weights_multiplier": (),
     "blocks_to_swap": (),
     "color_aug": (),
-    "conditioning_data_dir": (),
     "cpu_offload_checkpointing": (),
     "custom_attributes": (),
     "dataset_class": (),

@@ -25,6 +25,8 @@ _RENAMED = {
     "lora_alpha": "network_alpha",
     "lora_rank": "network_dim",
     "masked_training": "masked_training",
+    "normalize_masked_area_loss": "normalize_masked_area_loss",
+    "unmasked_weight": "unmasked_weight",
     "offset_noise_weight": "noise_offset",
     "resolution": "resolution",
     "seed": "seed",
