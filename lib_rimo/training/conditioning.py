@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from torch import Tensor
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.text_encoding import CHUNK_LENGTH, encode_chunks, framed, tokens_of
 from lib_rimo.training.data.dataset import Batch
+
+MOST_REMEMBERED = 512
+"""Captions; shuffled ones hardly ever come again. SDXL's take 320 KB each in half precision."""
 
 
 @dataclass
@@ -30,6 +34,10 @@ class Conditioning:
     def __post_init__(self) -> None:
         self._is_sdxl = self.checkpoint.family == "sdxl"
         self._remembered: dict[str, tuple[Tensor, ...]] = {}
+
+    def untrained(self) -> Conditioning:
+        """The same for text encoders whose LoRA is off."""
+        return dataclasses.replace(self, trained=False)
 
     def inputs(self, batch: Batch, device: torch.device) -> tuple[Tensor, ...]:
         """What `read` takes for a batch.
@@ -68,6 +76,8 @@ class Conditioning:
 
     def _remember(self, caption: str, device: torch.device) -> tuple[Tensor, ...]:
         if caption not in self._remembered:
+            if len(self._remembered) == MOST_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
             with torch.no_grad():
                 tokens = [tensor.to(device) for tensor in self._tokens([caption])]
                 self._remembered[caption] = self._encode(tokens)

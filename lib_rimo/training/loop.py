@@ -37,6 +37,7 @@ from lib_rimo.training.optimizers import (
     make_optimizer,
     make_schedule,
 )
+from lib_rimo.training.prior import Prior
 from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.setup import (
     encode_with_vae,
@@ -226,6 +227,10 @@ class Trainer:
         set_training_mode(self.checkpoint, options)
         self.denoiser = Denoiser(self.conditioning)
         self.replay = Replay(self.denoiser, events.tell)
+        self.prior: Prior | None = None
+        if options.prior_passes:
+            masking = self.objective.masking
+            self.prior = Prior(self.conditioning, self.network, masking, events.tell)
 
     def take(self) -> None:
         """Look for new commands."""
@@ -292,9 +297,15 @@ class Trainer:
         is_same = is_encoded and not self.options.module_dropout
         is_replayed = casts_itself and is_same and accelerator.device.type == "cuda"
         denoise = self.replay if is_replayed else self.denoiser
+        noisy, timesteps = noised.latents.to(self.dtype), noised.timesteps
+        prior = None
         with nullcontext() if casts_itself else accelerator.autocast():
-            prediction = denoise(noised.latents.to(self.dtype), noised.timesteps, *text)
-        return self.objective.loss(prediction, noised, batch.loss_weights, batch.masks)
+            if self.prior is not None:  # first, while nothing is kept for a backward pass
+                prior = self.prior.predict(
+                    batch, batch_index, noisy, timesteps, is_replayed=is_replayed
+                )
+            prediction = denoise(noisy, timesteps, *text)
+        return self.objective.loss(prediction, noised, batch.loss_weights, batch.masks, prior)
 
     def serve(self) -> None:
         """Between steps: save and draw what is due or asked for; raises StoppedError."""

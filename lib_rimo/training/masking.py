@@ -16,10 +16,16 @@ class Masking:
 
     unmasked_weight: float = 0.0
     normalize_masked_area_loss: bool = False
+    masked_prior_preservation_weight: float = 0.0
 
     def inside(self, masks: Tensor) -> Tensor:
         """How much errors against the picture count, from masks (B, 1, h, w) in 0..1."""
         return self._normalized(masks.clamp(min=self.unmasked_weight))
+
+    def outside(self, masks: Tensor) -> Tensor:
+        """How much differences to what the base model predicts count, (B, 1, h, w)."""
+        covered = masks.clamp(min=self.unmasked_weight)
+        return self.masked_prior_preservation_weight * self._normalized(1 - covered)
 
     def _normalized(self, weights: Tensor) -> Tensor:
         """Where that is asked for, with the mean that a picture without a mask has: 1."""

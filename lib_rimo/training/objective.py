@@ -28,6 +28,18 @@ class Noised:
     target: Tensor
 
 
+@dataclass(frozen=True)
+class PriorPrediction:
+    """What the base model predicts without the LoRA, for n pictures of a batch."""
+
+    rows: Tensor
+    """(n,): which of the batch they are."""
+    prediction: Tensor
+    """(n, C, h, w)"""
+    weights: Tensor
+    """(n, 1, h, w): how much a difference to it counts."""
+
+
 @dataclass
 class Objective:
     """The denoising objective of a model that predicts noise ("epsilon") or "v_prediction"."""
@@ -66,14 +78,27 @@ class Objective:
         return Noised(signal * latents + strength * hiding, timestep.to(latents.device), target)
 
     def loss(
-        self, prediction: Tensor, noised: Noised, weights: Tensor, masks: Tensor | None
+        self,
+        prediction: Tensor,
+        noised: Noised,
+        weights: Tensor,
+        masks: Tensor | None,
+        prior: PriorPrediction | None = None,
     ) -> Tensor:
-        """Mean squared error, weighted by picture (B,), mask (B, 1, h, w) and timestep."""
+        """Mean squared error, weighted by picture (B,), mask (B, 1, h, w) and timestep.
+
+        Where there is a `prior` the difference to it is added by its own weights.
+        """
         alphas = self.alphas_cumprod.to(noised.timesteps.device)[noised.timesteps]
         difference = prediction.float() - noised.target.float()
         error = self.weighting.error(difference, alphas, noised.timesteps)
         if masks is not None:
             error = error * self.masking.inside(masks.to(error))
+        if prior is not None:
+            rows = prior.rows
+            difference = prediction.float()[rows] - prior.prediction.float()
+            to_prior = self.weighting.error(difference, alphas[rows], noised.timesteps[rows])
+            error = error.index_add(0, rows, to_prior * prior.weights.to(error))
         by_picture = error.mean(dim=(1, 2, 3)) * weights.to(error)
         of_timestep = self.weighting.weights(alphas, is_v=self.prediction_type == "v_prediction")
         if of_timestep is not None:

@@ -146,6 +146,7 @@ def work_of_step(model: Model, options: TrainingOptions) -> float:
     passes = 2.0
     if options.gradient_checkpointing:
         passes += RECOMPUTED[model.is_sdxl]
+    passes += options.prior_passes  # forward only, and through before anything is kept
     text = model.text_work * (2.0 if options.text_encoder_learning_rate else 0.0)
     pictures = options.train_batch_size * options.gradient_accumulation_steps
     return pictures * (model.unet_work * passes + text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,17 @@ class Network(nn.Module):
         for parent, name, frozen in self._places:
             setattr(parent, name, frozen)
         self._places.clear()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Within it the model computes as if it had no LoRA: its own layers are in their places."""
+        for parent, name, frozen in self._places:
+            setattr(parent, name, frozen)
+        try:
+            yield
+        finally:
+            for (parent, name, _), layer in zip(self._places, self.layers.values(), strict=True):
+                setattr(parent, name, layer)
 
     def parameter_groups(
         self, rate_of: Callable[[str], float], up_ratio_of: Callable[[str], float] = lambda key: 1.0

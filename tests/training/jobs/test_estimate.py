@@ -128,3 +128,13 @@ def test_a_resolution_that_is_none(options, text):
     with pytest.raises(UserError, match=r'such as "448,704"'):
         read_model(path, text)
     assert read_model(path, "448X704") == read_model(path, "448,704")
+
+
+def test_the_forward_passes_of_a_prior_are_counted(options, tmp_path):
+    model = read_model(tmp_path / "model.safetensors", "512")
+    plain = dataclasses.replace(options, text_encoder_lr=0.0)
+    held = dataclasses.replace(plain, masked_training=True, masked_prior_preservation_weight=1.0)
+    without = module.work_of_step(model, plain)
+    assert module.work_of_step(model, held) == pytest.approx(1.25 * without)
+    held.masked_training = False  # then there is no outside
+    assert module.work_of_step(model, held) == without

@@ -24,6 +24,7 @@ _RENAMED = {
     "learning_rate_warmup_steps": "lr_warmup_steps",
     "lora_alpha": "network_alpha",
     "lora_rank": "network_dim",
+    "masked_prior_preservation_weight": "masked_prior_preservation_weight",
     "masked_training": "masked_training",
     "normalize_masked_area_loss": "normalize_masked_area_loss",
     "unmasked_weight": "unmasked_weight",
