@@ -289,7 +289,7 @@ class Trainer:
             vae.to("cpu")
         scaling_factor = vae.config.scaling_factor
         latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
-        noised = self.objective.add_noise(latents, batch_index, batch.slots)
+        noised = self.objective.add_noise(latents, batch_index, batch.slots, batch.is_prior)
         text = self.conditioning.inputs(batch, accelerator.device)
         casts_itself = self.network.casts_itself
         # Recorded only once the autoencoder is through, for a recording keeps its memory.

@@ -17,6 +17,7 @@ class Masking:
     unmasked_weight: float = 0.0
     normalize_masked_area_loss: bool = False
     masked_prior_preservation_weight: float = 0.0
+    prior_prediction_weight: float = 1.0
 
     def inside(self, masks: Tensor) -> Tensor:
         """How much errors against the picture count, from masks (B, 1, h, w) in 0..1."""

@@ -38,6 +38,8 @@ class PriorPrediction:
     """(n, C, h, w)"""
     weights: Tensor
     """(n, 1, h, w): how much a difference to it counts."""
+    alone: Tensor
+    """(m,): of which of the batch nothing else counts."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ class Objective:
     min_timestep: int = 0
     max_timestep: int = TIMESTEPS
     """Timesteps are drawn from the first up to but not the second, as in kohya's trainer."""
+    prior_prediction_min_timestep: int = 0
+    """The first for pictures of which only the base model's prediction is kept, up to the end."""
     noise: Noise = field(default_factory=Noise)
     weighting: Weighting = field(default_factory=Weighting)
     masking: Masking = field(default_factory=Masking)
@@ -57,11 +61,21 @@ class Objective:
     def __post_init__(self) -> None:
         self.alphas_cumprod = alphas_cumprod(self.zero_terminal_snr)
 
-    def add_noise(self, latents: Tensor, step: int, slots: Sequence[int]) -> Noised:
+    def add_noise(
+        self,
+        latents: Tensor,
+        step: int,
+        slots: Sequence[int],
+        is_prior: Sequence[bool] | None = None,
+    ) -> Noised:
         """Draw noise and a timestep for each picture; `latents` (B, C, h, w) are scaled."""
-        bounds = self.min_timestep, self.max_timestep
         noises, perturbed, timesteps = [], [], []
-        for slot, latent in zip(slots, latents, strict=True):
+        for slot, latent, prior in zip(
+            slots, latents, is_prior or [False] * len(slots), strict=True
+        ):
+            bounds = self.min_timestep, self.max_timestep
+            if prior:
+                bounds = self.prior_prediction_min_timestep, TIMESTEPS
             generator = torch.Generator().manual_seed(
                 random.Random(f"{self.seed} noise {step} {slot}").getrandbits(63)
             )
@@ -87,7 +101,7 @@ class Objective:
     ) -> Tensor:
         """Mean squared error, weighted by picture (B,), mask (B, 1, h, w) and timestep.
 
-        Where there is a `prior` the difference to it is added by its own weights.
+        The difference to a `prior` is added by its own weights.
         """
         alphas = self.alphas_cumprod.to(noised.timesteps.device)[noised.timesteps]
         difference = prediction.float() - noised.target.float()
@@ -98,6 +112,7 @@ class Objective:
             rows = prior.rows
             difference = prediction.float()[rows] - prior.prediction.float()
             to_prior = self.weighting.error(difference, alphas[rows], noised.timesteps[rows])
+            error = error.index_fill(0, prior.alone, 0.0)
             error = error.index_add(0, rows, to_prior * prior.weights.to(error))
         by_picture = error.mean(dim=(1, 2, 3)) * weights.to(error)
         of_timestep = self.weighting.weights(alphas, is_v=self.prediction_type == "v_prediction")

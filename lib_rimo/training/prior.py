@@ -38,20 +38,28 @@ class Prior:
         self, batch: Batch, step: int, latents: Tensor, timesteps: Tensor, *, is_replayed: bool
     ) -> PriorPrediction | None:
         """For noised latents (B, C, h, w) and timesteps (B,); None where nothing is held on to."""
-        chosen = [row for row in range(len(latents)) if self._is_wanted(batch, row, step)]
-        if not chosen or batch.masks is None:
+        weights = {row: self._weights(batch, row, step, latents) for row in range(len(latents))}
+        chosen = [row for row, weight in weights.items() if weight is not None]
+        if not chosen:
             return None
-        rows = torch.tensor(chosen)
-        weights = PRIOR_EVERY * self.masking.outside(batch.masks[rows])
+        device = latents.device
+        rows = torch.tensor(chosen, device=device)
+        alone = torch.tensor([row for row in chosen if batch.is_prior[row]], dtype=torch.long)
         predict = self.replay if is_replayed else self.denoiser
         with self.network.off():
-            text = self.conditioning.inputs(batch, latents.device)
-            rows, weights = rows.to(latents.device), weights.to(latents.device)
-            parts = (part[rows] for part in (latents, timesteps, *text))
-            return PriorPrediction(rows, predict(*parts), weights)
+            text = self.conditioning.inputs(batch, device)
+            prediction = predict(*(part[rows] for part in (latents, timesteps, *text)))
+        stacked = torch.stack([weight for weight in weights.values() if weight is not None])
+        return PriorPrediction(rows, prediction, stacked.to(device), alone.to(device))
 
-    def _is_wanted(self, batch: Batch, row: int, step: int) -> bool:
-        """Whether it is the picture's turn, and there is anything outside of its mask."""
+    def _weights(self, batch: Batch, row: int, step: int, latents: Tensor) -> Tensor | None:
+        """How much a picture's prior counts, (1, h, w); None where it is not asked for.
+
+        Behind a subject it has to be the picture's turn, and there has to be something.
+        """
+        if batch.is_prior[row]:
+            return torch.full((1, *latents.shape[2:]), self.masking.prior_prediction_weight)
         if batch.masks is None or (batch.slots[row] + step) % PRIOR_EVERY:
-            return False
-        return bool(self.masking.outside(batch.masks[row : row + 1]).any())
+            return None
+        (outside,) = self.masking.outside(batch.masks[row : row + 1])
+        return PRIOR_EVERY * outside if outside.any() else None

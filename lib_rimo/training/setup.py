@@ -179,6 +179,7 @@ def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objectiv
         zero_terminal_snr=options.zero_terminal_snr or checkpoint.zero_terminal_snr,
         min_timestep=options.min_timestep,
         max_timestep=options.max_timestep,
+        prior_prediction_min_timestep=options.prior_prediction_min_timestep,
         noise=Noise(**named_like(Noise, options)),
         weighting=Weighting(**named_like(Weighting, options)),
         masking=Masking(**named_like(Masking, options)),

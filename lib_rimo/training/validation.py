@@ -27,6 +27,7 @@ from lib_rimo.training.config.options import MOST_DIM, TrainingOptions, check_va
 from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
+from lib_rimo.training.data.prior_captions import read_prior_prompts
 from lib_rimo.training.sample_prompts import sample_settings
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -48,6 +49,7 @@ def find_faults(options: TrainingOptions) -> list[Message]:
         lambda: read_arguments(options.lr_scheduler_args, "lr_scheduler_args"),
         lambda: parse_resolution(options.resolution) if options.resolution else None,
         lambda: _check_blocks(options),
+        lambda: read_prior_prompts(options.prior_prediction_prompts),
     ]
     faults = [*_wrong_values(options), *_wrong_files(options), *check_name(options.output_name)]
     for check in checks:

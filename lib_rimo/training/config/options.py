@@ -109,6 +109,18 @@ def check_values(options: TrainingOptions) -> None:
                 about="min_timestep",
             )
         )
+    if (
+        options.prior_prediction_rate
+        and not options.trigger_word.strip()
+        and not options.prior_prediction_prompts.strip()
+    ):
+        faults.append(
+            Message(
+                "prior_prediction_rate needs captions that do not mean the character: give "
+                "trigger_word, which is left out of them, or prior_prediction_prompts.",
+                about="prior_prediction_rate",
+            )
+        )
     if options.max_token_length not in (75, 150, 225):
         faults.append(
             Message(

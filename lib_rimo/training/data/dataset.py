@@ -35,6 +35,7 @@ from lib_rimo.training.data.pictures import (
     read_picture,
     tell_left_out,
 )
+from lib_rimo.training.data.prior_captions import PriorCaptions, read_prior_prompts
 
 Encode = Callable[[Tensor], Moments]
 """Pictures (B, 3, H, W) in -1..1 to the mean and standard deviation of their latents, each
@@ -57,6 +58,9 @@ class DatasetOptions(EntryOptions, Protocol):
     flip_aug: bool
     cache_latents_to_disk: bool
     prior_loss_weight: float
+    prior_prediction_rate: float
+    prior_prediction_prompts: str
+    reg_prior_prediction: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Batch:
     """(B, 2) rows and columns cut off after resizing."""
     target_sizes: Tensor
     """(B, 2) height and width of the bucket."""
+    is_prior: list[bool]
+    """Of which pictures nothing is learned but what the base model predicts for the caption."""
     slots: list[int]
     """Where each picture stands in the batch of all processes together, to draw noise by."""
     pictures: list[Path]
@@ -136,6 +142,8 @@ class TrainingSet:
     flip_aug: bool = False
     cache_to_disk: bool = False
     prior_loss_weight: float = 1.0
+    prior_captions: PriorCaptions = field(default_factory=PriorCaptions)
+    reg_prior_prediction: bool = False
     own: Mapping[Path, tuple[CaptionVariation, bool]] = field(default_factory=dict)
     """Folders whose captions vary, or whose pictures are mirrored, otherwise than the rest's."""
     left_out: list[tuple[Path, Message]] = field(default_factory=list)
@@ -170,6 +178,12 @@ class TrainingSet:
             flip_aug=options.flip_aug,
             cache_to_disk=options.cache_latents_to_disk,
             prior_loss_weight=options.prior_loss_weight,
+            prior_captions=PriorCaptions(
+                options.prior_prediction_rate,
+                options.trigger_word.strip(),
+                read_prior_prompts(options.prior_prediction_prompts),
+            ),
+            reg_prior_prediction=options.reg_prior_prediction,
             left_out=found.left_out,
             warnings=found.warnings,
         )
@@ -221,7 +235,7 @@ class TrainingSet:
         slots = list(range(first, first + self.batch_size))
         indices = [together[slot] for slot in slots]
         entries = [self.entries[index] for index in indices]
-        latents, captions, masks, crops = [], [], [], []
+        latents, captions, masks, crops, is_prior = [], [], [], [], []
         for slot, index, entry in zip(slots, indices, entries, strict=True):
             rng = random.Random(f"{self.seed} step {step} slot {slot}")
             noise_seed = rng.getrandbits(63)
@@ -232,7 +246,14 @@ class TrainingSet:
             mean, std = self._latents[index, flipped]
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(noise_seed))
             latents.append(mean + std * noise)
-            captions.append(variation.apply(entry.caption, rng, epoch))
+            caption = variation.apply(entry.caption, rng, epoch)
+            other = None
+            if not entry.folder.is_regularisation:
+                other = self.prior_captions.draw(caption, f"{self.seed} prior {step} {slot}")
+            captions.append(caption if other is None else other)
+            is_prior.append(
+                other is not None or (self.reg_prior_prediction and entry.folder.is_regularisation)
+            )
             crops.append(entry.fit.crop_top_left(flipped))
             if self.has_masks:
                 masks.append(mask_of(entry, flipped))
@@ -249,6 +270,7 @@ class TrainingSet:
             original_sizes=torch.tensor([entry.fit.size[::-1] for entry in entries]),
             crop_top_lefts=torch.tensor(crops),
             target_sizes=torch.tensor([entry.fit.bucket[::-1] for entry in entries]),
+            is_prior=is_prior,
             slots=slots,
             pictures=[entry.path for entry in entries],
         )

@@ -208,6 +208,9 @@ def test_one_trainers_fields():
             "optimizer": {"optimizer": "ADAMW", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99},
             "learning_rate_scheduler": "COSINE",
             "concepts": [{"path": "a", "balancing": 3.0}, {"path": "b", "enabled": False}],
+            "masked_training": True,
+            "unmasked_weight": 0.1,
+            "masked_prior_preservation_weight": 0.5,
             "output_model_destination": "models\\x.safetensors",
             "min_noising_strength": 0.0,
             "max_noising_strength": 0.8,
@@ -218,9 +221,33 @@ def test_one_trainers_fields():
     assert options.optimizer_args == ["weight_decay=0.01", "betas=0.9,0.99"]
     assert (options.output_dir, options.output_name) == ("models", "x")
     assert (options.min_timestep, options.max_timestep) == (0, 800)
+    assert (options.masked_training, options.unmasked_weight) == (True, 0.1)
+    assert options.masked_prior_preservation_weight == 0.5
     (subset,) = read_dataset_config(options.dataset_config).subsets
     assert (str(subset.image_dir), subset.num_repeats) == ("a", 3)
     assert warnings == []
+
+
+def test_one_trainers_concepts_by_their_type():
+    concepts = [
+        {"path": "a", "type": "STANDARD"},
+        {"path": "b", "type": "PRIOR_PREDICTION"},
+        {"path": "c", "type": "VALIDATION"},
+    ]
+    options, _ = options_of(
+        {
+            "training_method": "LORA",
+            "model_type": "STABLE_DIFFUSION_15",
+            "learning_rate": 1e-4,
+            "concepts": concepts,
+        }
+    )
+    assert options.reg_prior_prediction
+    found = read_dataset_config(options.dataset_config).subsets
+    assert [(str(subset.image_dir), subset.is_reg) for subset in found] == [
+        ("a", False),
+        ("b", True),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,9 @@ class Options:
     conditioning_data_dir: str = ""
     cache_latents_to_disk: bool = False
     prior_loss_weight: float = 1.0
+    prior_prediction_rate: float = 0.0
+    prior_prediction_prompts: str = ""
+    reg_prior_prediction: bool = False
 
 
 def draw_picture(path: Path, size: tuple[int, int], seed: int = 0, mode: str = "RGB") -> None:
@@ -185,6 +188,38 @@ def test_alpha_becomes_a_mask(tmp_path: Path) -> None:
     assert masks["1.png"][0, 0].tolist() == [0.0] * 4 + [1.0] * 4
     assert masks["2.png"].min() == 1
     assert training_set(Options(str(tmp_path), trigger_word="cat")).batch(0).masks is None
+
+
+def test_pictures_of_the_prior_have_other_captions_and_the_rest_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    draw_set(tmp_path / "1_rimochan", [(64, 96)] * 4, "rimochan, 1girl, smile")
+    draw_set(tmp_path / "reg" / "1_girl", [(64, 96)], "1girl")
+    options = Options(
+        str(tmp_path / "1_rimochan"),
+        reg_data_dir=str(tmp_path / "reg"),
+        trigger_word="rimochan",
+        shuffle_caption=True,
+        keep_tokens=1,
+    )
+    plain = training_set(options)
+    other = training_set(
+        dataclasses.replace(options, prior_prediction_rate=0.5, reg_prior_prediction=True)
+    )
+    seen: Counter[bool] = Counter()
+    for step in range(40):
+        before, after = plain.batch(step), other.batch(step)
+        assert torch.equal(before.latents, after.latents)
+        assert not any(before.is_prior)
+        for was, caption, is_prior, path in zip(
+            before.captions, after.captions, after.is_prior, after.pictures, strict=True
+        ):
+            if path.parent.name == "1_girl":
+                assert (is_prior, caption) == (True, was)
+            else:
+                assert caption == (was.removeprefix("rimochan, ") if is_prior else was)
+                seen[is_prior] += 1
+    assert min(seen[True], seen[False]) > 10
 
 
 def drawn_on_plain(path: Path) -> None:

@@ -46,9 +46,40 @@ class BackgroundOptions:
         minimum=0,
         usual="0, or 0.5 – 1",
     )
+    prior_prediction_rate: float = option(
+        0.0,
+        "Share of pictures that teach nothing new: on a caption without the trigger word the model "
+        "shall predict what it predicts without the LoRA",
+        "background",
+        minimum=0,
+        maximum=0.9,
+        usual="0, or 0.1 – 0.5",
+    )
+    prior_prediction_prompts: str = option(
+        "",
+        "Their captions: empty: those of the pictures; scenes: drawn from tags of places and "
+        "looks; a text file with one a line",
+        "background",
+    )
+    prior_prediction_min_timestep: int = option(
+        0,
+        "Their least noise, of 1000; under much of it the picture hardly shows",
+        "background",
+        minimum=0,
+        maximum=999,
+        usual="0, or 300 – 700",
+    )
+    prior_prediction_weight: float = option(1.0, "Weight of their loss", "background", minimum=0)
+    reg_prior_prediction: bool = option(
+        False,
+        "Of regularisation pictures too learn what the base model predicts, not what they show",
+        "background",
+    )
 
     @property
     def prior_passes(self) -> float:
         """Forward passes without the LoRA for each picture of a batch, on the average."""
         has_masks = self.masked_loss or self.masked_training
-        return 1 / PRIOR_EVERY if has_masks and self.masked_prior_preservation_weight else 0.0
+        behind = 1 / PRIOR_EVERY if has_masks and self.masked_prior_preservation_weight else 0.0
+        alone = max(self.prior_prediction_rate, 0.5 if self.reg_prior_prediction else 0.0)
+        return alone + (1 - alone) * behind

@@ -32,6 +32,8 @@ _RENAMED = {
     "resolution": "resolution",
     "seed": "seed",
 }
+_PRIOR = "PRIOR_PREDICTION"
+"""The type of a concept whose pictures teach what the base model predicts of them."""
 _SCHEDULES = {
     "CONSTANT": "constant",
     "LINEAR": "linear",
@@ -152,11 +154,24 @@ def _concepts(given: dict[str, Any], content: Mapping[str, Any], warnings: list[
         if not is_blank(name := content.get("concept_file_name")):
             warnings.append(f"The folders of {name} are not read: give --train_data_dir.")
         return
-    subsets = [
-        {"image_dir": concept["path"], "num_repeats": max(1, round(number(_balancing(concept))))}
+    wanted = [
+        concept
         for concept in concepts
-        if isinstance(concept, Mapping) and concept.get("path") and concept.get("enabled", True)
+        if isinstance(concept, Mapping)
+        and concept.get("path")
+        and concept.get("enabled", True)
+        and concept.get("type") != "VALIDATION"
     ]
+    subsets = [
+        {
+            "image_dir": concept["path"],
+            "num_repeats": max(1, round(number(_balancing(concept)))),
+            **({"is_reg": True} if concept.get("type") == _PRIOR else {}),
+        }
+        for concept in wanted
+    ]
+    if any(concept.get("type") == _PRIOR for concept in wanted):
+        given["reg_prior_prediction"] = True
     if subsets:
         given["dataset_config"] = json.dumps({"datasets": [{"subsets": subsets}]})
 
