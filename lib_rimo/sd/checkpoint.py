@@ -26,7 +26,7 @@ from lib_rimo.sd.family import (
     stated_prediction_type,
 )
 from lib_rimo.sd.model_file import Storage, TensorFile, fill, open_tensors, read_yaml
-from lib_rimo.sd.schedule import TIMESTEPS
+from lib_rimo.sd.prediction import Prediction, Source, probe_prediction
 from lib_rimo.sd.text_encoders import (
     TEXT_ENCODERS,
     TextEncoder,
@@ -55,6 +55,8 @@ class Checkpoint:
     tokenizers: list[CLIPTokenizer]
     vae: AutoencoderKL
     metadata: dict[str, str] = field(default_factory=dict)
+    prediction_source: Source = "stated"
+    """Whether the file states its prediction type, or it was asked, or nothing tells it."""
 
     @property
     def name(self) -> str:
@@ -103,14 +105,17 @@ def load_checkpoint(
                 autoencoder = _load_vae(_as_of_a_checkpoint(other), family, config, storage)
         else:
             autoencoder = _load_vae(file, family, config, storage)
-        prediction = stated_prediction_type(file.shapes, file.metadata, config)
-        if prediction is None:
-            prediction = _probe_prediction_type(unet) if family == "sd2" else "epsilon"
+        stated = stated_prediction_type(file.shapes, file.metadata, config)
+        if stated is None:
+            prediction = probe_prediction(unet, family)
+        else:
+            prediction = Prediction(stated, "ztsnr" in file.shapes, "stated")
         return Checkpoint(
             path=path,
             family=family,
-            prediction_type=prediction,
-            zero_terminal_snr="ztsnr" in file.shapes,
+            prediction_type=prediction.type,
+            zero_terminal_snr=prediction.zero_terminal_snr or "ztsnr" in file.shapes,
+            prediction_source=prediction.source,
             unet=unet,
             text_encoders=encoders,
             tokenizers=make_tokenizers(family, encoders, path, config),
@@ -176,18 +181,3 @@ def _load_vae(
         vae = AutoencoderKL(**vae_arguments(file.shapes), scaling_factor=scaling_factor)
     fill(vae, ldm_layout.vae_layout(vae.state_dict()), file, storage)
     return vae
-
-
-@torch.no_grad()
-def _probe_prediction_type(unet: UNet2DConditionModel) -> PredictionType:
-    """Ask an SD2 model that nothing is stated of, as the WebUI does.
-
-    At the last timestep the latent is all noise: an epsilon model returns its input, a v model
-    something near its negative picture, whose mean is well below.
-    """
-    latent = torch.full((1, 4, 8, 8), 0.5, device=unet.device, dtype=unet.dtype)
-    context = torch.zeros(
-        (1, 2, unet.config.cross_attention_dim), device=unet.device, dtype=unet.dtype
-    )
-    output = unet(latent, TIMESTEPS - 1, encoder_hidden_states=context).sample
-    return "v_prediction" if (output - latent).float().mean().item() < -1 else "epsilon"
