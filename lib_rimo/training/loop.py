@@ -158,7 +158,7 @@ class Trainer:
         self.accelerator = make_accelerator(options, events.tell)
         self.dtype = DTYPES[self.accelerator.mixed_precision]
         events.emit("phase", phase="loading the base model")
-        self.checkpoint = load_base_model(options, self.accelerator.device, self.dtype)
+        self.checkpoint = load_base_model(options, self.accelerator.device, self.dtype, events.tell)
         if options.clip_skip > 1 and self.checkpoint.family != "sd1":
             events.tell(
                 Message(
@@ -219,8 +219,7 @@ class Trainer:
         self.objective = make_objective(self.checkpoint, options)
         self.metadata = Metadata(
             options,
-            self.checkpoint.family,
-            self.objective.prediction_type,
+            self.checkpoint,
             summary.metadata,
             self.accelerator.num_processes,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from lib_rimo import __version__
 from lib_rimo.files import file_hash
+from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.training.config.options import TrainingOptions
 
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
@@ -27,8 +28,7 @@ class Metadata:
     """Collects what is known of a run; the base model is hashed meanwhile in a thread."""
 
     options: TrainingOptions
-    family: str
-    prediction_type: str
+    checkpoint: Checkpoint
     data: dict[str, str]
     num_processes: int = 1
     started_at: float = field(default_factory=time.time)
@@ -43,16 +43,17 @@ class Metadata:
         """The metadata of the LoRA as it is after this step."""
         options = self.options
         new_hash, legacy_hash = self._model_hashes.result()
-        is_v = self.prediction_type == "v_prediction"
-        is_sd = self.family != "sdxl"  # kohya's trainer marks only the older families by it
+        family = self.checkpoint.family
+        is_v = self.checkpoint.prediction_type == "v_prediction"
+        is_sd = family != "sdxl"  # kohya's trainer marks only the older families by it
         values: dict[str, Any] = {
             **self.data,
             "ss_session_id": int(self.started_at * 1000) & 0xFFFFFFFF,
             "ss_training_started_at": self.started_at,
             "ss_training_finished_at": time.time(),
             "ss_output_name": options.output_name,
-            "ss_base_model_version": BASE_VERSIONS[self.family] + ("_v" if is_v and is_sd else ""),
-            "ss_v2": self.family == "sd2",
+            "ss_base_model_version": BASE_VERSIONS[family] + ("_v" if is_v and is_sd else ""),
+            "ss_v2": family == "sd2",
             "ss_sd_model_name": Path(options.pretrained_model_name_or_path).name,
             "ss_sd_model_hash": legacy_hash,
             "ss_new_sd_model_hash": new_hash,
@@ -94,7 +95,7 @@ class Metadata:
             "ss_debiased_estimation": options.debiased_estimation_loss,
             "ss_scale_v_pred_loss_like_noise_pred": options.scale_v_pred_loss_like_noise_pred,
             "ss_v_pred_like_loss": options.v_pred_like_loss or None,
-            "ss_zero_terminal_snr": options.zero_terminal_snr,
+            "ss_zero_terminal_snr": self.checkpoint.zero_terminal_snr,
             "ss_masked_loss": options.masked_loss,
             "ss_cache_latents": True,
             "ss_training_comment": options.training_comment or None,
@@ -104,7 +105,7 @@ class Metadata:
             "ss_loss": round(loss, 6),
             "ss_rimo_version": __version__,
             "modelspec.sai_model_spec": "1.0.0",
-            "modelspec.architecture": ARCHITECTURES[self.family],
+            "modelspec.architecture": ARCHITECTURES[family],
             "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
             "modelspec.title": options.output_name,
             "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S"),

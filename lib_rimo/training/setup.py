@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora
 from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
+from lib_rimo.sd.family import PredictionType
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.masking import Masking
@@ -62,21 +63,80 @@ def make_accelerator(options: TrainingOptions, tell: Tell) -> Accelerator:
 
 
 def load_base_model(
-    options: TrainingOptions, device: torch.device, dtype: torch.dtype
+    options: TrainingOptions, device: torch.device, dtype: torch.dtype, tell: Tell
 ) -> Checkpoint:
     """The checkpoint that the options name, its convolutions as they are fastest to train through.
+
+    It predicts what the options say, for samples too; `tell` hears where nothing states that.
 
     On a CPU channels-last makes the autoencoder a quarter faster in bf16, and the lean UNet can
     take its weights as matrices.
     """
     is_cpu = device.type == "cpu"
-    return load_checkpoint(
+    checkpoint = load_checkpoint(
         options.pretrained_model_name_or_path,
         device=device,
         dtype=dtype,
         memory_format=torch.channels_last if is_cpu else torch.contiguous_format,
         vae=options.vae,
     )
+    for message in settle_prediction(checkpoint, options):
+        tell(message)
+    return checkpoint
+
+
+def settle_prediction(checkpoint: Checkpoint, options: TrainingOptions) -> Iterator[Message]:
+    """Have a checkpoint predict what the options say; yields what the user should know of it."""
+    wanted, found = options.v_parameterization, checkpoint.prediction_type
+    is_v = found == "v_prediction"
+    kind = prediction_name(found, checkpoint.zero_terminal_snr)
+    source = checkpoint.prediction_source
+    if wanted is not None:
+        if wanted != is_v and source != "assumed":
+            yield Message(
+                "v_parameterization is {value}, but the base model predicts {kind}: leave it "
+                "empty, unless you know better.",
+                about="v_parameterization",
+                level="warning",
+                value=str(wanted).lower(),
+                kind=kind,
+            )
+        checkpoint.prediction_type = "v_prediction" if wanted else "epsilon"
+        checkpoint.zero_terminal_snr &= wanted or not is_v
+    elif source == "probed" and is_v:
+        yield Message(
+            "The base model does not state what it predicts. Asked, it predicts {kind}, and is "
+            "trained so; if that is wrong, set v_parameterization or zero_terminal_snr. A WebUI "
+            "may take it for a model that predicts noise, until a .yaml of its name beside it says "
+            "v.",
+            about="v_parameterization",
+            level="warning",
+            kind=kind,
+        )
+    elif source == "probed":
+        yield Message(
+            "The base model does not state what it predicts. Asked, it predicts {kind}, and is "
+            "trained so; if that is wrong, set v_parameterization to true.",
+            about="v_parameterization",
+            level="note",
+            kind=kind,
+        )
+    if options.zero_terminal_snr is not None:
+        if checkpoint.zero_terminal_snr and not options.zero_terminal_snr:
+            yield Message(
+                "zero_terminal_snr is false, but the base model was made with it: leave it empty, "
+                "unless you know better.",
+                about="zero_terminal_snr",
+                level="warning",
+            )
+        checkpoint.zero_terminal_snr = options.zero_terminal_snr
+
+
+def prediction_name(prediction_type: PredictionType, zero_terminal_snr: bool) -> Message:
+    """What a model predicts, as a part of a sentence."""
+    if prediction_type == "epsilon":
+        return Message("noise")
+    return Message("v with zero terminal SNR" if zero_terminal_snr else "v")
 
 
 def encode_with_vae(checkpoint: Checkpoint, data: TrainingSet, options: TrainingOptions) -> None:
@@ -169,14 +229,11 @@ def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
 
 
 def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objective:
-    """The objective that the options ask for, else the one that the base model was made with."""
-    is_v = options.v_parameterization
-    if is_v is None:
-        is_v = checkpoint.prediction_type == "v_prediction"
+    """The objective of a checkpoint that predicts what the options say."""
     return Objective(
-        "v_prediction" if is_v else "epsilon",
+        checkpoint.prediction_type,
         options.seed,
-        zero_terminal_snr=options.zero_terminal_snr or checkpoint.zero_terminal_snr,
+        zero_terminal_snr=checkpoint.zero_terminal_snr,
         min_timestep=options.min_timestep,
         max_timestep=options.max_timestep,
         prior_prediction_min_timestep=options.prior_prediction_min_timestep,

@@ -14,7 +14,9 @@ class ObjectiveOptions:
     v_parameterization: bool | None = option(
         None, "Predict v instead of noise; empty: as the base model does", "objective"
     )
-    zero_terminal_snr: bool = option(False, "End the noise schedule in pure noise", "objective")
+    zero_terminal_snr: bool | None = option(
+        None, "End the noise schedule in pure noise; empty: as the base model does", "objective"
+    )
     min_snr_gamma: float | None = option(
         None, "Weigh steps by min(SNR, gamma); 5 is usual, 0 is off", "objective", minimum=0
     )

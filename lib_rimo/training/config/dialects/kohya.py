@@ -290,6 +290,16 @@ def _save_n_epoch_ratio(given: Given, value: Any, warnings: list[str]) -> None:
         warnings.append(f"save_n_epoch_ratio = {value!r} needs max_train_epochs, and was left out.")
 
 
+def _left_to_the_model(name: str) -> Translate:
+    """kohya's trainer knows only to ask for it, and front ends write false for a box left alone."""
+
+    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+        if is_on(value) or "network_module" not in given:  # which our own files do not say
+            given[name] = value
+
+    return translate
+
+
 def _cache_text_encoder_outputs(given: Given, value: Any, warnings: list[str]) -> None:
     """Always so where the text encoder is not trained; kohya's trainer refuses it otherwise."""
     if is_on(value) and not is_on(given.get("network_train_unet_only", False)):
@@ -320,5 +330,7 @@ _TRANSLATIONS: dict[str, Translate] = {
     "max_token_length": _max_token_length,
     "caption_extention": _renamed("caption_extension"),  # kohya keeps its old misspelling
     "alpha_mask": _renamed("masked_loss"),
+    "v_parameterization": _left_to_the_model("v_parameterization"),
+    "zero_terminal_snr": _left_to_the_model("zero_terminal_snr"),
 }
 _KNOWN = {"network_module", "network_args"} | _TRANSLATIONS.keys() | UNSUPPORTED.keys() | NEEDLESS
