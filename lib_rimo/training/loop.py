@@ -224,7 +224,7 @@ class Trainer:
             self.accelerator.num_processes,
         )
         set_training_mode(self.checkpoint, options)
-        self.denoiser = Denoiser(self.conditioning)
+        self.denoiser = Denoiser(self.conditioning, self.network.ranks)
         self.replay = Replay(self.denoiser, events.tell)
         self.prior: Prior | None = None
         if options.prior_passes:

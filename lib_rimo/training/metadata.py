@@ -123,6 +123,11 @@ def network_arguments(options: TrainingOptions) -> dict[str, str]:
         "conv_alpha": options.conv_alpha,
         "rank_dropout": options.rank_dropout or None,
         "module_dropout": options.module_dropout or None,
+        "use_timestep_mask": None if options.tlora_min_rank is None else True,
+        "min_rank": options.tlora_min_rank,
+        "alpha_rank_scale": (
+            None if options.tlora_min_rank is None else options.tlora_alpha_rank_scale
+        ),
         "loraplus_lr_ratio": options.loraplus_lr_ratio or None,
         "loraplus_unet_lr_ratio": options.loraplus_unet_lr_ratio or None,
         "loraplus_text_encoder_lr_ratio": options.loraplus_text_encoder_lr_ratio or None,

@@ -192,6 +192,7 @@ def cut_out(options, tmp_path):
         prior_prediction_rate=0.3,
         prior_prediction_prompts="scenes",
         network_dropout=0.1,
+        tlora_min_rank=2,
     )
 
 

@@ -100,6 +100,14 @@ def check_values(options: TrainingOptions) -> None:
             for name in ("network_dim", "conv_dim")
             if (getattr(options, name) or 0) > MOST_DIM
         ]
+    if options.tlora_min_rank is not None and options.network_type != "lora":
+        faults.append(
+            Message(
+                "tlora_min_rank is for network_type lora, and that is {type}: leave it empty.",
+                type=options.network_type,
+                about="tlora_min_rank",
+            )
+        )
     if options.min_timestep >= options.max_timestep:
         faults.append(
             Message(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib_rimo.sd.family import TIMESTEPS
 from lib_rimo.training.network.low_rank import LowRank, low_rank
 
 
@@ -25,6 +26,8 @@ class Form:
     factor: int = -1
     decompose_both: bool = False
     use_tucker: bool = False
+    tlora_min_rank: int | None = None
+    tlora_alpha_rank_scale: float = 1.0
 
     @property
     def is_random(self) -> bool:
@@ -33,6 +36,33 @@ class Form:
 
 
 PLAIN = Form()
+
+
+class TimestepRanks:
+    """Which ranks learn from which noise, the same in all layers of a UNet.
+
+    Of T-LoRA (arXiv:2507.05964): what is learned from much noise, places and poses, is what few
+    pictures overfit first. When drawing all ranks act, so that the file is a plain LoRA's.
+    """
+
+    def __init__(self, least: int, power: float) -> None:
+        self.least, self.power = least, power
+        self._signal = torch.ones(1)  # (B,) 0..1, nothing for pure noise
+        self._kept: dict[int, Tensor] = {}
+
+    def follow(self, timesteps: Tensor) -> None:
+        """From now on, the backward pass included, ranks are those of these timesteps (B,)."""
+        self._signal = 1 - timesteps.float() / TIMESTEPS
+        self._kept = {}
+
+    def kept(self, dim: int) -> Tensor:
+        """(B, dim) of ones and zeros."""
+        if dim not in self._kept:
+            least = min(self.least, dim)
+            count = least + (self._signal**self.power * (dim - least)).floor()
+            numbers = torch.arange(dim, device=count.device)
+            self._kept[dim] = (numbers < count[:, None]).float()
+        return self._kept[dim]
 
 
 class LoRA(nn.Module):
@@ -68,6 +98,7 @@ class LoRA(nn.Module):
         self.lora_down = down
         self.lora_up = up
         self.form = form
+        self.ranks: TimestepRanks | None = None
         self.dropout = nn.Dropout(form.network_dropout) if form.network_dropout else nn.Identity()
         self.scale = alpha / dim
         self.register_buffer("alpha", torch.tensor(float(alpha)))
@@ -87,17 +118,21 @@ class LoRA(nn.Module):
     def _without_ranks(self, inner: Tensor) -> Tensor:
         """The inner values (B, ..., dim) or (B, dim, h, w) with ranks left out, picture by picture.
 
-        Those that are left count as much more.
+        By rank_dropout those that are left count as much more.
         """
-        share = self.form.rank_dropout
-        if not (self.training and share):
-            return inner
-        is_map = isinstance(self.lora_down, nn.Conv2d)
-        dim = inner.shape[1 if is_map else -1]
-        kept = torch.rand(len(inner), dim, device=inner.device) > share
-        shape = (1, 1) if is_map else (1,) * (inner.dim() - 2)
-        kept = kept.view(len(inner), dim, *shape) if is_map else kept.view(-1, *shape, dim)
-        return inner * kept / (1 - share)
+        share, dim = self.form.rank_dropout, len(self.lora_down.weight)
+        if self.training and self.ranks is not None:
+            inner = inner * self._shaped(self.ranks.kept(dim).to(inner.dtype), inner)
+        if self.training and share:
+            kept = torch.rand(len(inner), dim, device=inner.device) > share
+            inner = inner * self._shaped(kept, inner) / (1 - share)
+        return inner
+
+    def _shaped(self, kept: Tensor, inner: Tensor) -> Tensor:
+        """A picture's ranks (B, dim) as they are multiplied with its inner values."""
+        if isinstance(self.lora_down, nn.Conv2d):
+            return kept[:, :, None, None]
+        return kept.view(len(kept), *(1,) * (inner.dim() - 2), -1)
 
 
 def _in_type_of(x: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
@@ -130,7 +165,7 @@ class LoRALayer(nn.Module):
         """Both as one, where they are products of each position's values with a matrix."""
         adapter, frozen = self.adapter, self.frozen
         pointwise = isinstance(frozen, nn.Linear) or set(frozen.kernel_size + frozen.stride) == {1}
-        if not (pointwise and not adapter.form.is_random):
+        if not pointwise or adapter.form.is_random or adapter.ranks is not None:
             return None
         down, up = adapter.lora_down.weight.flatten(1), adapter.lora_up.weight.flatten(1)
         return LowRank(frozen.weight.flatten(1), frozen.bias, down, up, adapter.scale)

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from lib_rimo.errors import UserError
 from lib_rimo.lora import keys
 from lib_rimo.lora.blocks import block_of_key
-from lib_rimo.training.network.layers import PLAIN, AdaptedLayer, Form, adapt
+from lib_rimo.training.network.layers import (
+    PLAIN,
+    AdaptedLayer,
+    Form,
+    LoRALayer,
+    TimestepRanks,
+    adapt,
+)
 from lib_rimo.training.network.norms import limit_norm
 
 RESIDUAL_PARTS = ("resnets", "downsamplers", "upsamplers")
@@ -57,6 +64,7 @@ class Network(nn.Module):
         self.family = family
         # LyCORIS' modules need autocast where the model is in half precision.
         self.casts_itself = form.network_type == "lora"
+        self.ranks = ranks_of(form)
         self.layers: dict[str, AdaptedLayer] = {}
         self._places: list[tuple[nn.Module, str, nn.Module]] = []
         for key, parent, name, residual in list(_targets(family, unet, text_encoders)):
@@ -68,6 +76,8 @@ class Network(nn.Module):
                 continue
             layer = adapt(frozen, form=form, key=key, dim=dim, alpha=alpha)
             layer.adapter.to(frozen.weight.device)
+            if isinstance(layer, LoRALayer) and self.block_of(key) != "BASE":
+                layer.adapter.ranks = self.ranks
             self.layers[key] = layer
             self._places.append((parent, name, frozen))
             setattr(parent, name, layer)
@@ -160,6 +170,13 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
+
+
+def ranks_of(form: Form) -> TimestepRanks | None:
+    """What lets ranks depend on the timestep, where that is asked for."""
+    if form.tlora_min_rank is None:
+        return None
+    return TimestepRanks(form.tlora_min_rank, form.tlora_alpha_rank_scale)
 
 
 def _targets(

@@ -280,6 +280,20 @@ def test_kohyas_vectors_get_the_text_encoder_in_front(text, expected):
     assert getattr(options, expected[0]) == expected[1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "least"),
+    [
+        (["use_timestep_mask=True"], 1),
+        (["use_timestep_mask=True", "min_rank=4"], 4),
+        (["use_timestep_mask=False", "min_rank=4"], None),
+    ],
+)
+def test_t_loras_arguments(arguments, least):
+    options, warnings = options_of({"network_module": "networks.lora", "network_args": arguments})
+    assert options.tlora_min_rank == least
+    assert warnings == []
+
+
 def test_blank_fields_are_defaults_and_odd_names_are_named():
     options, warnings = options_of(
         {"learning_rate": "", "unet_lr": "", "lr_scheduler_power": " ", "network_dimm": 4}

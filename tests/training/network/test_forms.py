@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib_rimo.training.network.layers import Form, LoRA, adapt
+from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.denoiser import Denoiser
+from lib_rimo.training.network.layers import Form, LoRA, TimestepRanks, adapt
 from lib_rimo.training.network.network import Network, Rank
 from lib_rimo.training.network.norms import limit_norm
 from tests.sd.narrow import narrow_checkpoint
@@ -26,6 +28,56 @@ def test_rank_dropout_drops_ranks_picture_by_picture_and_keeps_the_mean():
     assert changes.std(dim=0).min() > 0
     torch.testing.assert_close(changes.mean(dim=0), plain(x), atol=0.6, rtol=0.3)
     assert torch.equal(dropping.eval()(x), plain(x))
+
+
+def test_ranks_follow_the_timestep_picture_by_picture_while_training():
+    ranks = TimestepRanks(1, 1.0)
+    ranks.follow(torch.tensor([999, 667, 500, 0]))
+    assert ranks.kept(4).sum(dim=1).tolist() == [1, 1, 2, 4]  # 1 + floor(3 * (1 - t / 1000))
+    assert ranks.kept(4)[2].tolist() == [1, 1, 0, 0]
+    steep = TimestepRanks(0, 2.0)
+    steep.follow(torch.tensor([500]))
+    assert steep.kept(8).sum() == 2
+    made, plain = lora(), lora()
+    made.ranks = ranks
+    x = torch.randn(4, 3, 6)
+    with torch.no_grad():
+        expected = [
+            plain.lora_up(plain.lora_down(part) * kept) * plain.scale
+            for part, kept in zip(x, ranks.kept(4), strict=True)
+        ]
+        torch.testing.assert_close(made(x), torch.stack(expected))
+    made(x[:1].expand(4, 3, 6)).square().sum().backward()
+    ranks.follow(torch.tensor([999] * 4))
+    made.zero_grad()
+    made(x).square().sum().backward()
+    assert made.lora_down.weight.grad[1:].eq(0).all()
+    assert made.lora_down.weight.grad[0].any()
+    assert torch.equal(made.eval()(x), plain(x))  # when drawing all of them act
+
+
+def test_only_a_unets_ranks_follow_and_its_convolutions_do_too():
+    checkpoint = narrow_checkpoint("sd1")
+    network = Network(
+        "sd1",
+        checkpoint.unet,
+        checkpoint.text_encoders,
+        lambda block: Rank(4, 4.0, conv_dim=2),
+        form=Form(tlora_min_rank=2),
+    )
+    for key, layer in network.layers.items():
+        assert (layer.adapter.ranks is network.ranks) == key.startswith("lora_unet")
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    checkpoint.unet.train()
+    inputs = [torch.randn(2, 4, 8, 8), torch.tensor([999, 0])]
+    conditioning = Conditioning(checkpoint)
+    text = torch.randint(0, 49408, (2, 1, 77))
+    prediction = Denoiser(conditioning, network.ranks)(*inputs, text)
+    network.ranks.follow(torch.zeros(2))
+    all_ranks = checkpoint.unet(*inputs, **conditioning.read(text)).sample
+    assert torch.allclose(prediction[1], all_ranks[1], atol=1e-4)
+    assert not torch.allclose(prediction[0], all_ranks[0], atol=1e-4)
 
 
 def test_module_dropout_drops_the_whole_change_now_and_then():

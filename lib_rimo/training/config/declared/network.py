@@ -70,6 +70,22 @@ class NetworkShape:
         minimum=0,
         maximum=0.99,
     )
+    tlora_min_rank: int | None = option(
+        None,
+        "T-LoRA: ranks that learn from pure noise too; the rest learn from less; empty: all from "
+        "all",
+        "network",
+        minimum=0,
+        maximum=1024,
+        usual="half of network_dim",
+    )
+    tlora_alpha_rank_scale: float = option(
+        1.0,
+        "T-LoRA: above 1 the ranks are fewer at middling noise, below 1 more",
+        "network",
+        minimum=0.01,
+        maximum=10,
+    )
     scale_weight_norms: float = option(
         0.0,
         "Longest change of a layer; longer ones are shortened after each step; 0: never",

@@ -29,7 +29,13 @@ _OTHER_FAMILIES = {
 }
 # LyCORIS' presets that train 3x3 convolutions, with a rank of their own or not.
 WITH_CONVOLUTIONS = ("full", "unet-only", "unet-convblock-only")
-_RENAMED = {"dropout": "network_dropout", "use_cp": "use_tucker"}
+_RENAMED = {
+    "dropout": "network_dropout",
+    "use_cp": "use_tucker",
+    # T-LoRA as trainers that have it call it, with use_timestep_mask
+    "min_rank": "tlora_min_rank",
+    "alpha_rank_scale": "tlora_alpha_rank_scale",
+}
 _SD1_BLOCKS, _SDXL_BLOCKS = (12, 1, 12), (9, 3, 9)  # kohya's down, mid, up
 _SDXL_VECTOR = 1 + sum(_SDXL_BLOCKS) + 1  # embeddings and output, which no LoRA has, around them
 
@@ -70,6 +76,10 @@ def take_network(given: dict[str, Any], warnings: list[str]) -> None:
     threshold = number(arguments.pop("block_lr_zero_threshold", 0))
     if any(sides):
         given["block_lr_weight"] = block_rates(sides, threshold, warnings)
+    if not is_on(arguments.pop("use_timestep_mask", False)):
+        arguments.pop("min_rank", None), arguments.pop("alpha_rank_scale", None)
+    elif "min_rank" not in arguments:
+        arguments["min_rank"] = "1"
     for name, text in arguments.items():
         ours = _RENAMED.get(name, name)
         if text in ("", "None"):
