@@ -46,6 +46,7 @@ def _run(arguments: list[str]) -> int:
     verbs = {
         module.name: importlib.import_module(f"{commands.__name__}.{module.name}")
         for module in pkgutil.iter_modules(commands.__path__)
+        if not module.name.startswith("_")
     }
     for verb, command in verbs.items():
         verb_parser = subparsers.add_parser(

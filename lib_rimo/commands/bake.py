@@ -11,13 +11,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
-
-if TYPE_CHECKING:
-    from lib_rimo.weights.presets import Presets
-    from lib_rimo.weights.tags import LoraTag
 
 HELP = "write block weights into a LoRA file"
 
@@ -37,56 +32,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bake."""
-    from lib_rimo.inference.apply import LoraMerger, load_lora
+    from lib_rimo.commands._lora_files import base_weights, check_destination, read_weights
+    from lib_rimo.inference.apply import load_lora
     from lib_rimo.lora.bake import bake
     from lib_rimo.lora.delta import split_modules
     from lib_rimo.lora.files import read_lora, write_lora
-    from lib_rimo.sd.checkpoint import load_checkpoint
     from lib_rimo.weights.presets import load_presets
     from lib_rimo.weights.strength import layer_strength
 
-    if arguments.destination.suffix != ".safetensors":
-        raise UserError(f"{arguments.destination} has to end with .safetensors.")
-    tag = _read_tag(arguments, load_presets([arguments.presets] if arguments.presets else []))
+    check_destination(arguments.destination)
+    presets = load_presets([arguments.presets] if arguments.presets else [])
+    tag = read_weights(arguments.weights, arguments.source.stem, presets)
     lora = load_lora(arguments.source)
     if not lora.is_for_stable_diffusion and tag.blocks is not None:
         raise UserError(f"{lora.name} was made for {lora.family}, which has no such blocks.")
     if tag.blocks is not None:
         for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
             print(problem)
-    merger = LoraMerger(load_checkpoint(arguments.model)) if arguments.model else None
     baked = bake(
         read_lora(arguments.source),
         lambda key: layer_strength(tag, key, lora.family),
         arguments.weights,
-        (lambda key: None) if merger is None else merger.base_weight,
+        base_weights(arguments.model),
     )
     write_lora(arguments.destination, baked.tensors, baked.metadata)
     kept = len(split_modules(baked.tensors))
     print(f"{arguments.destination}: {kept} of {len(lora.modules)} layers, weights written in.")
     return 0
-
-
-def _read_tag(arguments: argparse.Namespace, presets: Presets) -> LoraTag:
-    """The weights as a tag. Raises UserError for what cannot stand in a file."""
-    from lib_rimo.weights.grammar import parse_blocks
-    from lib_rimo.weights.tags import LoraTag, parse_prompt
-
-    text = arguments.weights.strip()
-    if text.startswith("<"):
-        _, tags, problems = parse_prompt(text, presets)
-        if len(tags) != 1:
-            raise UserError(" ".join(problems) or f'"{text}" is not one tag, <lora:NAME:1:...>.')
-        tag = tags[0]
-    else:
-        tag = LoraTag(arguments.source.stem, blocks=parse_blocks(text, presets))
-    if tag.dyn is not None:
-        raise UserError("dyn cannot be written into a file: leave it out.")
-    if tag.blocks is not None and tag.blocks.is_random:
-        raise UserError("Random weights (R, U) cannot be written into a file: write numbers.")
-    if tag.has_steps:
-        raise UserError(
-            "Steps cannot be written into a file: leave start, stop, step and strengths that "
-            "change over the steps out."
-        )
-    return tag

@@ -77,6 +77,14 @@ def facts_of_header(
     return LoraFacts(family, blocks) if blocks else None
 
 
+# What kohya's trainer's metadata and Stability's ModelSpec call the models that are trained on.
+BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+ARCHITECTURES = {
+    "sd1": "stable-diffusion-v1/lora",
+    "sd2": "stable-diffusion-v2-768-v/lora",
+    "sdxl": "stable-diffusion-xl-v1-base/lora",
+}
+
 # -- families -----------------------------------------------------------------------------------
 
 # Width of the text encoders' output, which cross-attention reads.

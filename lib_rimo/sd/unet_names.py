@@ -19,6 +19,7 @@ RESNET_LAYERS = {
     "conv_shortcut": "skip_connection",
 }
 """A residual block's layers: diffusers' name -> LDM's."""
+_RESNET_LAYERS_BACK = {ldm_name: name for name, ldm_name in RESNET_LAYERS.items()}
 _OUTSIDE_BLOCKS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -28,6 +29,10 @@ _OUTSIDE_BLOCKS = {
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
+_OUTSIDE_BLOCKS_BACK = {ldm_name: name for name, ldm_name in _OUTSIDE_BLOCKS.items()}
+_LDM_BLOCK_MODULE = re.compile(
+    r"(?:(input_blocks|output_blocks)\.(\d+)|middle_block)\.(\d)(?:\.(.+))?$"
+)
 _BLOCK_MODULE = re.compile(
     r"(?:(down_blocks|up_blocks)\.(\d+)|mid_block)\."
     r"(resnets|attentions|downsamplers|upsamplers)\.(\d+)(?:\.(.+))?$"
@@ -71,4 +76,34 @@ def ldm_module_name(module_name: str, up_blocks_without_attention: Iterable[int]
         place = f"output_blocks.{output_block(level, layer)}.{int(kind == 'attentions')}"
     if kind == "resnets" and inner is not None:
         inner = RESNET_LAYERS.get(inner, inner)  # while it is trained a layer has parts of its own
+    return place if inner is None else f"{place}.{inner}"
+
+
+def diffusers_module_name(module_name: str) -> str:
+    """diffusers' name of a UNet module that LDM's layout calls `module_name`.
+
+    Raises ValueError for a name that is no UNet module's.
+    """
+    if module_name in _OUTSIDE_BLOCKS_BACK:
+        return _OUTSIDE_BLOCKS_BACK[module_name]
+    match = _LDM_BLOCK_MODULE.match(module_name)
+    if match is None:
+        raise ValueError(f"not a module of an SD UNet: {module_name}")
+    side, number, position, inner = match[1], int(match[2] or 0), int(match[3]), match[4]
+    if side is None:
+        place = "mid_block." + ("resnets.0", "attentions.0", "resnets.1")[position]
+    elif side == "input_blocks":
+        level, layer = divmod(number - 1, 3)
+        if layer == 2:
+            place, inner = f"down_blocks.{level}.downsamplers.0", "conv"
+        else:
+            place = f"down_blocks.{level}.{('resnets', 'attentions')[position]}.{layer}"
+    else:
+        level, layer = divmod(number, 3)
+        if inner == "conv":  # nothing else has a layer of this name
+            place = f"up_blocks.{level}.upsamplers.0"
+        else:
+            place = f"up_blocks.{level}.{('resnets', 'attentions')[position]}.{layer}"
+    if ".resnets." in place and inner is not None:
+        inner = _RESNET_LAYERS_BACK.get(inner, inner)
     return place if inner is None else f"{place}.{inner}"

@@ -12,15 +12,9 @@ from typing import Any
 
 from lib_rimo import __version__
 from lib_rimo.files import file_hash
+from lib_rimo.lora.facts import ARCHITECTURES, BASE_VERSIONS
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.training.config.options import TrainingOptions
-
-BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
-ARCHITECTURES = {
-    "sd1": "stable-diffusion-v1/lora",
-    "sd2": "stable-diffusion-v2-768-v/lora",
-    "sdxl": "stable-diffusion-xl-v1-base/lora",
-}
 
 
 @dataclass

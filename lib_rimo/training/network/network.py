@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
-from lib_rimo.lora import keys
 from lib_rimo.lora.blocks import block_of_key
+from lib_rimo.lora.keys import trained_layers
 from lib_rimo.training.network.layers import (
     PLAIN,
     AdaptedLayer,
@@ -22,8 +22,6 @@ from lib_rimo.training.network.layers import (
     adapt,
 )
 from lib_rimo.training.network.norms import limit_norm
-
-RESIDUAL_PARTS = ("resnets", "downsamplers", "upsamplers")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Network(nn.Module):
         self.ranks = ranks_of(form)
         self.layers: dict[str, AdaptedLayer] = {}
         self._places: list[tuple[nn.Module, str, nn.Module]] = []
-        for key, parent, name, residual in list(_targets(family, unet, text_encoders)):
+        for key, parent, name, residual in list(trained_layers(family, unet, text_encoders)):
             frozen = parent.get_submodule(name)
             assert isinstance(frozen, (nn.Linear, nn.Conv2d))
             rank = rank_of(self.block_of(key))
@@ -177,26 +175,3 @@ def ranks_of(form: Form) -> TimestepRanks | None:
     if form.tlora_min_rank is None:
         return None
     return TimestepRanks(form.tlora_min_rank, form.tlora_alpha_rank_scale)
-
-
-def _targets(
-    family: str, unet: nn.Module | None, text_encoders: Sequence[nn.Module]
-) -> Iterator[tuple[str, nn.Module, str, bool]]:
-    """(key, parent, name in parent, residual part or not) of every layer that can be trained."""
-    prefixes = keys.text_encoder_prefixes(family)
-    for prefix, encoder in zip(prefixes, text_encoders, strict=False):
-        for path, parent, name in _layers(encoder):
-            if ".self_attn." in path or ".mlp." in path:
-                yield keys.text_encoder_key(prefix, path), parent, name, False
-    if unet is not None:
-        for path, parent, name in _layers(unet):
-            residual = any(f".{part}." in path for part in RESIDUAL_PARTS)
-            if residual or ".attentions." in path:
-                yield keys.unet_key(family, path), parent, name, residual
-
-
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    for parent_path, parent in model.named_modules():
-        for name, child in parent.named_children():
-            if isinstance(child, (nn.Linear, nn.Conv2d)):
-                yield f"{parent_path}.{name}".lstrip("."), parent, name
