@@ -7,7 +7,8 @@ from modules import script_callbacks, scripts, shared
 
 from lib_rimo.hosts.callbacks import register
 from lib_rimo.hosts.webui_training import TrainingWatcher, WebUITraining, has_train_tab
-from lib_rimo.ui.api import Guard, add_routes
+from lib_rimo.ui.access import Guard, stand_before
+from lib_rimo.ui.api import add_routes
 from lib_rimo.ui.gradio_compat import has_session
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.ui.train_tab import TITLE, render_train_tab
@@ -30,9 +31,10 @@ def on_tabs():
 
 def on_app_started(demo, app):
     watcher.start()
+    stand_before(app, host.reach)
     logins = host.logins()
     if logins is not None and shared.cmd_opts.api:
-        add_routes(app, server, Guard(logins, partial(has_session, app)))
+        add_routes(app, server, Guard(logins, partial(has_session, app), host.reach))
 
 
 register(

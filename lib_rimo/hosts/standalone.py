@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rimo.hosts.reach import Reach, names_set
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.sd import embedded
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
@@ -23,11 +24,19 @@ class Standalone:
     name = "standalone"
     python = Path(sys.executable)
 
-    def __init__(self, home: Path, models: Sequence[Path] = (), *, is_shared: bool = False) -> None:
+    def __init__(
+        self,
+        home: Path,
+        models: Sequence[Path] = (),
+        *,
+        is_shared: bool = False,
+        has_login: bool = False,
+    ) -> None:
         self.home = home
         self.lora_folder = home / "loras"
         self.models = [home / "models", *models]
         self.is_shared = is_shared
+        self.has_login = has_login
         self._generator: tuple[tuple[Path, int], Generator] | None = None
         self._said: list[str] = []
 
@@ -60,6 +69,10 @@ class Standalone:
     def openings(self) -> list[str]:
         """The one flag that there is for that."""
         return ["--listen"] if self.is_shared else []
+
+    def reach(self) -> Reach:
+        """Any of this machine's names, and those that were given."""
+        return Reach(names_set(), has_login=self.has_login)
 
     def interrogators(self) -> dict[str, Interrogate]:
         """None."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lib_rimo.hosts.environment import Installation
+    from lib_rimo.hosts.reach import Reach
 
 Interrogate = Callable[[Path], str]
 """Proposes a caption for a picture."""
@@ -89,6 +90,9 @@ class TrainingHost(Protocol):
 
     def openings(self) -> Sequence[str]:
         """The flags by which the host was started so that others can reach the page."""
+
+    def reach(self) -> Reach:
+        """Under which names the page is reached, and which other pages may speak to it."""
 
     def interrogators(self) -> dict[str, Interrogate]:
         """What can propose captions, by name."""

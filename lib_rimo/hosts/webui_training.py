@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import ipaddress
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.environment import Installation, TrainerEnvironment
 from lib_rimo.hosts.lora_files import find_file
 from lib_rimo.hosts.model_memory import model_memory
+from lib_rimo.hosts.reach import Reach, is_loopback, reach_of_webui
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.training.jobs.estimate import estimate
 from lib_rimo.training.jobs.folder import Job
@@ -82,7 +82,7 @@ class WebUITraining:
         given = self.shared.cmd_opts
         flags = [flag for flag in _OPENINGS if getattr(given, flag.strip("-"), None)]
         name = getattr(given, "server_name", None)
-        if name and not _is_loopback(name):
+        if name and not is_loopback(name):
             flags.append(f"--server-name {name}")
         if not flags and not name:
             return ["what lets others in"]  # the host knows of a way that we do not
@@ -174,15 +174,25 @@ class WebUITraining:
 
         None where the host doesn't tell.
         """
-        if not _has_module("modules.initialize_util"):
+        logins = self._page_logins()
+        if logins is None:
             return None
-        credentials = importlib.import_module("modules.initialize_util").get_gradio_auth_creds()
-        logins = {pair[0]: pair[1] for pair in credentials if len(pair) == 2}
         for pair in (self.shared.cmd_opts.api_auth or "").split(","):
             user, colon, password = pair.partition(":")
             if colon:
                 logins[user.strip()] = password.strip()
         return logins
+
+    def _page_logins(self) -> dict[str, str] | None:
+        """The logins of `--gradio-auth`; None where the host doesn't tell."""
+        if not _has_module("modules.initialize_util"):
+            return None
+        credentials = importlib.import_module("modules.initialize_util").get_gradio_auth_creds()
+        return {pair[0]: pair[1] for pair in credentials if len(pair) == 2}
+
+    def reach(self) -> Reach:
+        """Under which names the WebUI is reached, and which pages may speak to it."""
+        return reach_of_webui(self.shared.cmd_opts, has_login=bool(self._page_logins()))
 
     def is_gpu(self) -> bool:
         """Whether the host draws on a GPU, whose memory a training needs."""
@@ -205,13 +215,6 @@ def has_train_tab() -> bool:
 
 # What a WebUI has for letting others in, beside --server-name.
 _OPENINGS = ("--listen", "--share", "--ngrok")
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return name.lower() == "localhost"
 
 
 def _has_module(name: str) -> bool:

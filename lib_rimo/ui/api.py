@@ -2,48 +2,22 @@
 
 import asyncio
 import json
-import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, Field
 
 from lib_rimo.errors import MissingError, UserError
 from lib_rimo.training.events import events_after
 from lib_rimo.training.jobs.folder import Job
+from lib_rimo.ui.access import Guard
 from lib_rimo.ui.train_server import TrainServer, as_json
 
 PREFIX = "/rimo/v1"
 LOOK_EVERY = 0.5  # seconds between looks for new events
-
-
-class Guard:
-    """Who may call: everybody without logins, else those with one, by HTTP Basic or the page's."""
-
-    def __init__(
-        self,
-        logins: Mapping[str, str] | None = None,
-        has_session: Callable[[Request], bool] = lambda request: False,
-    ) -> None:
-        self.logins = dict(logins or {})
-        self.has_session = has_session
-
-    async def __call__(self, request: Request) -> None:
-        """Let the request pass or answer 401."""
-        if not self.logins or self.has_session(request):
-            return
-        given: HTTPBasicCredentials | None = await HTTPBasic(auto_error=False)(request)
-        if given is not None:
-            known = self.logins.get(given.username)
-            if known is not None and secrets.compare_digest(
-                known.encode(), given.password.encode()
-            ):
-                return
-        raise HTTPException(401, "Log in first.", {"WWW-Authenticate": "Basic"})
 
 
 class Training(BaseModel):

@@ -1,5 +1,6 @@
 """What differs between the versions of Gradio that hosts bring: 3.41.2, 4.40.0 and newer ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio
@@ -21,3 +22,16 @@ def has_session(app: Any, request: Any) -> bool:
         name.startswith("access-token") and app.tokens.get(value)
         for name, value in request.cookies.items()
     )
+
+
+def for_visitors(answer: Callable[[str], str], refuse: Callable[[Any], str | None]) -> Any:
+    """An event's function that answers whom `refuse` has no answer for.
+
+    `refuse` gets the request that called the event.
+    """
+
+    # Gradio looks at the annotation for where to put the request.
+    def answer_visitor(asked: str, visitor: gradio.Request) -> str:
+        return refuse(visitor) or answer(asked)
+
+    return answer_visitor

@@ -6,11 +6,13 @@ more for it. Only presets, file facts and the problems of tags are asked for, th
 
 from functools import partial
 from html import escape
+from typing import Any
 
 import gradio as gr
 
-from lib_rimo.ui.gradio_compat import run_url
-from lib_rimo.ui.panel_server import PanelHost, answer
+from lib_rimo.ui.access import asked_from_elsewhere
+from lib_rimo.ui.gradio_compat import for_visitors, run_url
+from lib_rimo.ui.panel_server import PanelHost, answer, refusal
 
 API_NAME = "rimo_panel"
 TITLE = "Rimo block weights"
@@ -37,4 +39,10 @@ def _add_event(host: PanelHost) -> None:
     button = gr.Button(visible=False)
     for component in (request, reply, button):
         component.do_not_save_to_config = True  # the WebUI's file of interface defaults
-    button.click(partial(answer, host), request, reply, api_name=API_NAME, queue=False)
+    visited = for_visitors(partial(answer, host), _refuse)
+    button.click(visited, request, reply, api_name=API_NAME, queue=False)
+
+
+def _refuse(visitor: Any) -> str | None:
+    fault = asked_from_elsewhere(visitor)
+    return None if fault is None else refusal(str(fault))

@@ -68,6 +68,11 @@ def answer(host: PanelHost, request: str) -> str:
     )
 
 
+def refusal(problem: str) -> str:
+    """What the page is answered where it gets nothing but a sentence."""
+    return json.dumps({"presets": {}, "files": {}, "problems": [problem], "notes": []})
+
+
 def _problems_of_file(name: str, path: Path | None, facts: LoraFacts | None) -> list[str]:
     if path is None:
         return [f"{name}: there is no such LoRA file."]

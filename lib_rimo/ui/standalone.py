@@ -7,7 +7,8 @@ import gradio as gr
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
-from lib_rimo.ui.api import Guard, add_routes
+from lib_rimo.ui.access import Guard, stand_before
+from lib_rimo.ui.api import add_routes
 from lib_rimo.ui.generate_tab import render_generate_tab
 from lib_rimo.ui.gradio_compat import has_session
 from lib_rimo.ui.page_head import chinese, head
@@ -36,13 +37,14 @@ def serve(
 ) -> None:
     """Serve the page and the API until Ctrl+C."""
     page, server = make_page(host)
+    guard = Guard(dict([login] if login else []), reach=host.reach)
     # Gradio takes dots in a key for levels; its own labels have none.
     labels = {text: said for text, said in chinese().items() if not set(text) & set(".{")}
     try:
         app, _, _ = page.launch(
             server_name="0.0.0.0" if host.is_shared else "127.0.0.1",
             server_port=port,
-            auth=login,
+            auth=guard.is_right if login else None,
             inbrowser=open_browser,
             footer_links=[],
             head=head(),
@@ -53,6 +55,7 @@ def serve(
         )
     except OSError:
         raise UserError("Port {port} is taken: give another with --port.", port=port) from None
-    logins = dict([login]) if login else {}
-    add_routes(app, server, Guard(logins, partial(has_session, app)))
+    stand_before(app, host.reach, refuses=True, guesses=guard.guesses)
+    guard.has_session = partial(has_session, app)
+    add_routes(app, server, guard)
     page.block_thread()

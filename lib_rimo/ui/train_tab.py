@@ -4,12 +4,15 @@ Like the block weights panel it lives in the browser, so that it is the same in 
 Gradio, and asks through one event, behind the host's own login.
 """
 
+import json
 from html import escape
+from typing import Any
 
 import gradio as gr
 
-from lib_rimo.ui.gradio_compat import run_url
-from lib_rimo.ui.train_server import TrainServer
+from lib_rimo.ui.access import asked_from_elsewhere
+from lib_rimo.ui.gradio_compat import for_visitors, run_url
+from lib_rimo.ui.train_server import TrainServer, refusal
 
 API_NAME = "rimo_train"
 TITLE = "LoRA (Rimo)"
@@ -25,4 +28,10 @@ def render_train_tab(server: TrainServer) -> None:
     button = gr.Button(visible=False)
     for component in (request, reply, button):
         component.do_not_save_to_config = True  # the WebUI's file of interface defaults
-    button.click(server.answer, request, reply, api_name=API_NAME, queue=False)
+    answer = for_visitors(server.answer, _refuse)
+    button.click(answer, request, reply, api_name=API_NAME, queue=False)
+
+
+def _refuse(visitor: Any) -> str | None:
+    fault = asked_from_elsewhere(visitor)
+    return None if fault is None else json.dumps(refusal(fault))
