@@ -19,7 +19,8 @@ class RimoTrainRecipe {
     }
 
     /** Build the fields from what the server declares. */
-    build({options, groups, bases, recipes, messages}) {
+    build({options, groups, bases, recipes, builtIn, messages}) {
+        this.builtIn = builtIn;
         const {make, say, labelled, button} = RimoPage;
         for (const option of options) this.declared.set(option.name, option);
         this.suited = new Map(bases.map((base) => [base.path, base.options]));
@@ -81,9 +82,9 @@ class RimoTrainRecipe {
         if (last) this.fill(last);
     }
 
-    /** Fill in a recipe; the built-in one as the base model wants it. */
+    /** Fill in a recipe; a built-in one as the base model wants it. */
     #follow(name) {
-        const isBuiltIn = name === Object.keys(this.recipes)[0];
+        const isBuiltIn = this.builtIn.includes(name);
         this.fill({...this.recipes[name], ...(isBuiltIn ? this.#wanted : {})});
     }
 

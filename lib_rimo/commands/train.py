@@ -2,8 +2,9 @@
 
 Give a job file (TOML or JSON with kohya's option names), or options, or both: options win.
     python -m lib_rimo train --train_data_dir pictures --pretrained_model_name_or_path M.safetensors
-trains the recipe for few pictures. The LoRA is written to output_dir/output_name.safetensors;
-beside it a folder output_name.job keeps events, commands and the state for --resume.
+trains the recipe for few pictures; --recipe chooses another, beneath what is given. The LoRA is
+written to output_dir/output_name.safetensors; beside it a folder output_name.job keeps events,
+commands and the state for --resume.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
+from lib_rimo.training.config.recipes import BUILT_IN, DEFAULT
 
 HELP = "train a LoRA on a folder of pictures"
 
@@ -32,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="start again over a run of this name"
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=tuple(BUILT_IN),
+        default=DEFAULT,
+        help="what holds where neither job file nor options say anything (default: %(default)s)",
     )
     parser.add_argument(
         "--events",
@@ -61,17 +69,22 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.training.events import print_json
     from lib_rimo.training.jobs.console import console_sink
     from lib_rimo.training.jobs.job import run_job
+    from lib_rimo.training.proposal import propose_backgrounds_kept
 
-    given = read_mapping(arguments.job) if arguments.job else {}
+    given = dict(BUILT_IN[arguments.recipe])
+    given |= read_mapping(arguments.job) if arguments.job else {}
     names = {declared.name for declared in dataclasses.fields(TrainingOptions)}
     given |= {name: value for name, value in vars(arguments).items() if name in names}
     options, warnings = from_mapping(given)
     if not (arguments.resume or arguments.overwrite):
         _refuse_to_overwrite(options)
+    messages = [Message(text, level="warning") for text in warnings]
+    if proposal := propose_backgrounds_kept(options):
+        messages.append(proposal)
     run_job(
         options,
         [print_json if arguments.events == "json" else console_sink()],
-        messages=[Message(text, level="warning") for text in warnings],
+        messages=messages,
         resume=arguments.resume,
         is_main=_is_main_process(),
     )

@@ -28,6 +28,7 @@ from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.data.prior_captions import read_prior_prompts
+from lib_rimo.training.proposal import propose_backgrounds_kept
 from lib_rimo.training.sample_prompts import sample_settings
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -76,6 +77,12 @@ def _noting(faults: list[Message], about: str) -> Iterator[None]:
 
 def find_disappointments(options: TrainingOptions) -> list[Message]:
     """What can be trained, but would not give what is wanted; to be told before the start."""
+    proposal = propose_backgrounds_kept(options)
+    return [*_without_words(options), *([proposal] if proposal else [])]
+
+
+def _without_words(options: TrainingOptions) -> list[Message]:
+    """What no word of a prompt would call."""
     if options.trigger_word.strip() or options.dataset_config or not options.train_data_dir:
         return []
     bare: list[str] = []

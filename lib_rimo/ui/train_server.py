@@ -30,7 +30,7 @@ from lib_rimo.training.config.dialects import as_kohyas
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import flatten, from_mapping
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
-from lib_rimo.training.config.recipes import load_recipes, save_recipe
+from lib_rimo.training.config.recipes import BUILT_IN, load_recipes, save_recipe
 from lib_rimo.training.data.captions import read_caption, split_tags
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.picture_set import PictureSet, data_url
@@ -98,6 +98,7 @@ class TrainServer:
             "groups": GROUPS,
             "options": declarations(),
             "recipes": load_recipes(self._recipes, messages.append),
+            "builtIn": list(BUILT_IN),
             "messages": as_json(messages),
             "bases": [
                 {"title": base.title, "path": str(base.path), "options": dict(base.options)}

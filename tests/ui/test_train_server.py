@@ -15,6 +15,7 @@ from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.config.recipes import BUILT_IN
 from lib_rimo.ui.comparison import Comparison
 from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer, try_prompt
 from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
@@ -102,7 +103,7 @@ def test_a_folder_of_the_users_is_shown_but_nothing_deleted(server, pictures):  
 def test_recipes_are_kept_without_what_they_were_for(server):
     given = {"network_dim": "4", "output_name": "mine", "unet_lr": "1e-4", "flip_aug": True}
     recipes = ask(server, "save_recipe", name="small", options=given)["recipes"]
-    assert list(recipes) == ["few pictures", "small"]
+    assert list(recipes) == [*BUILT_IN, "small"]
     assert recipes["small"]["network_dim"] == 4
     assert recipes["small"]["flip_aug"] is True
     assert "output_name" not in recipes["small"]

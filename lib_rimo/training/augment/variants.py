@@ -29,8 +29,8 @@ from lib_rimo.training.augment.framing import (
 )
 from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import folder_at
-from lib_rimo.training.data.masks import plain_background
 from lib_rimo.training.data.pictures import Picture
+from lib_rimo.training.data.plain_background import plain_background
 
 
 @dataclass(frozen=True)

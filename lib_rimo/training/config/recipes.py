@@ -15,7 +15,20 @@ from lib_rimo.training.config.job_file import from_mapping
 from lib_rimo.training.config.options import TrainingOptions
 
 DEFAULT = "few pictures"
-"""The built-in recipe: every option's default."""
+"""The author's recipe: every option's default."""
+
+BACKGROUNDS_KEPT = "few pictures, backgrounds kept"
+"""The same for pictures on plain backgrounds, which a LoRA would learn to draw everywhere."""
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    DEFAULT: {},
+    BACKGROUNDS_KEPT: {
+        "masked_training": True,
+        "normalize_masked_area_loss": True,
+        "masked_prior_preservation_weight": 1.0,
+    },
+}
+"""By name, what each has otherwise than the defaults."""
 
 
 def recipe_of(options: TrainingOptions) -> dict[str, Any]:
@@ -28,8 +41,8 @@ def recipe_of(options: TrainingOptions) -> dict[str, Any]:
 
 
 def load_recipes(folder: Path, tell: Tell) -> dict[str, dict[str, Any]]:
-    """All recipes by name, the built-in one first; of a file that is none is told."""
-    recipes = {DEFAULT: recipe_of(TrainingOptions())}
+    """All recipes by name, the built-in ones first; of a file that is none is told."""
+    recipes = {name: recipe_of(TrainingOptions(**own)) for name, own in BUILT_IN.items()}
     for path in sorted(folder.glob("*.json")):
         try:
             options, _ = from_mapping(read_mapping(path))
@@ -45,7 +58,7 @@ def load_recipes(folder: Path, tell: Tell) -> dict[str, dict[str, Any]]:
 def save_recipe(folder: Path, name: str, options: TrainingOptions) -> None:
     """Keep a recipe; raises UserError for a name that cannot be a file's."""
     name = name.strip()
-    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name == DEFAULT:
+    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name in BUILT_IN:
         raise UserError(
             "{name} cannot name a recipe: use another name, without {signs}.",
             name=repr(name),

@@ -19,12 +19,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.training.data.pictures import MASK_ENDING, SUFFIXES, Picture
+from lib_rimo.training.data.plain_background import plain_background
 
 MASK_FOLDER = "masks"
 """Beside a numbered folder of pictures: where augmenting puts the masks of what it makes."""
 
-SAME_COLOUR = 16
-"""Of 255, in every channel: a border that differs by less is plain."""
 _TOLERANCE = 12
 """Of 255, in every channel: what hangs together with the edge and differs by less is background.
 JPEG's noise stays below it; the whites of skin, hair and clothes on a white ground do not hang
@@ -132,23 +131,6 @@ def read_mask(file: Path, size: tuple[int, int]) -> Image.Image:
             down=size[1],
         )
     return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
-
-
-def plain_background(pixels: NDArray[np.uint8]) -> NDArray[np.int16] | None:
-    """Return the colour (3,) of a plain background, None for any other; pixels (h, w, 3).
-
-    It fills most of the border and all four corners; a character may reach over an edge.
-    """
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(np.int16)
-    colour = np.asarray(np.median(border, axis=0), np.int16)
-    if (np.abs(border - colour).max(axis=1) <= SAME_COLOUR).mean() < 0.6:
-        return None
-    height, width = (max(1, side // 20) for side in pixels.shape[:2])
-    for rows in (pixels[:height], pixels[-height:]):
-        for corner in (rows[:, :width], rows[:, -width:]):
-            if np.abs(np.median(corner, axis=(0, 1)) - colour).max() > SAME_COLOUR:
-                return None
-    return colour
 
 
 def subject_on_plain(pixels: NDArray[np.uint8], background: NDArray[np.int16]) -> NDArray[np.uint8]:

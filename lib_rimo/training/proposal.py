@@ -1,0 +1,61 @@
+"""Which recipe suits a set of pictures better than the one that is chosen."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT
+from lib_rimo.training.data.folders import find_folders
+from lib_rimo.training.data.pictures import UnusablePictureError, find_pictures, read_picture
+from lib_rimo.training.data.plain_background import plain_background
+
+MOST = 40
+"""Pictures: so many, of different places, are no longer few, and each is read to be looked at."""
+PLAIN_SHARE = 0.6
+"""Of the pictures: where so many stand on plain grounds, all that is drawn comes to stand there."""
+
+
+def propose_backgrounds_kept(options: TrainingOptions) -> Message | None:
+    """One sentence with its reason, where few pictures are mostly on plain backgrounds.
+
+    None where masks are used already, or the pictures are others, many or none.
+    """
+    if options.masked_loss or options.masked_training or not options.train_data_dir:
+        return None
+    try:
+        folders = find_folders(Path(options.train_data_dir))
+    except UserError:  # told where the options are checked
+        return None
+    pictures = [path for folder in folders for path in find_pictures(folder.path)]
+    if not 0 < len(pictures) <= MOST:
+        return None
+    plain = sum(_is_plain(path, path.stat().st_mtime_ns) for path in pictures)
+    if plain < PLAIN_SHARE * len(pictures):
+        return None
+    return Message(
+        "{n} of {count} pictures have a plain background, and a LoRA of few pictures would draw "
+        "it everywhere. The recipe {recipe} learns the subject and holds on to what the base model "
+        "draws behind it (--recipe {quoted}).",
+        about="masked_training",
+        level="warning",
+        n=plain,
+        count=len(pictures),
+        recipe=Message(BACKGROUNDS_KEPT),
+        quoted=f'"{BACKGROUNDS_KEPT}"',
+    )
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(path: Path, _time: int) -> bool:
+    """Whether nothing but the subject is to be seen, which a transparent ground lets through."""
+    try:
+        picture = read_picture(path)
+    except UnusablePictureError:
+        return False
+    return picture.alpha is not None or plain_background(np.asarray(picture.rgb)) is not None

@@ -1,0 +1,49 @@
+"""Few pictures on plain grounds: the other recipe is proposed, with its reason."""
+
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from lib_rimo.demo.rimochan_pictures import FOLDER
+from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT, BUILT_IN, DEFAULT
+from lib_rimo.training.proposal import MOST, propose_backgrounds_kept
+from lib_rimo.training.validation import find_disappointments
+
+
+def test_the_bundled_pictures_are_plain():
+    options = TrainingOptions(train_data_dir=str(FOLDER))
+    proposal = propose_backgrounds_kept(options)
+    assert proposal in find_disappointments(options)
+    assert proposal.text().startswith("5 of 5 pictures have a plain background")
+    assert f'--recipe "{BACKGROUNDS_KEPT}"' in proposal.text()
+    followed = dataclasses.replace(options, **BUILT_IN[BACKGROUNDS_KEPT])
+    assert propose_backgrounds_kept(followed) is None
+    assert TrainingOptions(**BUILT_IN[DEFAULT]) == TrainingOptions()
+
+
+def draw(folder, plain, detailed):
+    for number in range(plain + detailed):
+        image = Image.effect_noise((96, 96), 120).convert("RGB")
+        if number < plain:
+            image.paste("pink", (0, 0, 96, 96))
+            image.paste("navy", (30, 20, 60, 90))
+        image.save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("plain", "detailed", "is_proposed"),
+    [(3, 2, True), (2, 3, False), (0, 5, False), (MOST + 1, 0, False), (0, 0, False)],
+)
+def test_it_is_proposed_for_few_and_mostly_plain_pictures(tmp_path, plain, detailed, is_proposed):
+    draw(tmp_path, plain, detailed)
+    (tmp_path / "0-masklabel.png").write_bytes(b"no picture of the set")
+    proposal = propose_backgrounds_kept(TrainingOptions(train_data_dir=str(tmp_path)))
+    assert (proposal is not None) == is_proposed
+
+
+def test_what_cannot_be_looked_at_is_left_to_others(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    for folder in ("", str(tmp_path), str(tmp_path / "nowhere")):
+        assert propose_backgrounds_kept(TrainingOptions(train_data_dir=folder)) is None
