@@ -40,12 +40,13 @@ SCENES = (  # pose, place, outfit
     ("sitting", "school", "kimono"),
 )
 SEEDS = (11, 12)
-STRENGTHS = (0.25, 0.5, 0.75, 1.25)
+STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
+STRONG = 1.25  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
 
 
 def states_of(lora: Path, rng: random.Random) -> list[State]:
-    """Saved steps at 1, the last at other strengths, with the author's and with random vectors."""
+    """Saved steps at 1, two at other strengths, the last with the author's and random vectors."""
     files = saved_files(lora.parent, lora.stem)
     vectors = [
         ",".join(rng.choice(("1", "1", "1", "0.5", "0.2", "0")) for _ in range(17))
@@ -53,7 +54,8 @@ def states_of(lora: Path, rng: random.Random) -> list[State]:
     ]
     return [
         *(State(file) for file in files),
-        *(State(lora, strength) for strength in STRENGTHS),
+        *(State(file, s) for file in (files[len(files) // 2], lora) for s in STRENGTHS),
+        State(lora, STRONG),
         *(State(lora, 1.0, vector) for vector in (AUTHORS_VECTOR, *vectors)),
     ]
 

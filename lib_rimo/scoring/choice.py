@@ -159,7 +159,8 @@ class Choice:
 
     def picture(self, state: State | None, prompt: str, seed: int) -> Image.Image:
         """A state's picture, or the base model's alone; drawn unless it lies there."""
-        text = prompt if state is None else f"{prompt}, {state.tag}"
+        # A space alone: without its tag the text is the base's own, to the last comma.
+        text = prompt if state is None else f"{prompt} {state.tag}"
         file = self._folder / "pictures" / f"{self._digest(state, prompt, seed)}.png"
         if not file.exists():
             (image,) = self._drawer.draw(text, [seed])
