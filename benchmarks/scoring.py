@@ -19,17 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib_rimo.demo.judge import Judge, Verdict
-from lib_rimo.demo.prompts import AUTHORS_VECTOR, NEGATIVE, scene
+from lib_rimo.demo.prompts import NEGATIVE, scene
 from lib_rimo.inference.apply import LoraFolder
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings
-from lib_rimo.scoring.choice import Choice, State, saved_files
+from lib_rimo.scoring.choice import saved_files
 from lib_rimo.scoring.drawing import GeneratorDrawer
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.scoring.references import fitted, read_references
 from lib_rimo.scoring.scorer import Scorer
+from lib_rimo.scoring.trials import State, Trials
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
+from lib_rimo.weights.presets import AUTHORS_VECTOR
 
 SCENES = (  # pose, place, outfit
     ("standing", "outdoors", "maid"),
@@ -75,7 +77,8 @@ def _ranks(values: list[float]) -> NDArray[np.float64]:
     array = np.asarray(values)
     below = (array[None] < array[:, None]).sum(1)
     equal = (array[None] == array[:, None]).sum(1)
-    return below + (equal - 1) / 2
+    ranks: NDArray[np.float64] = below + (equal - 1) / 2
+    return ranks
 
 
 def main() -> None:
@@ -100,10 +103,10 @@ def main() -> None:
     for lora in arguments.loras:
         generator = Generator(checkpoint, LoraFolder(lora.parent))
         drawer = GeneratorDrawer(generator, settings)
-        choice = Choice(arguments.folder, drawer, scorer, prompts, SEEDS)
+        trials = Trials(arguments.folder, drawer, scorer, prompts, SEEDS)
         for state in states_of(lora, rng):
-            score = choice.measure(state, len(SEEDS))
-            verdicts = judge([choice.picture(state, p, seed) for p in prompts for seed in SEEDS])
+            score = trials.measure(state, len(SEEDS))
+            verdicts = judge([trials.picture(state, p, seed) for p in prompts for seed in SEEDS])
             asked = [parts for parts in SCENES for _ in SEEDS]
             accuracies.append(mean(map(_accuracy, verdicts, asked)))
             identities.append(mean(seen.identity for seen in verdicts))

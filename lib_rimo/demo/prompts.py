@@ -4,7 +4,6 @@ from __future__ import annotations
 
 LORA = "rimochan"
 TAG = f"<lora:{LORA}:1>"
-AUTHORS_VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"
 
 NEGATIVE = (
     "(worst quality, low quality:1.4), (realistic, lip, nose, tooth, rouge, lipstick, "

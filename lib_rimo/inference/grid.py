@@ -230,6 +230,18 @@ def draw_grid(
     return whole
 
 
+def captioned(image: Image.Image, *lines: str) -> Image.Image:
+    """A picture with lines of text under it."""
+    size = max(11, min(image.size) // 14)
+    wrapped = "\n".join(_wrapped(line, image.width, size) for line in lines)
+    foot = (wrapped.count("\n") + 1) * size * 5 // 4 + size
+    whole = Image.new("RGB", (image.width, image.height + foot), _PAPER)
+    whole.paste(image, (0, 0))
+    middle = (image.width // 2, image.height + foot // 2)
+    _write(ImageDraw.Draw(whole), wrapped, middle, size)
+    return whole
+
+
 def _draw_page(
     images: Sequence[Image.Image], columns: Sequence[str], rows: Sequence[str], title: str
 ) -> Image.Image:

@@ -17,6 +17,9 @@ from lib_rimo.lora.blocks import LAYOUTS
 BLOCKS_FILE = "lbwpresets.txt"
 ELEMENTS_FILE = "elempresets.txt"
 
+AUTHORS_VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"
+"""What the recipe's author draws with."""
+
 _DEFAULT_BLOCKS = """\
 NONE:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0
 ALL:1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1

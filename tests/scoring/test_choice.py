@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from lib_rimo.errors import UserError
-from lib_rimo.scoring.choice import Choice, saved_files, states_of, table
+from lib_rimo.scoring.choice import choose, pictures_needed, reason_of, saved_files, states_of
+from lib_rimo.scoring.finding import table
 from lib_rimo.scoring.scorer import Score
+from lib_rimo.scoring.trials import Trials
 
 
 class Painter:
@@ -58,17 +60,22 @@ def test_a_second_run_draws_nothing_again(files: list[Path], tmp_path: Path):
     states = states_of(files, [0.2, 0.6, 1.0])
     painter = Painter()
 
-    def choose() -> Choice:
-        return Choice(tmp_path / "out", painter, LikesMiddle(), ["a", "b"], [1, 2, 3, 4])
+    def trials(looked_at: list[bool]) -> Trials:
+        folder, likes = tmp_path / "out", LikesMiddle()
+        return Trials(folder, painter, likes, ["a", "b"], [1, 2, 3, 4], looked_at.append)
 
-    first = choose()
-    results = first.run(states)
+    looked_at: list[bool] = []
+    first = trials(looked_at)
+    results = choose(first, states)
     assert results[0].state.strength == 0.6
     assert len(results) == len(states)
-    assert painter.drawn == first.pictures_needed(len(states))
+    assert "serves best" in str(reason_of(results, states[-1]))
+    assert painter.drawn == len(looked_at) == pictures_needed(first, len(states))
     with (tmp_path / "out" / "scores.jsonl").open("a") as notes:
         notes.write('\n["cut sho')
-    again = choose().run(states)
-    assert painter.drawn == first.pictures_needed(len(states))
+    looked_at = []
+    again = choose(trials(looked_at), states)
+    assert painter.drawn == pictures_needed(first, len(states))
+    assert not any(looked_at)
     assert [result.state for result in again] == [result.state for result in results]
     assert "<lora:rimo:0.6>" in table(again)

@@ -10,10 +10,11 @@ from lib_rimo.demo.charts import bar_chart
 from lib_rimo.demo.claims.commands import seeds_axis, xyz_command
 from lib_rimo.demo.claims.strength import STRENGTHS, school
 from lib_rimo.demo.measures import Check, Mean, difference, is_above, mean
-from lib_rimo.demo.prompts import AUTHORS_VECTOR, tag
+from lib_rimo.demo.prompts import tag
 from lib_rimo.demo.report import Chart, Item, Pictures, Section, Table
 from lib_rimo.demo.studio import Seen, Shot, Studio
 from lib_rimo.lora.blocks import LAYOUTS
+from lib_rimo.weights.presets import AUTHORS_VECTOR
 
 LAYOUT = LAYOUTS[17]
 ALL_ONES = ",".join("1" for _ in LAYOUT)
