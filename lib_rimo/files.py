@@ -30,7 +30,7 @@ def written_beside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -65,7 +65,8 @@ def remove_leftovers(folder: Path, name: str) -> None:
             left.unlink()
 
 
-def _not_written(path: Path, error: OSError) -> UserError:
+def not_written(path: Path, error: OSError) -> UserError:
+    """Why a file could not be written, and what to do."""
     if is_full(error):
         return UserError(
             "The disk is full, {file} could not be written: make room on the disk of {folder}.",

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import mimetypes
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
@@ -85,8 +86,10 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
         return [{"step": step, "name": name} for step, name in shown]
 
     @router.get("/jobs/{job}/samples/{name}", summary="One sample picture")
-    def sample(job: str, name: str) -> FileResponse:
-        return FileResponse(server.sample_path(find(job), name))
+    def sample(job: str, name: str) -> Response:
+        path = server.sample_path(find(job), name)
+        kind, _ = mimetypes.guess_type(path.name)
+        return Response(server.opened.held.read(path), media_type=kind)
 
     return router
 

@@ -42,6 +42,7 @@ from lib_rimo.training.jobs.folder import UNFINISHED, Job
 from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
 from lib_rimo.training.validation import find_disappointments, find_faults, validate
 from lib_rimo.ui.comparison import Comparison
+from lib_rimo.ui.opened_folders import OpenedFolders
 
 Reply = dict[str, Any]
 
@@ -70,6 +71,7 @@ class TrainServer:
         self.host = host
         self.comparisons: dict[str, Comparison] = {}
         self.queue = Queue(host.home / "jobs", host.python)
+        self.opened = OpenedFolders(host)
 
     def answer(self, request: str) -> str:
         """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
@@ -138,9 +140,7 @@ class TrainServer:
 
     def do_pictures(self, asked: Reply) -> Reply:
         """The pictures of a set."""
-        pictures = self._set(asked)
-        if not pictures.folder.is_dir():
-            raise UserError("There is no folder {folder}: check its name.", folder=pictures.folder)
+        pictures = PictureSet(self.opened.open(Path(asked["set"])), self.opened.held)
         shown = [
             {**vars(picture), "left_out": picture.left_out and picture.left_out.as_json()}
             for picture in pictures.shown()
@@ -204,7 +204,8 @@ class TrainServer:
             copy = self._folder_for_made(re.sub(r"-\d+$", "", folder.name))
             shutil.rmtree(copy, ignore_errors=True)
             folder = shutil.copytree(folder, copy)
-        discard(folder, {PictureSet(folder).path(asked["name"])})
+        held = self.opened.held
+        discard(folder, {PictureSet(folder, held).path(asked["name"])}, held)
         return self.do_pictures({"set": str(folder)})
 
     # recipes
@@ -308,7 +309,10 @@ class TrainServer:
         from PIL import Image
 
         job = self.queue.job(asked["job"])
-        with Image.open(self.sample_path(job, asked["name"])) as image:
+        with (
+            self.opened.held.open(self.sample_path(job, asked["name"])) as file,
+            Image.open(file) as image,
+        ):
             return {"picture": data_url(image, 1024)}
 
     def sample_path(self, job: Job, name: str) -> Path:
@@ -420,10 +424,11 @@ class TrainServer:
     def _sets(self) -> list[str]:
         root = self.host.home / "pictures"
         folders = sorted(root.iterdir()) if root.is_dir() else []
-        return [str(folder.resolve()) for folder in folders if PictureSet(folder).pictures()]
+        sets = [PictureSet(folder.resolve(), self.opened.held) for folder in folders]
+        return [str(known.folder) for known in sets if known.pictures()]
 
     def _set(self, asked: Reply) -> PictureSet:
-        return PictureSet(check_folder(Path(asked["set"]), self.host))
+        return PictureSet(self.opened.find(Path(asked["set"])), self.opened.held)
 
     @property
     def _made(self) -> Path:

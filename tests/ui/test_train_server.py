@@ -5,6 +5,8 @@ import dataclasses
 import json
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -252,6 +254,7 @@ def test_a_jobs_made_pictures_stay_as_they_are(
     monkeypatch,
 ):
     monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    ask(server, "pictures", set=str(pictures))
     asked = {"set": str(pictures), "count": 6, "seed": 1, "name": "x", "resolution": "64"}
     made = ask(server, "augment", **asked)
     assert ask(server, "augment", **asked)["set"] == made["set"]  # no job needs the first ones
@@ -266,6 +269,7 @@ def test_a_jobs_made_pictures_stay_as_they_are(
 
 
 def test_only_made_pictures_are_thrown_out(server, pictures):  # noqa: F811
+    ask(server, "pictures", set=str(pictures))
     reply = ask(server, "discard", set=str(pictures), name="0.png")
     assert "made here" in reply["error"]
     assert (pictures / "0.png").exists()
@@ -351,3 +355,82 @@ def test_a_wrong_command_is_refused(server, options, monkeypatch):  # noqa: F811
     ask(server, "command", job=job.id, command="stop")
     assert ask(server, "jobs")["jobs"][0]["state"] == "stopped"
     assert ask(server, "forget", job=job.id)["jobs"] == []
+
+
+def test_captions_are_written_to_folders_that_were_opened(server, tmp_path, pictures):  # noqa: F811
+    asked = {"set": str(pictures), "name": "1.png", "caption": "changed"}
+    names = sorted(path.name for path in pictures.iterdir())
+    asked["name"] = next(name for name in names if name.endswith(".png"))
+    before = {path: path.read_bytes() for path in pictures.iterdir()}
+    for what in ("caption", "remove", "discard"):
+        assert "error" in ask(server, what, **asked)
+    assert "is not open" in ask(server, "caption", **asked)["error"]
+    assert {path: path.read_bytes() for path in pictures.iterdir()} == before
+    ask(server, "pictures", set=str(pictures))
+    assert "error" not in ask(server, "caption", **asked)
+    again = TrainServer(Standalone(tmp_path / "home"))  # while the page stays open
+    assert "error" not in ask(again, "caption", **asked)
+
+
+@pytest.mark.parametrize("kind", ["server", "shared_server"])
+def test_a_picture_that_is_a_link_to_elsewhere_is_named_and_not_shown(
+    request,
+    kind,
+    tmp_path,
+    pictures,  # noqa: F811
+):
+    server = request.getfixturevalue(kind)
+    new, shown = drop(server, pictures)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(pictures, elsewhere)
+    first = shown[0]["name"]
+    (Path(new) / first).unlink()
+    (Path(new) / first).symlink_to(elsewhere / first)
+    told = ask(server, "pictures", set=new)["pictures"][0]
+    assert told["name"] == first
+    assert told["thumbnail"] == ""
+    assert "leads out of the folders" in told["left_out"]["text"]
+    if kind == "server":  # whoever opens that folder too, sees the picture
+        ask(server, "pictures", set=str(elsewhere))
+        assert ask(server, "pictures", set=new)["pictures"][0]["thumbnail"]
+    else:
+        assert "error" in ask(server, "pictures", set=str(elsewhere))
+
+
+def test_nobody_leaves_a_set_by_swapping_its_folder_for_a_link(shared_server, tmp_path):
+    root = tmp_path / "home" / "pictures"
+    inside, outside, aside = root / "set", tmp_path / "outside", root / "aside"
+    for folder, colour in ((inside, 0), (outside, 255)):
+        folder.mkdir(parents=True)
+        picture = Image.new("RGB", (64, 64), (colour, 128, 0))
+        picture.putpixel((0, 0), (1, 2, 3))
+        picture.save(folder / "1.png")
+        (folder / "1.txt").write_text(folder.name)
+    done = threading.Event()
+
+    def swap():
+        while not done.is_set():
+            inside.rename(aside)
+            inside.symlink_to(outside)
+            time.sleep(0.0002)
+            inside.unlink()
+            aside.rename(inside)
+            time.sleep(0.0002)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    answers = []
+    try:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            answers.append(ask(shared_server, "pictures", set=str(inside)))
+            written = {"set": str(inside), "name": "1.png", "caption": "changed"}
+            answers.append(ask(shared_server, "caption", **written))
+    finally:
+        done.set()
+        thread.join()
+    captions = {known["caption"] for reply in answers for known in reply.get("pictures", ())}
+    assert captions
+    assert captions <= {"set", "changed", ""}
+    assert (outside / "1.txt").read_text() == "outside"
+    assert sorted(path.name for path in outside.iterdir()) == ["1.png", "1.txt"]

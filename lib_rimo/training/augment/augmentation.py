@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
-from lib_rimo.files import written_beside
+from lib_rimo.held_folders import HeldFolders, open_file, reading_through
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
@@ -155,7 +156,8 @@ def write_augmentation(
                 progress(number, len(variants))
         labels = [_label(file, variant) for file, variant in zip(files, variants, strict=True)]
         _contact_sheet(thumbnails, labels).save(beside / CONTACT_SHEET)
-        _write_manifest(beside / MANIFEST, files, variants, left_out)
+        manifest = _manifest(files, variants, left_out)
+        (beside / MANIFEST).write_text(manifest, encoding="utf-8")
         beside.chmod(0o755)  # mkdtemp makes folders that nobody else may look into
         _put_in_place(beside, folder)
     except OSError as error:
@@ -198,7 +200,7 @@ def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
             folder=folder,
             file=MANIFEST,
         )
-    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["pictures"]
+    entries = _read_manifest(folder)["pictures"]
     return [
         (
             folder / entry["file"],
@@ -216,26 +218,32 @@ def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
     ]
 
 
-def discard(folder: Path, files: Collection[Path]) -> None:
-    """Throw out single pictures of an augmented folder, with their captions."""
-    found = read_augmentation(folder)
-    left_out = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["left_out"]
+def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
+    """Throw out single pictures of an augmented folder that is held, with their captions."""
+    with reading_through(held):
+        found = read_augmentation(folder)
+        left_out = _read_manifest(folder)["left_out"]
     kept = [(file, variant) for file, variant in found if file not in files]
-    _write_manifest(
-        folder / MANIFEST,
+    manifest = _manifest(
         [file.relative_to(folder) for file, _ in kept],
         [variant for _, variant in kept],
         [(Path(entry["file"]), Message.from_json(entry["reason"])) for entry in left_out],
     )
+    held.write(folder / MANIFEST, manifest.encode())
     for file, _ in found:
         if file in files:
-            file.unlink(missing_ok=True)
-            file.with_suffix(".txt").unlink(missing_ok=True)
+            held.remove(file)
+            held.remove(file.with_suffix(".txt"))
+
+
+def _read_manifest(folder: Path) -> Any:
+    with open_file(folder / MANIFEST) as file:
+        return json.loads(file.read().decode("utf-8"))
 
 
 def _is_ours(folder: Path) -> bool:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = _read_manifest(folder)
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and manifest.get("made_by") == _MADE_BY
@@ -244,12 +252,11 @@ def _is_ours(folder: Path) -> bool:
 _MADE_BY = "Rimo augment"
 
 
-def _write_manifest(
-    path: Path,
+def _manifest(
     files: Sequence[Path],
     variants: Sequence[Variant],
     left_out: Sequence[tuple[Path, Message]],
-) -> None:
+) -> str:
     manifest = {
         "made_by": _MADE_BY,
         "pictures": [
@@ -258,8 +265,7 @@ def _write_manifest(
         ],
         "left_out": [{"file": file.name, "reason": reason.text()} for file, reason in left_out],
     }
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+    return json.dumps(manifest, indent=1, ensure_ascii=False)
 
 
 def _put_in_place(beside: Path, folder: Path) -> None:

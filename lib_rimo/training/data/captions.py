@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.held_folders import open_file
 
 EXTENSIONS = (".txt", ".caption")
 
@@ -29,7 +30,8 @@ def read_caption(picture: Path, extension: str = "", *, alternatives: bool = Fal
         file = picture.with_suffix(candidate)
         if file.is_file():
             try:
-                text = file.read_text(encoding="utf-8-sig")
+                with open_file(file) as opened:
+                    text = opened.read().decode("utf-8-sig")
             except UnicodeDecodeError:
                 raise UserError("{file} is not UTF-8 text; save it as UTF-8.", file=file) from None
             lines = (line.strip().strip(",").strip() for line in text.splitlines())

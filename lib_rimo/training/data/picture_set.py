@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
-from lib_rimo.files import written_beside
+from lib_rimo.held_folders import HeldFolders, LeavesFolderError, reading_through
 from lib_rimo.messages import Message
 from lib_rimo.training.data.captions import EXTENSIONS, read_caption
 from lib_rimo.training.data.folders import find_folders
@@ -42,10 +41,14 @@ class Shown:
 
 
 class PictureSet:
-    """The pictures of one folder, or of kohya's 10_name folders in it."""
+    """The pictures of one folder, or of kohya's 10_name folders in it.
 
-    def __init__(self, folder: Path) -> None:
+    `folder` is a real path that `held` holds; what is a link to elsewhere is left out.
+    """
+
+    def __init__(self, folder: Path, held: HeldFolders) -> None:
         self.folder = folder
+        self.held = held
 
     def pictures(self) -> list[Path]:
         """All picture files; none where the folder is empty or missing."""
@@ -59,12 +62,16 @@ class PictureSet:
 
     def shown(self) -> list[Shown]:
         """Every picture with its caption and a thumbnail."""
-        return [self._show(path) for path in self.pictures()]
+        with reading_through(self.held):
+            return [self._show(path) for path in self.pictures()]
 
     def _show(self, path: Path) -> Shown:
-        thumbnail, width, height, left_out = _look(path, path.stat().st_mtime_ns)
         name = path.relative_to(self.folder).as_posix()
-        return Shown(name, read_caption(path) or "", thumbnail, width, height, left_out)
+        try:
+            thumbnail, width, height, left_out = _look(path, path.stat().st_mtime_ns)
+            return Shown(name, read_caption(path) or "", thumbnail, width, height, left_out)
+        except LeavesFolderError as error:
+            return Shown(name, "", "", 0, 0, error.messages[0])
 
     def path(self, name: str) -> Path:
         """The file of a picture; raises UserError for a name that is none of this set."""
@@ -85,25 +92,24 @@ class PictureSet:
             raise UserError(
                 "{file} is neither a picture nor a caption (.txt).", file=plain, about=plain
             )
-        with written_beside(self.folder / plain) as beside:
-            beside.write_bytes(content)
-            if suffix in SUFFIXES:
-                try:
-                    read_picture(beside)
-                except UnusablePictureError as error:
-                    raise UserError(
-                        "{file} {reason}; it was not taken.",
-                        file=plain,
-                        reason=error.reason,
-                        about=plain,
-                    ) from None
+        with reading_through(self.held):
+            try:
+                check = read_picture if suffix in SUFFIXES else None
+                self.held.write(self.folder / plain, content, check)
+            except UnusablePictureError as error:
+                raise UserError(
+                    "{file} {reason}; it was not taken.",
+                    file=plain,
+                    reason=error.reason,
+                    about=plain,
+                ) from None
 
     def remove(self, name: str) -> None:
         """Delete a picture with its caption."""
         path = self.path(name)
-        path.unlink()
+        self.held.remove(path)
         for extension in EXTENSIONS:
-            path.with_suffix(extension).unlink(missing_ok=True)
+            self.held.remove(path.with_suffix(extension))
 
     def set_caption(self, name: str, caption: str) -> None:
         """Write a picture's caption; the file goes where there is none left."""
@@ -112,14 +118,9 @@ class PictureSet:
         file = next((file for file in present if file.exists()), path.with_suffix(".txt"))
         text = " ".join(caption.split())
         if not text:
-            file.unlink(missing_ok=True)
+            self.held.remove(file)
             return
-        with written_beside(file) as beside:
-            beside.write_text(text + "\n", encoding="utf-8")
-
-    def clear(self) -> None:
-        """Delete the whole folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.held.write(file, f"{text}\n".encode())
 
 
 @lru_cache(maxsize=1000)

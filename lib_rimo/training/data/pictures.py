@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from lib_rimo.errors import UserError
+from lib_rimo.held_folders import open_file
 from lib_rimo.messages import Message
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
@@ -74,7 +75,8 @@ def read_picture(path: Path) -> Picture:
     that reading it could exhaust the memory.
     """
     try:
-        content = path.read_bytes()
+        with open_file(path) as file:
+            content = file.read()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -87,7 +89,7 @@ def read_picture(path: Path) -> Picture:
         raise UnusablePictureError(
             "has too many pixels to be read safely; make it smaller"
         ) from None
-    except UnusablePictureError:
+    except (UnusablePictureError, UserError):
         raise
     except UnidentifiedImageError:
         raise UnusablePictureError("cannot be read (it is no picture)") from None

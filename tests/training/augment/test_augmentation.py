@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageOps
 from lib_rimo import demo
 from lib_rimo.commands import augment as command
 from lib_rimo.errors import UserError
+from lib_rimo.held_folders import HeldFolders
 from lib_rimo.training.augment import augmentation, focus
 from lib_rimo.training.augment.augmentation import augment, discard, read_augmentation
 from lib_rimo.training.augment.focus import find_focus
@@ -234,7 +235,7 @@ def test_a_failure_leaves_the_old_folder(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(augmentation, "_write_manifest", fail)
+    monkeypatch.setattr(augmentation, "_manifest", fail)
     with pytest.raises(UserError, match="No space left"):
         augment(source, out, count=9, resolution=SIZE)
     assert sorted(path.name for path in out.rglob("*")) == before
@@ -243,7 +244,7 @@ def test_a_failure_leaves_the_old_folder(
 
 def test_single_pictures_can_be_thrown_out(source: Path, tmp_path: Path) -> None:
     files = augment(source, tmp_path / "out", count=8, resolution=SIZE).files
-    discard(tmp_path / "out", files[2:4])
+    discard(tmp_path / "out", files[2:4], HeldFolders(tmp_path))
     left = [file for file, _ in read_augmentation(tmp_path / "out")]
     assert left == [*files[:2], *files[4:]]
     assert not files[2].exists()
