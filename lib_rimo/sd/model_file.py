@@ -1,5 +1,6 @@
 """Model files to read tensors from, `.safetensors` or pickled, and the `.yaml` beside them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -61,6 +62,14 @@ class _SafetensorsFile:
         del self._file
 
 
+FIRST_SAFE_TORCH = (2, 6)
+"""Before, `weights_only` could be got around (CVE-2025-32434); WebUIs bring their own PyTorch."""
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
 class _PickledFile:
     metadata: Mapping[str, str] = {}
 
@@ -102,6 +111,14 @@ def open_tensors(path: Path) -> TensorFile:
     if path.suffix not in (".ckpt", ".pt", ".pth", ".bin"):
         raise UserError(
             "{file} is not a model file; give a .safetensors or .ckpt file.", file=path.name
+        )
+    if _release(torch.__version__) < FIRST_SAFE_TORCH:
+        raise UserError(
+            "{file} is a pickle, and PyTorch {version} can be made to run code that stands in one; "
+            "use the model's .safetensors version, or PyTorch {least} or newer.",
+            file=path.name,
+            version=torch.__version__,
+            least=".".join(map(str, FIRST_SAFE_TORCH)),
         )
     try:
         return _PickledFile(path)

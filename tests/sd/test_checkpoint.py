@@ -200,6 +200,23 @@ def test_a_pickled_checkpoint_is_read_without_running_code(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("version", "is_read"), [("2.5.1+cu124", False), ("1.13.1", False), ("2.6.0", True)]
+)
+def test_no_pickle_is_opened_where_weights_only_can_be_got_around(
+    tmp_path, monkeypatch, version, is_read
+):
+    path = tmp_path / "good.ckpt"
+    torch.save({"state_dict": ldm_tensors(narrow_checkpoint("sd1"))}, path)
+    monkeypatch.setattr(torch, "__version__", version)
+    if is_read:
+        assert load_checkpoint(path).family == "sd1"
+        return
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(UserError, match=r"or PyTorch 2\.6 or newer"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
     ("key", "what"),
     [
         ("double_blocks.0.img_attn.qkv.weight", "a Flux model"),
