@@ -28,21 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Edit."""
-    from PIL import Image
-
     from lib_rimo.commands._lora_files import check_destination
     from lib_rimo.lora.tools.card import Card, write_card
+    from lib_rimo.training.data.image_files import open_image
 
-    cover = None
-    if arguments.cover is not None:
-        try:
-            with Image.open(arguments.cover, formats=("PNG", "JPEG", "WEBP")) as opened:
-                cover = opened.convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(
-                "{file} is no picture that can be read: give a PNG, JPEG or WebP file.",
-                file=arguments.cover,
-            ) from error
+    cover = open_image(arguments.cover).convert("RGB") if arguments.cover is not None else None
     card = Card(arguments.title, arguments.trigger, arguments.description, cover)
     if card.is_empty:
         raise UserError("Say what to change: --title, --trigger, --description or --cover.")

@@ -35,6 +35,7 @@ from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.job_file import training_folder
 from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.events import Event, read_events
 from lib_rimo.training.jobs.job import run_job
 from lib_rimo.weights.tags import parse_prompt
@@ -188,7 +189,13 @@ class Studio:
         new = [file for file in dict.fromkeys(files) if file.stem not in seen]
         for start in range(0, len(new), 64):
             part = new[start : start + 64]
-            found = dict(zip(part, self.judge.look([open_rgb(file) for file in part]), strict=True))
+            found = dict(
+                zip(
+                    part,
+                    self.judge.look([open_image(file).convert("RGB") for file in part]),
+                    strict=True,
+                )
+            )
             with notes.open("a", encoding="utf-8") as lines:
                 for file, what in found.items():
                     seen[file.stem] = what
@@ -317,13 +324,6 @@ def lora_hash(path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _lora_hash(path: Path, modified: int) -> str:
     return file_hash(path)
-
-
-def open_rgb(path: Path) -> Image.Image:
-    """The picture of a file."""
-    with Image.open(path) as image:
-        rgb: Image.Image = image.convert("RGB")
-        return rgb
 
 
 def read_notes(path: Path) -> dict[str, Seen]:

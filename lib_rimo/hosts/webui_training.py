@@ -111,11 +111,12 @@ class WebUITraining:
 
     def _with_picture(self, propose: Callable[[Any], str]) -> Interrogate:
         def interrogate(path: Path) -> str:
-            from PIL import Image
+            from lib_rimo.training.data.image_files import open_image
 
+            image = open_image(path).convert("RGB")
             try:
-                with self.lock, Image.open(path) as image:
-                    caption = propose(image.convert("RGB"))
+                with self.lock:
+                    caption = propose(image)
                 if "<error>" in caption:  # what CLIP has instead of, or behind, a caption
                     raise RuntimeError(caption)
             except Exception as error:  # whatever the host's models raise, it costs a caption only

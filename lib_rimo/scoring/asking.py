@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from PIL import Image
 
 from lib_rimo.errors import UserError
+from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.events import print_json
 
 
@@ -40,8 +41,7 @@ class AskingDrawer:
                 file = Path(folder) / f"{seed}.png"
                 print_json({"kind": "draw", "prompt": prompt, "seed": seed, "file": str(file)})
                 self.wait()
-                with Image.open(file) as opened:
-                    pictures.append(opened.convert("RGB"))
+                pictures.append(open_image(file).convert("RGB"))
         return pictures
 
     def identity(self) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lib_rimo.files import file_hash, written_beside
 from lib_rimo.scoring.scorer import Score, Scorer
+from lib_rimo.training.data.image_files import open_image
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,7 @@ class Trials:
             with written_beside(file) as beside:
                 image.save(beside, format="PNG")
         self._look_at(digest, is_new=is_new)
-        with Image.open(file) as opened:
-            read: Image.Image = opened.convert("RGB")
-        return read
+        return open_image(file).convert("RGB")
 
     def _look_at(self, digest: str, *, is_new: bool) -> None:
         if digest not in self._looked_at:

@@ -12,7 +12,8 @@ from lib_rimo.messages import Message
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT
 from lib_rimo.training.data.folders import find_folders
-from lib_rimo.training.data.pictures import UnusablePictureError, find_pictures, read_picture
+from lib_rimo.training.data.image_files import UnusablePictureError
+from lib_rimo.training.data.pictures import find_pictures, read_picture
 from lib_rimo.training.data.plain_background import plain_background
 
 MOST = 40

@@ -25,7 +25,7 @@ from lib_rimo.training.config.names import check_name
 from lib_rimo.training.config.optimizer_names import check_optimizer, read_arguments
 from lib_rimo.training.config.options import MOST_DIM, TrainingOptions, check_values
 from lib_rimo.training.data.captions import read_caption
-from lib_rimo.training.data.folders import find_folders
+from lib_rimo.training.data.folders import find_folders, unused_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.data.prior_captions import read_prior_prompts
 from lib_rimo.training.proposal import propose_backgrounds_kept
@@ -78,7 +78,19 @@ def _noting(faults: list[Message], about: str) -> Iterator[None]:
 def find_disappointments(options: TrainingOptions) -> list[Message]:
     """What can be trained, but would not give what is wanted; to be told before the start."""
     proposal = propose_backgrounds_kept(options)
-    return [*_without_words(options), *([proposal] if proposal else [])]
+    return [
+        *_not_used(options),
+        *_without_words(options),
+        *([proposal] if proposal else []),
+    ]
+
+
+def _not_used(options: TrainingOptions) -> list[Message]:
+    """Pictures that lie where the trainer does not look."""
+    if options.dataset_config or not options.train_data_dir:
+        return []
+    root = Path(options.train_data_dir)
+    return unused_folders(root, find_folders(root))
 
 
 def _without_words(options: TrainingOptions) -> list[Message]:

@@ -23,6 +23,7 @@ from typing import Any
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import MissingError, UserError
 from lib_rimo.files import is_full
+from lib_rimo.held_folders import reading_through
 from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.messages import AS_JSON, Message, read_messages
 from lib_rimo.training.config.declaration import option_type
@@ -33,6 +34,7 @@ from lib_rimo.training.config.options import GROUPS, TrainingOptions
 from lib_rimo.training.config.recipes import BUILT_IN, load_recipes, save_recipe
 from lib_rimo.training.data.captions import read_caption, split_tags
 from lib_rimo.training.data.folders import find_folders
+from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.picture_set import PictureSet, data_url
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.events import COMMANDS, CommandFolder
@@ -306,14 +308,10 @@ class TrainServer:
 
     def do_sample(self, asked: Reply) -> Reply:
         """One sample picture."""
-        from PIL import Image
-
         job = self.queue.job(asked["job"])
-        with (
-            self.opened.held.open(self.sample_path(job, asked["name"])) as file,
-            Image.open(file) as image,
-        ):
-            return {"picture": data_url(image, 1024)}
+        with reading_through(self.opened.held):
+            picture = open_image(self.sample_path(job, asked["name"]))
+        return {"picture": data_url(picture, 1024)}
 
     def sample_path(self, job: Job, name: str) -> Path:
         """The file of a sample, by its name; raises UserError for any other file."""
@@ -335,13 +333,10 @@ class TrainServer:
 
     def do_comparison(self, asked: Reply) -> Reply:
         """The plot that was drawn last."""
-        from PIL import Image
-
         path = Comparison(self.queue.job(asked["job"]), self.host).path
         if not path.exists():
             raise UserError("There is no plot of this training yet.")
-        with Image.open(path) as image:
-            return {"picture": data_url(image, 2048)}
+        return {"picture": data_url(open_image(path), 2048)}
 
     def _comparison(self, job: Job) -> Reply:
         comparison = self.comparisons.get(job.id) or Comparison(job, self.host)

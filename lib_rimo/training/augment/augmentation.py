@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
-from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders
+from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders, unused_folders
 from lib_rimo.training.data.pictures import (
     Picture,
     find_pictures,
@@ -39,6 +39,8 @@ class Summary:
     variants: list[Variant]
     files: list[Path]
     left_out: list[tuple[Path, Message]]
+    unused: Sequence[Message] = ()
+    """Pictures that lie where they are not looked for."""
 
     def messages(self) -> Iterator[Message]:
         """What was made, what was left out, and where to look twice."""
@@ -66,6 +68,7 @@ class Summary:
                 total=len(sources),
             )
         yield from tell_left_out(self.left_out)
+        yield from self.unused
         uncaptioned = {variant.source.name for variant in self.variants if not variant.caption}
         if uncaptioned:
             yield Message("No caption: {names}.", level="warning", names=sorted(uncaptioned))
@@ -102,7 +105,7 @@ def augment(
         out_of_frame=out_of_frame,
         caption_extension=caption_extension,
     )
-    return write_augmentation(
+    summary = write_augmentation(
         pictures,
         variants,
         destination,
@@ -110,6 +113,7 @@ def augment(
         left_out=left_out,
         progress=progress,
     )
+    return replace(summary, unused=unused_folders(source, folders))
 
 
 def write_augmentation(

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib_rimo.errors import UserError
-from lib_rimo.held_folders import open_file
+from lib_rimo.training.data.caption_files import read_text
 
 EXTENSIONS = (".txt", ".caption")
 
@@ -22,19 +21,14 @@ def read_caption(picture: Path, extension: str = "", *, alternatives: bool = Fal
     folder's name the caption.
 
     Several lines count as one caption, or as many `alternatives`, a line each. None where there is
-    no caption, or an empty one.
+    no caption, or an empty one; UserError where it cannot be read.
     """
     asked = f".{extension.lstrip('.')}" if extension else EXTENSIONS[0]
     others = EXTENSIONS if asked in EXTENSIONS else ()
     for candidate in dict.fromkeys((asked, *others)):
         file = picture.with_suffix(candidate)
         if file.is_file():
-            try:
-                with open_file(file) as opened:
-                    text = opened.read().decode("utf-8-sig")
-            except UnicodeDecodeError:
-                raise UserError("{file} is not UTF-8 text; save it as UTF-8.", file=file) from None
-            lines = (line.strip().strip(",").strip() for line in text.splitlines())
+            lines = (line.strip().strip(",").strip() for line in read_text(file).splitlines())
             return ("\n" if alternatives else ", ").join(line for line in lines if line) or None
     return None
 

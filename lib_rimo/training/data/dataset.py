@@ -28,13 +28,9 @@ from lib_rimo.sd.size import LATENT_PIXELS, Size
 from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import CaptionVariation, count_tags
 from lib_rimo.training.data.entries import Entry, EntryOptions, find_entries, options_in
+from lib_rimo.training.data.image_files import UnusablePictureError
 from lib_rimo.training.data.latent_cache import Moments, read_moments, write_moments
-from lib_rimo.training.data.pictures import (
-    Picture,
-    UnusablePictureError,
-    read_picture,
-    tell_left_out,
-)
+from lib_rimo.training.data.pictures import Picture, read_picture, tell_left_out
 from lib_rimo.training.data.prior_captions import PriorCaptions, read_prior_prompts
 
 Encode = Callable[[Tensor], Moments]

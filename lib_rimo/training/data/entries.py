@@ -18,15 +18,14 @@ from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.data.buckets import Buckets, Fit
 from lib_rimo.training.data.captions import has_trigger, read_caption, with_affixes, with_trigger
 from lib_rimo.training.data.folders import Folder, find_folders, unused_folders
+from lib_rimo.training.data.image_files import UnusablePictureError
 from lib_rimo.training.data.latent_masks import LatentMasks, MaskOptions
-from lib_rimo.training.data.pictures import (
-    UnusablePictureError,
-    find_pictures,
-    none_usable,
-    read_picture,
-)
+from lib_rimo.training.data.pictures import find_pictures, none_usable, read_picture
 
 AnyOptions = TypeVar("AnyOptions")
+
+MOST_TOLD = 5
+"""Sentences of one kind; of a hundred captions that cannot be read the first few are enough."""
 
 
 class EntryOptions(MaskOptions, Protocol):
@@ -116,7 +115,7 @@ def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
     """The folders to read: those of a dataset_config, else of the two options."""
     if options.dataset_config:
         subsets = read_dataset_config(options.dataset_config).subsets
-        return [
+        folders = [
             Folder(
                 subset.image_dir,
                 subset.num_repeats,
@@ -127,7 +126,10 @@ def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
             for subset in subsets
             if subset.num_repeats
         ]
-    folders: list[Folder] = []
+        for folder in folders:
+            found.warnings += unused_folders(folder.path, folders)
+        return folders
+    folders = []
     for root, is_regularisation in ((options.train_data_dir, False), (options.reg_data_dir, True)):
         if root:
             inside = find_folders(Path(root), is_regularisation)
@@ -164,6 +166,7 @@ def _read(
     entries: list[Entry] = []
     uncaptioned: list[Path] = []
     untriggered: list[Path] = []
+    unread: list[Message] = []
     files = [(folder, path) for folder in folders for path in find_pictures(folder.path)]
     settings = {id(folder): options_in(folder, options) for folder in folders}
     buckets = {id(folder): buckets_of(settings[id(folder)]) for folder in folders}
@@ -174,7 +177,11 @@ def _read(
         except UnusablePictureError as error:
             found.left_out.append((path, error.reason))
             continue
-        caption = read_caption(path, own.caption_extension, alternatives=own.enable_wildcard)
+        try:
+            caption = read_caption(path, own.caption_extension, alternatives=own.enable_wildcard)
+        except UserError as error:
+            unread += error.messages
+            continue
         if caption is None:
             caption = folder.class_tokens or trigger_word
             if not caption:
@@ -195,6 +202,8 @@ def _read(
                 masks.of(picture, fit, own, guess=not folder.is_regularisation),
             )
         )
+    if unread:  # its picture alone would teach what nobody meant
+        raise UserError(*unread[:MOST_TOLD])
     if not entries:
         places = ", ".join(str(folder.path) for folder in folders)
         if not found.left_out:

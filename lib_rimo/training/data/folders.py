@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from lib_rimo.training.data.pictures import find_pictures
 
 CONTACT_SHEET = "contact_sheet.png"
 """What augmenting puts beside its folder of pictures, to be looked at, not trained on."""
+
+MOST_FOLDERS = 1000
+"""That are looked into for pictures which are not used: somebody may give a whole disk."""
 
 _REPEATS = re.compile(r"(\d+)_(.*)")
 
@@ -60,6 +65,15 @@ def find_folders(root: Path, is_regularisation: bool = False) -> list[Folder]:
     if found:
         return found
     if not find_pictures(root):
+        deeper = next(_folders_within(root), None)
+        if deeper is not None and not _is_set_aside(deeper[0]):
+            raise UserError(
+                "There are no pictures in {folder} itself, but in {deeper}: give that folder, or "
+                "move them.",
+                folder=root,
+                deeper=deeper[0],
+                about=option,
+            )
         raise UserError(
             "There are no pictures in {folder}; put them there, or into folders in it named like "
             "10_name.",
@@ -83,17 +97,45 @@ def unused_folders(root: Path, used: list[Folder]) -> list[Message]:
                 n=count,
             )
         )
-    for path in sorted(root.iterdir()):
-        if not path.is_dir() or path in paths or path.name.startswith("."):
+    for path, count in _folders_within(root):
+        if path in paths or _is_set_aside(path):
             continue
-        if count := len(find_pictures(path)):
+        inside = next((folder for folder in used if folder.path in path.parents), None)
+        name = path.relative_to(root).as_posix()
+        if inside is None and path.parent == root:
             messages.append(
                 Message(
                     "Not used: pictures in {folder} ({n}); to use them, rename the folder to "
                     "1_{folder}.",
                     level="warning",
-                    folder=path.name,
+                    folder=name,
                     n=count,
                 )
             )
+        else:
+            messages.append(
+                Message(
+                    "Not used: pictures in {folder} ({n}); to use them, move them into {into}.",
+                    level="warning",
+                    folder=name,
+                    n=count,
+                    into=inside.path.name if inside else root.name,
+                )
+            )
     return messages
+
+
+def _is_set_aside(path: Path) -> bool:
+    """Whether a folder is 0_name, by which its owner says that it is not to be used."""
+    named = _REPEATS.fullmatch(path.name)
+    return named is not None and not int(named[1])
+
+
+def _folders_within(root: Path) -> Iterator[tuple[Path, int]]:
+    """The folders in `root`, however deep, that hold pictures, and how many; no hidden ones."""
+    walk = itertools.islice(os.walk(root), MOST_FOLDERS)  # into no link: it may lead back
+    for place, names, _ in walk:
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        path = Path(place)
+        if path != root and (count := len(find_pictures(path))):
+            yield path, count

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
-from lib_rimo.training.data.pictures import MASK_ENDING, SUFFIXES, Picture
+from lib_rimo.training.data.image_files import SUFFIXES, open_image
+from lib_rimo.training.data.pictures import MASK_ENDING, Picture
 from lib_rimo.training.data.plain_background import plain_background
 
 MASK_FOLDER = "masks"
@@ -115,11 +116,10 @@ def read_mask(file: Path, size: tuple[int, int]) -> Image.Image:
     Of coloured ones the red channel counts, as in kohya's trainer.
     """
     try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            mask = upright.getchannel(0) if upright.mode.startswith("RGB") else upright.convert("L")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        upright = open_image(file)
+    except UserError:
         raise UserError("The mask {file} cannot be read: mend or delete it.", file=file) from None
+    mask = upright.getchannel(0) if upright.mode.startswith("RGB") else upright.convert("L")
     if abs(mask.width / mask.height - size[0] / size[1]) > 0.02 * size[0] / size[1]:
         raise UserError(
             "The mask {file} is {width}x{height}, its picture {across}x{down}: give it the "

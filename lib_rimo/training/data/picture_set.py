@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.held_folders import HeldFolders, LeavesFolderError, reading_through
 from lib_rimo.messages import Message
 from lib_rimo.training.data.captions import EXTENSIONS, read_caption
 from lib_rimo.training.data.folders import find_folders
-from lib_rimo.training.data.pictures import (
-    SUFFIXES,
-    UnusablePictureError,
-    find_pictures,
-    read_picture,
-)
+from lib_rimo.training.data.image_files import SUFFIXES, UnusablePictureError
+from lib_rimo.training.data.pictures import find_pictures, read_picture
 
 THUMBNAIL = 256  # pixels, the longest side
 
@@ -37,7 +33,7 @@ class Shown:
     width: int
     height: int
     left_out: Message | None
-    """Why the picture will be left out; none where it can be used."""
+    """Why it will be left out, or what of its caption is to be mended; none where all is well."""
 
 
 class PictureSet:
@@ -69,9 +65,13 @@ class PictureSet:
         name = path.relative_to(self.folder).as_posix()
         try:
             thumbnail, width, height, left_out = _look(path, path.stat().st_mtime_ns)
-            return Shown(name, read_caption(path) or "", thumbnail, width, height, left_out)
         except LeavesFolderError as error:
             return Shown(name, "", "", 0, 0, error.messages[0])
+        try:
+            caption = read_caption(path) or ""
+        except UserError as error:  # what is typed in its place is written as UTF-8
+            caption, left_out = "", left_out or error.messages[0]
+        return Shown(name, caption, thumbnail, width, height, left_out)
 
     def path(self, name: str) -> Path:
         """The file of a picture; raises UserError for a name that is none of this set."""
@@ -135,7 +135,10 @@ def _look(path: Path, _time: int) -> tuple[str, int, int, Message | None]:
 
 def data_url(image: Image.Image, longest: int) -> str:
     """A small JPEG of a picture, as an address that holds it."""
-    small = ImageOps.contain(image.convert("RGB"), (longest, longest))
+    scale = longest / max(image.size)
+    # Of a strip that is much longer than wide, a pixel.
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

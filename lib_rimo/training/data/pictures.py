@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops
 
 from lib_rimo.errors import UserError
-from lib_rimo.held_folders import open_file
 from lib_rimo.messages import Message
+from lib_rimo.training.data.image_files import (
+    SUFFIXES,
+    UnusablePictureError,
+    decode,
+    read_file,
+)
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 MASK_ENDING = "-masklabel"
 """1-masklabel.png is, as in OneTrainer, no picture but the mask of 1.png."""
 SHORTEST_SIDE = 64
@@ -27,14 +28,6 @@ SHORTEST_SIDE = 64
 # twice: JPEG's loss and resizing stay below it, another facial expression does not.
 _THUMBNAIL = (32, 32)
 _SAME_WITHIN = 6
-
-
-class UnusablePictureError(Exception):
-    """Why a picture is left out: a phrase that can follow its name."""
-
-    def __init__(self, template: str, **values: Any) -> None:
-        self.reason = Message(template, level="warning", **values)
-        super().__init__(self.reason.text())
 
 
 @dataclass(frozen=True)
@@ -74,27 +67,8 @@ def read_picture(path: Path) -> Picture:
     Raises UnusablePictureError for a file that is no picture, broken, animated, tiny or so large
     that reading it could exhaust the memory.
     """
-    try:
-        with open_file(path) as file:
-            content = file.read()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                if getattr(image, "is_animated", False):
-                    raise UnusablePictureError("is animated")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnusablePictureError(
-            "has too many pixels to be read safely; make it smaller"
-        ) from None
-    except (UnusablePictureError, UserError):
-        raise
-    except UnidentifiedImageError:
-        raise UnusablePictureError("cannot be read (it is no picture)") from None
-    except Exception as error:  # Pillow's readers raise whatever a broken file makes them raise.
-        raise UnusablePictureError("cannot be read ({error})", error=_first_words(error)) from error
+    content = read_file(path)
+    upright = decode(content)
     if min(upright.size) < SHORTEST_SIDE:
         raise UnusablePictureError(
             "is tiny ({width}x{height}; {least} pixels are the least)",
@@ -187,7 +161,3 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort digits as numbers, so that 10 follows 9."""
     parts = re.findall(r"\d+|\D+", name.lower())
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
-
-
-def _first_words(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:80]

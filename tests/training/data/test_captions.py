@@ -47,9 +47,39 @@ def test_an_empty_caption_is_none(tmp_path: Path) -> None:
     assert read_caption(tmp_path / "1.png") is None
 
 
-def test_another_encoding_is_refused_with_the_files_name(tmp_path: Path) -> None:
-    (tmp_path / "1.txt").write_bytes("莉沫".encode("gbk"))
-    with pytest.raises(UserError, match=r"1\.txt is not UTF-8"):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_unicode_of_any_kind_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "1.txt").write_bytes("rimochan, 红色\n".encode(encoding))
+    assert read_caption(tmp_path / "1.png") == "rimochan, 红色"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "captions"),
+    [
+        ("gbk", ["少女, 红色和服", "长发, 蓝色眼睛, 微笑, 上半身", "单人, 黑色背景, 耳机"]),
+        ("big5", ["少女, 紅色和服", "長髮, 藍色眼睛, 微笑, 上半身"]),
+        ("cp1252", ["café girl, naïve", "señorita, 1girl"]),
+    ],
+)
+def test_a_folders_captions_say_together_which_code_page_they_are_in(
+    tmp_path: Path, encoding: str, captions: list[str]
+) -> None:
+    for number, caption in enumerate(captions):
+        (tmp_path / f"{number}.txt").write_bytes(caption.encode(encoding))
+    (tmp_path / "utf-8.txt").write_text("莉沫", encoding="utf-8")
+    read = [read_caption(tmp_path / f"{number}.png") for number in range(len(captions))]
+    assert read == captions
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["莉沫".encode("gbk"), "rimochan, 红色和服, 长发".encode()[:-1], b"\x00\x80\xff", b"\xff\xfea"],
+)
+def test_an_uncertain_encoding_is_refused_with_the_files_name(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "1.txt").write_bytes(content)
+    with pytest.raises(UserError, match=r"encoding of .*1\.txt is uncertain"):
         read_caption(tmp_path / "1.png")
 
 

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_rimo.training.data.pictures import (
-    UnusablePictureError,
-    find_pictures,
-    read_picture,
-    read_pictures,
-)
+from lib_rimo.training.data import image_files
+from lib_rimo.training.data.image_files import UnusablePictureError
+from lib_rimo.training.data.pictures import find_pictures, read_picture, read_pictures
 
 
 def noise(size: tuple[int, int] = (80, 120), seed: int = 0) -> Image.Image:
@@ -75,6 +72,13 @@ def test_a_palette_with_a_transparent_colour_is_marked(tmp_path: Path) -> None:
         ("tiny.png", "tiny"),
         ("huge.png", "too many pixels"),
         ("blank.png", "one colour"),
+        ("layers.psd", "PSD inside"),
+        ("fits.png", "FITS inside"),
+        ("drawn.svg", "SVG inside"),
+        ("phone.heic", "HEIC inside"),
+        ("new.jxl", "JPEG XL inside"),
+        ("icon.png", "ICO inside"),
+        ("printed.png", "EPS inside"),
     ],
 )
 def test_what_cannot_be_used_says_why(
@@ -89,10 +93,41 @@ def test_what_cannot_be_used_says_why(
     noise((63, 200)).save(tmp_path / "tiny.png")
     Image.new("RGB", (100, 100), "red").save(tmp_path / "blank.png")
     noise((400, 400)).save(tmp_path / "huge.png")
+    (tmp_path / "layers.psd").write_bytes(b"8BPS\0\1" + bytes(50))
+    (tmp_path / "fits.png").write_bytes(b"SIMPLE  =                    T" + bytes(50))
+    (tmp_path / "drawn.svg").write_text("<svg/>")
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "new.jxl").write_bytes(b"\xff\x0a\xfa\x7f")
+    noise().save(tmp_path / "icon.png", "ICO")
+    noise().save(tmp_path / "printed.png", "EPS")
     if name == "huge.png":
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+        monkeypatch.setattr(image_files, "MOST_PIXELS", 100_000)
     with pytest.raises(UnusablePictureError, match=reason):
         read_picture(tmp_path / name)
+
+
+def test_content_and_not_the_name_says_what_a_picture_is(tmp_path: Path) -> None:
+    image, other = noise(), noise(seed=1)
+    for name, kind, more in [
+        ("a.jfif", "JPEG", {}),
+        ("b.png", "JPEG", {}),
+        ("c.tga", "TGA", {}),
+        ("d.jpg", "MPO", {"save_all": True, "append_images": [other.copy()]}),
+        ("e.tif", "TIFF", {"save_all": True, "append_images": [other.copy()]}),
+        ("f.bmp", "WEBP", {"lossless": True}),
+    ]:
+        image.copy().save(tmp_path / name, kind, **more)
+    for path in find_pictures(tmp_path):
+        difference = np.abs(np.asarray(read_picture(path).rgb, int) - np.asarray(image, int))
+        assert difference.mean() < 8, path.name  # the first frame
+    assert len(find_pictures(tmp_path)) == 6
+
+
+def test_a_file_too_large_is_left_out_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "1.png").open("wb") as file:
+        file.truncate(image_files.LARGEST_FILE + 1)  # takes no room on the disk
+    with pytest.raises(UnusablePictureError, match="too large a file"):
+        read_picture(tmp_path / "1.png")
 
 
 def test_the_same_picture_twice_is_read_once(tmp_path: Path) -> None:
