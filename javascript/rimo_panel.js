@@ -51,13 +51,17 @@ class RimoPanel {
         });
         this.save = button("Save preset", "Keep these block weights under the name",
             () => this.#save());
+        this.findBlocks = button("Find blocks",
+            "Search the block weights that keep most of the prompt while she stays herself",
+            () => this.#find());
+        this.search = new RimoSearch((result) => this.#use(result));
         const bar = make("div", "rimo-bar", {},
-            this.preset, this.reset, this.presetName, this.save);
+            this.preset, this.reset, this.presetName, this.save, this.findBlocks);
         this.problems = make("div", "rimo-problems");
         this.problems.setAttribute("role", "status");
         this.notes = make("div", "rimo-notes");
         this.unet = make("div", "rimo-unet");
-        this.editor = make("div", "rimo-editor", {}, bar, this.unet);
+        this.editor = make("div", "rimo-editor", {}, bar, this.search.root, this.unet);
         this.root.append(this.hint, this.loras, this.problems, this.editor, this.notes);
         this.#show();
     }
@@ -91,6 +95,24 @@ class RimoPanel {
         const saved = await this.#take(this.server.ask("read", {prompt, save: [name, weights.write()]}), prompt);
         if (saved && Object.hasOwn(this.presets, name)) this.presetName.value = "";
         return undefined;
+    }
+
+    /** Search the chosen LoRA's block weights with what stands in the page. */
+    #find() {
+        const tab = /^#(\w+?)_prompt\b/.exec(this.root.dataset.prompt)?.[1] ?? "txt2img";
+        this.searched = this.tag.name;
+        this.search.start({
+            kind: "blocks", lora: this.tag.name, strength: this.tag.unet, prompt: this.prompt.text,
+            ...RimoSearch.pageOf(tab),
+        });
+    }
+
+    /** Put what a search found into the tag that was searched, if that is still there. */
+    #use(result) {
+        const index = this.tags.findIndex((tag) => tag.name === this.searched);
+        if (index < 0) return;
+        this.chosen = index;
+        this.#write(result.blocks || null);
     }
 
     /** Show an answer of the server, unless the prompt has changed since. */
@@ -211,6 +233,7 @@ class RimoPanel {
             ? names.find((name) =>
                 RimoBlockWeights.parse(this.presets[name])?.equals(weights)) ?? "" : "";
         this.reset.disabled = text === null;
+        this.findBlocks.hidden = !RimoSearch.url || typeof this.tag.unet !== "number";
     }
 
     /** Lay the sliders out as the UNet is: a row holds two blocks that a skip connection joins. */

@@ -26,6 +26,8 @@ class RimoTrainJob {
         this.plotState = make("p", "rimo-hint", {hidden: true});
         this.plotImage = make("img", "rimo-comparison", {hidden: true, alt: say("Steps against strengths")});
         this.plotVersion = 0;
+        this.search = new RimoSearch(({tag}) =>
+            this.onAct("try", {...this.shown, prompt: this.shown.prompt.replace(/<lora:[^>]*>/, () => tag)}));
         this.log = make("pre", "rimo-log");
         this.buttons = {
             stop: button("Stop", "Save what was learned and stop; Resume goes on later", act("stop")),
@@ -33,6 +35,7 @@ class RimoTrainJob {
             sample: button("Sample now", "Draw a picture with the LoRA as it is", act("sample")),
             resume: button("Resume", "Go on where it stopped", act("resume"), "rimo-primary"),
             try: button("Try it", "Put a prompt with this LoRA into txt2img", act("try"), "rimo-primary"),
+            best: button("Find the best", "Search the saved step and strength that serve best", () => this.#findBest()),
             compare: button("Compare", "Draw the saved steps against strengths as a grid", act("compare")),
             forget: button("Remove", "Delete this job's files; its LoRA stays", act("forget")),
         };
@@ -43,7 +46,7 @@ class RimoTrainJob {
             make("div", "rimo-bar rimo-job-line", {}, this.place, this.left),
             this.ending, this.messages,
             make("div", "rimo-bar", {}, ...Object.values(this.buttons)),
-            this.chart.root, this.samples, this.plotState, this.plotImage, this.folded);
+            this.chart.root, this.samples, this.search.root, this.plotState, this.plotImage, this.folded);
     }
 
     /** Show another job. */
@@ -53,6 +56,7 @@ class RimoTrainJob {
         this.shown = null;
         this.root.hidden = true; // until it is known how the job stands
         this.chart.clear();
+        this.search.close();
         this.drawn = new Map(); // sample's name -> its figure
         this.samples.replaceChildren();
         this.plotVersion = 0;
@@ -100,11 +104,17 @@ class RimoTrainJob {
         // On the way only files of single steps may have been saved, which no prompt finds.
         this.buttons.try.hidden = running
             || !job.saved.some(([, name]) => name === `${job.name}.safetensors`);
-        this.buttons.compare.hidden = running || !saved || !job.can_compare;
+        this.buttons.best.hidden = this.buttons.compare.hidden = running || !saved || !job.can_compare;
         this.buttons.forget.hidden = running;
         this.#showComparison(job.comparison);
         this.log.textContent = job.log.join("\n");
         for (const [step, name] of job.samples) if (!this.drawn.has(name)) this.#addSample(step, name);
+    }
+
+    /** Among the saved steps, with the sampler of the page. */
+    #findBest() {
+        const tab = gradioApp().querySelector("#txt2img_prompt") ? "txt2img" : "rimo";
+        this.search.start({kind: "choose", job: this.id, ...RimoSearch.pageOf(tab)});
     }
 
     async #showComparison({running, done, total, messages, version}) {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rimo.hosts.reach import Reach, names_set
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
+from lib_rimo.inference.infotext import Settings
 from lib_rimo.sd import embedded
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
 
@@ -22,6 +24,7 @@ class Standalone:
     """The host of `python -m lib_rimo ui`."""
 
     name = "standalone"
+    draws_with_any = True
     python = Path(sys.executable)
 
     def __init__(
@@ -39,6 +42,8 @@ class Standalone:
         self.has_login = has_login
         self._generator: tuple[tuple[Path, int], Generator] | None = None
         self._said: list[str] = []
+        self.drawing = threading.RLock()
+        """Held for each picture: LoRAs are merged into the one model that there is."""
 
     def is_ready(self) -> bool:
         """This runs in the trainer's environment."""
@@ -84,15 +89,19 @@ class Standalone:
     def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
         """Draw a plot with our own sampling."""
         from lib_rimo.inference.grid import draw_grid
-        from lib_rimo.inference.infotext import Settings
 
         pictures = []
         width, height = plot.size
         for prompt in plot.prompts:
             settings = Settings(prompt=prompt, width=width, height=height)
-            pictures.append(next(self.generator(plot.model).draw(settings)).image)
+            pictures.append(self.draw_picture(settings, plot.model))
             drawn()
         return draw_grid(pictures, plot.columns, plot.rows)
+
+    def draw_picture(self, settings: Settings, model: Path) -> Image:
+        """Draw one with our own sampling."""
+        with self.drawing:
+            return next(self.generator(model).draw(settings)).image
 
     def generator(self, model: Path) -> Generator:
         """What draws with a model; the last one stays loaded."""

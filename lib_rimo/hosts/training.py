@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lib_rimo.errors import UserError
+from lib_rimo.inference.infotext import Settings
 from lib_rimo.sd import embedded
 from lib_rimo.training.config.options import TrainingOptions
+from lib_rimo.weights.presets import Presets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,6 +69,8 @@ class TrainingHost(Protocol):
     """Where LoRAs are used from."""
     python: Path
     """The interpreter that trainings run with."""
+    draws_with_any: bool
+    """Whether it draws with any of its base models, or with the one that is loaded."""
 
     def is_ready(self) -> bool:
         """Whether the trainer's libraries are installed."""
@@ -102,6 +106,18 @@ class TrainingHost(Protocol):
 
     def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
         """Draw a plot, telling of each picture that is done. Raises UserError."""
+
+    def draw_picture(self, settings: Settings, model: Path) -> Image:
+        """Draw one picture; a WebUI does with the checkpoint that is loaded.
+
+        The next picture of the page is the same as if this one had not been drawn.
+        """
+
+    def lora_path(self, name: str) -> Path | None:
+        """The file that a tag of this name loads."""
+
+    def presets(self) -> Presets:
+        """All named block weights."""
 
 
 def check_folder(path: Path, host: TrainingHost, *, is_model: bool = False) -> Path:

@@ -142,17 +142,12 @@ class WebUI:
         return {block for block in blocks if block is not None}
 
     def presets(self) -> Presets:
-        """All named block weights: built-in ones, sd-webui-lora-block-weight's, Rimo's own."""
-        roots = dict.fromkeys((self.paths.script_path, self.paths.data_path))
-        others = [folder for root in roots for folder in lbw_folders(Path(root))]
-        return load_presets([*others, self._preset_folder()])
+        """All named block weights."""
+        return presets_of(self.paths)
 
     def save_preset(self, name: str, values: str) -> None:
         """Keep block weights under a name; raises UserError."""
-        save_preset(self._preset_folder(), name, values)
-
-    def _preset_folder(self) -> Path:
-        return Path(self.paths.data_path) / "rimo"
+        save_preset(preset_folder(self.paths), name, values)
 
     def lora_path(self, name: str) -> Path | None:
         """The file that a tag of this name loads."""
@@ -297,6 +292,21 @@ class WebUI:
                 for cache in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc"):
                     encodings = getattr(p, cache, [])
                     encodings[:] = [None] * len(encodings)
+
+
+def presets_of(paths: Any) -> Presets:
+    """All named block weights: built-in ones, sd-webui-lora-block-weight's, Rimo's own.
+
+    `paths` is the host's module that knows its folders.
+    """
+    roots = dict.fromkeys((paths.script_path, paths.data_path))
+    others = [folder for root in roots for folder in lbw_folders(Path(root))]
+    return load_presets([*others, preset_folder(paths)])
+
+
+def preset_folder(paths: Any) -> Path:
+    """Where Rimo keeps those that are saved here."""
+    return Path(paths.data_path) / "rimo"
 
 
 def _seed(p: Any) -> int:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.environment import Installation, TrainerEnvironment
-from lib_rimo.hosts.lora_files import find_file
+from lib_rimo.hosts.lora_files import entry_of, find_file
 from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.reach import Reach, is_loopback, reach_of_webui
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
+from lib_rimo.hosts.webui import presets_of
+from lib_rimo.inference.infotext import Settings
 from lib_rimo.training.jobs.estimate import estimate
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.training.jobs.lock import hold
 from lib_rimo.training.jobs.queue import Queue
+from lib_rimo.weights.presets import Presets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +33,7 @@ class WebUITraining:
     """The trainer's host in a WebUI; see `lib_rimo.hosts.training.TrainingHost`."""
 
     name = "webui"
+    draws_with_any = False
 
     def __init__(self) -> None:
         self.shared = importlib.import_module("modules.shared")
@@ -141,27 +145,12 @@ class WebUITraining:
 
     def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
         """Draw a plot with the loaded checkpoint, through the WebUI's own pipeline."""
-        processing = importlib.import_module("modules.processing")
         images = importlib.import_module("modules.images")
         width, height = plot.size
         pictures = []
         for prompt in plot.prompts:
-            with self.lock:
-                job = processing.StableDiffusionProcessingTxt2Img(
-                    sd_model=self.shared.sd_model,
-                    prompt=prompt,
-                    seed=1,
-                    steps=20,
-                    sampler_name="DPM++ 2M",
-                    width=width,
-                    height=height,
-                    do_not_save_samples=True,
-                    do_not_save_grid=True,
-                )
-                try:
-                    pictures.append(processing.process_images(job).images[0])
-                finally:
-                    job.close()
+            settings = Settings(prompt=prompt, width=width, height=height)
+            pictures.append(self.draw_picture(settings, plot.model))
             drawn()
         grid = images.image_grid(pictures, rows=len(plot.rows))
         labels = [
@@ -169,6 +158,47 @@ class WebUITraining:
         ]
         annotated: Image = images.draw_grid_annotations(grid, width, height, *labels)
         return annotated
+
+    def draw_picture(self, settings: Settings, model: Path) -> Image:
+        """Draw one with the loaded checkpoint, through the WebUI's own pipeline.
+
+        Nothing of the page is touched: no setting, no seed, no file; a picture's LoRAs are
+        activated anew for each.
+        """
+        processing = importlib.import_module("modules.processing")
+        kind = processing.StableDiffusionProcessingTxt2Img
+        # Schedules have names of their own since AUTOMATIC1111 1.9.
+        scheduled = bool(settings.schedule) and "scheduler" in inspect.signature(kind).parameters
+        with self.lock:
+            job = kind(
+                sd_model=self.shared.sd_model,
+                prompt=settings.prompt,
+                negative_prompt=settings.negative_prompt,
+                seed=settings.seed,
+                steps=settings.steps,
+                cfg_scale=settings.cfg_scale,
+                sampler_name=settings.sampler,
+                width=settings.width,
+                height=settings.height,
+                do_not_save_samples=True,
+                do_not_save_grid=True,
+                **({"scheduler": settings.schedule} if scheduled else {}),
+            )
+            try:
+                picture: Image = processing.process_images(job).images[0]
+            finally:
+                job.close()
+        return picture
+
+    def lora_path(self, name: str) -> Path | None:
+        """The file that a tag of this name loads; None without the host's Lora extension."""
+        networks = sys.modules.get("networks")
+        entry = None if networks is None else entry_of(networks, name)
+        return None if entry is None else Path(entry.filename)
+
+    def presets(self) -> Presets:
+        """All named block weights."""
+        return presets_of(importlib.import_module("modules.paths"))
 
     def logins(self) -> dict[str, str] | None:
         """Who may use the API: the logins of `--api-auth` and `--gradio-auth`; none: everybody.

@@ -71,6 +71,7 @@ class Session:
         from lib_rimo.scoring.encoder import PictureEncoder
         from lib_rimo.scoring.pace import Pace
         from lib_rimo.scoring.references import fitted, read_references
+        from lib_rimo.scoring.scorer import words_of
         from lib_rimo.sd.checkpoint import load_checkpoint
 
         self.folder, self._asked = folder, arguments.ask is not None
@@ -88,8 +89,11 @@ class Session:
         self._asking: AskingDrawer | None = None
         self._drawer = self._open_drawer(arguments, checkpoint, size)
         self.prompts = arguments.prompt or list(PROMPTS)
-        if arguments.trigger_word:
-            self.prompts = [f"{arguments.trigger_word}, {prompt}" for prompt in self.prompts]
+        if word := arguments.trigger_word:
+            self.prompts = [
+                prompt if word in words_of(prompt) else f"{word}, {prompt}"
+                for prompt in self.prompts
+            ]
 
     def trials(self, seeds: Sequence[int]) -> Trials:
         """Trials over these seeds; pictures and scores of all of them lie in one folder."""

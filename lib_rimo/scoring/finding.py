@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,6 @@ class Finding:
         parts += [table(self.results), "\n".join(map(str, self.messages))]
         parts += [f"{self.state.tag}", *(str(file) for file in self.strips.values())]
         return "\n\n".join(parts)
-
-
-def read_finding(folder: Path) -> Mapping[str, Any] | None:
-    """What a search left in its folder; None where it left nothing that can be read."""
-    try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def table(results: Sequence[Result]) -> str:

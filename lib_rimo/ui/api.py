@@ -4,7 +4,7 @@ import asyncio
 import json
 import mimetypes
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -15,6 +15,7 @@ from lib_rimo.errors import MissingError, UserError
 from lib_rimo.training.events import events_after
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.ui.access import Guard
+from lib_rimo.ui.search import Searches
 from lib_rimo.ui.train_server import TrainServer, as_json
 
 PREFIX = "/rimo/v1"
@@ -80,6 +81,8 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
         server.command(find(job), command)
         return server.describe(find(job))
 
+    add_search_routes(router, server.searches)
+
     @router.get("/jobs/{job}/samples", summary="The sample pictures so far: step and name")
     def samples(job: str) -> list[dict[str, Any]]:
         shown = server.show(find(job))["samples"]
@@ -92,6 +95,50 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
         return Response(server.opened.held.read(path), media_type=kind)
 
     return router
+
+
+class SearchOrder(BaseModel):
+    """A search to begin."""
+
+    kind: Literal["choose", "blocks"]
+    job: str = Field("", description="For choose: the training whose saved steps are tried.")
+    lora: str = Field("", description="For blocks: the LoRA's name, as a tag has it.")
+    strength: float = Field(1.0, description="For blocks: the LoRA's strength.")
+    prompt: str = Field("", description="For blocks: what is drawn; tags of the LoRA are left out.")
+    pictures: str = Field("", description="Folder of training pictures, if no training knows it.")
+    model: str = Field("", description="Path or title of the model to draw with.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="negative_prompt, steps, sampler, schedule, cfg_scale, width, height.",
+    )
+
+
+def add_search_routes(router: APIRouter, searches: Searches) -> None:
+    """The routes of the searches for the best saved step and the best block weights."""
+
+    @router.post("/searches", summary="Plan a search: how many pictures, how long")
+    def search(order: SearchOrder) -> dict[str, Any]:
+        return searches.do_search(dict(order))
+
+    @router.get("/searches", summary="All searches since the server began")
+    def all_searches() -> list[dict[str, Any]]:
+        return searches.all()
+
+    @router.get("/searches/{search}", summary="How far a search is, and what it found")
+    def watch(search: str) -> dict[str, Any]:
+        return searches.do_search_watch({"search": search})
+
+    @router.post("/searches/{search}/go", summary="Go on with what was planned")
+    def go(search: str) -> dict[str, Any]:
+        return searches.do_search_go({"search": search})
+
+    @router.post("/searches/{search}/stop", summary="Stop, with the best so far")
+    def stop(search: str) -> dict[str, Any]:
+        return searches.do_search_stop({"search": search})
+
+    @router.get("/searches/{search}/strips/{name}", summary="Pictures: choice, effects, blocks")
+    def strip(search: str, name: str) -> FileResponse:
+        return FileResponse(searches.strip_path(search, name))
 
 
 class MessageRoute(APIRoute):

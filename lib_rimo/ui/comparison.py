@@ -44,7 +44,7 @@ class Comparison:
 
     def start(self, prompt: str) -> None:
         """Draw in a thread. Raises UserError where nothing was saved."""
-        names = self._offer_steps()
+        names = offer_steps(self.job, self.host)
         if not names:
             raise UserError("Nothing was saved yet that could be compared.")
         name = self.job.options.output_name
@@ -81,21 +81,20 @@ class Comparison:
         self.done = self.total
         self.is_running = False
 
-    def _offer_steps(self) -> dict[str, str]:
-        """Put the saved steps where the host finds them: a LoRA's name and its label each."""
-        saved = [(step, Path(path)) for step, path in self.job.progress().saved]
-        present = [(step, path) for step, path in saved if path.exists()]
-        folder = self.host.lora_folder / FOLDER
-        names = {}
-        for step, path in present[-MOST_STEPS:]:
-            if path == self.job.lora and self.job.status.publish_to:
-                names[path.stem] = f"step {step}"
-                continue
+
+def offer_steps(job: Job, host: TrainingHost, most: int | None = MOST_STEPS) -> dict[str, str]:
+    """Put a job's last saved steps where the host finds them: a LoRA's name and its label each."""
+    saved = [(step, Path(path)) for step, path in job.progress().saved]
+    present = [(step, path) for step, path in saved if path.exists()]
+    folder = host.lora_folder / FOLDER
+    names = {}
+    for step, path in present if most is None else present[-most:]:
+        names[path.stem] = f"step {step}"
+        if path != job.lora or not job.status.publish_to:
             copy_whole(path, folder / path.name)
-            names[path.stem] = f"step {step}"
-        for name in names:
-            self.host.refresh(name)
-        return names
+    for name in names:
+        host.refresh(name)
+    return names
 
 
 def _size(job: Job) -> Size:

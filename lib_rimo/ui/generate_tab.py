@@ -36,20 +36,28 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
                 elem_id="rimo_prompt",
                 placeholder="1girl, <lora:rimochan:1>",
             )
-            negative = gr.Textbox(label=say("Negative prompt"), lines=1)
+            negative = gr.Textbox(label=say("Negative prompt"), lines=1, elem_id="rimo_neg_prompt")
             render_panel("generate", host, prompt="#rimo_prompt textarea")
             model = gr.Dropdown(
+                elem_id="rimo_model",
                 label=say("Model"),
                 choices=[(found.title, str(found.path)) for found in models],
             )
             with gr.Row():
-                steps = gr.Slider(1, 100, 20, step=1, label=say("Steps"))
-                scale = gr.Slider(1, 20, 7, step=0.5, label=say("CFG scale"))
+                steps = gr.Slider(1, 100, 20, step=1, label=say("Steps"), elem_id="rimo_steps")
+                scale = gr.Slider(
+                    1, 20, 7, step=0.5, label=say("CFG scale"), elem_id="rimo_cfg_scale"
+                )
             with gr.Row():
-                size = gr.Textbox(_size(models[0].path if models else ""), label=say("Size"))
+                size = gr.Textbox(
+                    _size(models[0].path if models else ""), label=say("Size"), elem_id="rimo_size"
+                )
                 seed = gr.Number(1, label=say("Seed"), precision=0)
                 sampler = gr.Dropdown(
-                    list(SAMPLERS), value=next(iter(SAMPLERS)), label=say("Sampler")
+                    list(SAMPLERS),
+                    value=next(iter(SAMPLERS)),
+                    label=say("Sampler"),
+                    elem_id="rimo_sampling",
                 )
             with gr.Accordion(say("X/Y/Z plot"), open=False):
                 axes = [field for letter in "XYZ" for field in _axis(letter, say)]
@@ -118,7 +126,8 @@ def _draw(host: Standalone, model: Path, settings: Settings, axes: list[str]) ->
     generator = host.generator(model)
     pictures = []
     for cell in cells(settings, chosen, presets):
-        pictures.append(next(generator.draw(cell)))
+        with host.drawing:
+            pictures.append(next(generator.draw(cell)))
         shown = [(picture.image, picture.infotext) for picture in pictures]
         yield shown, pictures[0].infotext, _listed(host.take_notes())
     if chosen:

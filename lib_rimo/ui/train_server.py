@@ -45,6 +45,7 @@ from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
 from lib_rimo.training.validation import find_disappointments, find_faults, validate
 from lib_rimo.ui.comparison import Comparison
 from lib_rimo.ui.opened_folders import OpenedFolders
+from lib_rimo.ui.search import Searches
 
 Reply = dict[str, Any]
 
@@ -74,11 +75,14 @@ class TrainServer:
         self.comparisons: dict[str, Comparison] = {}
         self.queue = Queue(host.home / "jobs", host.python)
         self.opened = OpenedFolders(host)
+        self.searches = Searches(host, self.queue)
 
     def answer(self, request: str) -> str:
         """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
         asked = json.loads(request)
-        handler: Callable[[Reply], Reply] | None = getattr(self, f"do_{asked.get('do')}", None)
+        name = f"do_{asked.get('do')}"
+        handler: Callable[[Reply], Reply] | None
+        handler = getattr(self, name, None) or getattr(self.searches, name, None)
         try:
             if handler is None:
                 raise UserError("The page is older than the program: reload it.")

@@ -1,5 +1,6 @@
 """The search for block weights, over a LoRA whose blocks do what the test says."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import LAYOUTS
 from lib_rimo.scoring.block_search import FIT_THAT_STAYS, BlockSearch, Outcome, named_vectors
-from lib_rimo.scoring.finding import Finding, read_finding
+from lib_rimo.scoring.finding import Finding
 from lib_rimo.scoring.scorer import Score
 from lib_rimo.scoring.trials import State, Trials
 from lib_rimo.scoring.unet_strip import draw_effects, rows_of
@@ -161,9 +162,7 @@ def test_is_told_whole(searching: Searching, tmp_path: Path):
     strip = draw_effects([("without", picture), ("with", picture)], search.effects, pictures, 12)
     assert strip.width < strip.height
     finding.add_strip("effects", strip, tmp_path)
-    finding.write(tmp_path)
-    told = read_finding(tmp_path)
-    assert told is not None
+    told = json.loads(finding.write(tmp_path).read_text())
     assert told["tag"] == outcome.best.state.tag
     assert (tmp_path / told["strips"]["effects"]).exists()
     assert len(told["effects"]) == 17
