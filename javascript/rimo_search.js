@@ -22,7 +22,7 @@ class RimoSearch {
         this.bar = make("div", "rimo-progress-fill");
         this.progress = make("div", "rimo-progress", {}, this.bar);
         this.folder = make("input", "rimo-text", {type: "text", spellcheck: false});
-        this.ask = make("div", "rimo-bar", {},
+        this.ask = make("div", "rimo-search-bar", {},
             labelled("Training pictures", this.folder, "The folder that the LoRA was trained on"),
             button("Go on", "Begin with these pictures", () => this.start({...this.request, pictures: this.folder.value})));
         this.go = button("Start", "Draw these pictures", () => this.#tell("search_go"), "rimo-primary");
@@ -33,11 +33,11 @@ class RimoSearch {
         this.table = make("table", "rimo-search-table");
         this.strips = make("div", "rimo-search-strips");
         this.found = make("div", "rimo-search-found", {},
-            make("div", "rimo-bar", {}, this.tag, this.use), this.strips,
+            make("div", "rimo-search-bar", {}, this.tag, this.use), this.strips,
             make("details", "rimo-fold", {}, make("summary", "", {textContent: say("What was tried")}), this.table));
         this.root = make("section", "rimo-search", {hidden: true},
             this.line, this.ask, this.progress,
-            make("div", "rimo-bar", {}, this.go, this.stop), this.found);
+            make("div", "rimo-search-bar", {}, this.go, this.stop), this.found);
     }
 
     /** Hide what is shown; a search that goes on does so. */
