@@ -137,8 +137,9 @@ def add_search_routes(router: APIRouter, searches: Searches) -> None:
         return searches.do_search_stop({"search": search})
 
     @router.get("/searches/{search}/strips/{name}", summary="Pictures: choice, effects, blocks")
-    def strip(search: str, name: str) -> FileResponse:
-        return FileResponse(searches.strip_path(search, name))
+    def strip(search: str, name: str) -> Response:
+        path = searches.strip_path(search, name)
+        return Response(path.read_bytes(), media_type="image/png")
 
 
 class MessageRoute(APIRoute):
