@@ -25,6 +25,7 @@ from lib_rimo.files import written_beside
 from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.inference.infotext import Settings, check_settings
 from lib_rimo.messages import AS_JSON, Message, read_messages
+from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.picture_set import data_url
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
@@ -260,10 +261,8 @@ class Searches:
 
     def do_search_strip(self, asked: Reply) -> Reply:
         """A strip of pictures of a result."""
-        from PIL import Image
-
-        with Image.open(self.strip_path(str(asked["search"]), str(asked["name"]))) as image:
-            return {"picture": data_url(image, 2048)}
+        path = self.strip_path(str(asked["search"]), str(asked["name"]))
+        return {"picture": data_url(open_image(path), 2048)}
 
     def all(self) -> list[Reply]:
         """All searches of this run of the server."""
