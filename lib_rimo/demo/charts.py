@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -105,6 +105,27 @@ def scatter_chart(
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid()
+        return _svg(figure)
+
+
+def curve_chart(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    level: tuple[str, float],
+) -> str:
+    """Named curves through their points, and a named level of comparison across."""
+    with rc_context(_STYLE):
+        figure, axes = _figure(9.0, 4.4)
+        for index, (name, points) in enumerate(curves.items()):
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, "o-", color=f"C{index}", ms=4, lw=1.5, label=name)
+        axes.axhline(level[1], color=_INK, lw=0.6, ls="--", label=level[0])
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid()
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure)
 
 
