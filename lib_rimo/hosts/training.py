@@ -139,3 +139,9 @@ def check_folder(path: Path, host: TrainingHost, *, is_model: bool = False) -> P
         file=path,
         flags=host.openings(),
     )
+
+
+def check_ready(host: TrainingHost) -> None:
+    """Raise UserError where the trainer's libraries are not there yet."""
+    if not host.is_ready():
+        raise UserError("The trainer's libraries are not installed yet: install them first.")

@@ -46,7 +46,7 @@ FREE_OPTIONS = frozenset(
 )
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
+def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write the state, whole or not at all."""
     content = io.BytesIO()  # into a file PyTorch writes without saying what keeps it from it
     torch.save(state, content)
@@ -54,7 +54,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         beside.write_bytes(content.getbuffer())
 
 
-def load_state(path: Path) -> dict[str, Any] | None:
+def read_state(path: Path) -> dict[str, Any] | None:
     """Read a state; None where there is none; UserError for one that is damaged."""
     if not path.exists():
         return None

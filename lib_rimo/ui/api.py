@@ -15,8 +15,9 @@ from lib_rimo.errors import MissingError, UserError
 from lib_rimo.training.events import events_after
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.ui.access import Guard
+from lib_rimo.ui.replies import as_json
 from lib_rimo.ui.search import Searches
-from lib_rimo.ui.train_server import TrainServer, as_json
+from lib_rimo.ui.train_server import TrainServer
 
 PREFIX = "/rimo/v1"
 LOOK_EVERY = 0.5  # seconds between looks for new events
@@ -51,16 +52,16 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
 
     @router.post("/jobs", summary="Start a training, or queue it behind the running one")
     def start(training: Training) -> dict[str, Any]:
-        return server.describe(server.start(server.filled_in(training.options)))
+        return server.jobs.describe(server.jobs.start(server.settings.filled_in(training.options)))
 
     @router.get("/jobs", summary="All trainings, the newest first")
     def jobs() -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = server.do_jobs({})["jobs"]
+        listed: list[dict[str, Any]] = server.jobs.do_jobs({})["jobs"]
         return listed
 
     @router.get("/jobs/{job}", summary="One training in full")
     def show(job: str) -> dict[str, Any]:
-        return server.show(find(job))
+        return server.jobs.show(find(job))
 
     @router.get("/jobs/{job}/events", summary="Events as a server-sent stream, from the first on")
     def events(job: str, request: Request) -> StreamingResponse:
@@ -74,23 +75,23 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
     @router.post("/jobs/{job}/resume", summary="Go on with an unfinished training")
     def resume(job: str) -> dict[str, Any]:
         server.queue.resume(find(job))
-        return server.describe(find(job))
+        return server.jobs.describe(find(job))
 
     @router.post("/jobs/{job}/{command}", summary="Stop, save or sample")
     def command(job: str, command: str) -> dict[str, Any]:
-        server.command(find(job), command)
-        return server.describe(find(job))
+        server.jobs.command(find(job), command)
+        return server.jobs.describe(find(job))
 
     add_search_routes(router, server.searches)
 
     @router.get("/jobs/{job}/samples", summary="The sample pictures so far: step and name")
     def samples(job: str) -> list[dict[str, Any]]:
-        shown = server.show(find(job))["samples"]
+        shown = server.jobs.show(find(job))["samples"]
         return [{"step": step, "name": name} for step, name in shown]
 
     @router.get("/jobs/{job}/samples/{name}", summary="One sample picture")
     def sample(job: str, name: str) -> Response:
-        path = server.sample_path(find(job), name)
+        path = server.jobs.sample_path(find(job), name)
         kind, _ = mimetypes.guess_type(path.name)
         return Response(server.opened.held.read(path), media_type=kind)
 

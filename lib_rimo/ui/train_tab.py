@@ -12,7 +12,8 @@ import gradio as gr
 
 from lib_rimo.ui.access import asked_from_elsewhere
 from lib_rimo.ui.gradio_compat import for_visitors, run_url
-from lib_rimo.ui.train_server import TrainServer, refusal
+from lib_rimo.ui.replies import refusal
+from lib_rimo.ui.train_server import TrainServer
 
 API_NAME = "rimo_train"
 TITLE = "LoRA (Rimo)"

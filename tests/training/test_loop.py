@@ -287,7 +287,7 @@ def test_out_of_memory_names_what_costs_least(quick, monkeypatch):
     def full(*_arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr("lib_rimo.training.loop.Trainer.forward", full)
+    monkeypatch.setattr("lib_rimo.training.step.batch_loss", full)
     with pytest.raises(UserError, match=r"try gradient_checkpointing .* then .*train_batch_size"):
         run_job(quick)
 

@@ -11,7 +11,7 @@ from lib_rimo.lora.files import read_lora
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.jobs.job import run_job
-from lib_rimo.training.loop import make_optimizer, make_schedule
+from lib_rimo.training.optimizers import make_optimizer, make_schedule
 from lib_rimo.training.setup import make_network
 
 

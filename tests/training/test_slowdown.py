@@ -1,6 +1,6 @@
 """Steps that suddenly take many times longer are noticed."""
 
-from lib_rimo.training.loop import CRAWL, Run, crawling
+from lib_rimo.training.run import CRAWL, Run, crawling
 
 
 def run_of(*durations):

@@ -11,7 +11,7 @@ from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
-from lib_rimo.ui.train_server import HIDDEN_OPTIONS
+from lib_rimo.ui.settings import HIDDEN_OPTIONS
 
 CHINESE = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
 SCRIPTS = sorted((ROOT / "javascript").glob("rimo_*.js"))

@@ -84,7 +84,7 @@ def test_errors_are_sentences(client, options):  # noqa: F811
 
 
 def test_events_are_streamed_from_where_one_left_off(client, server, options):  # noqa: F811
-    job = server.start(dataclasses.asdict(options))
+    job = server.jobs.start(dataclasses.asdict(options))
     events = [{"kind": "warning", "time": 1.0, "text": text} for text in ("one", "two\n", "three")]
     job.training_folder.mkdir()
     path = job.training_folder / "events.jsonl"
@@ -102,7 +102,7 @@ def test_events_are_streamed_from_where_one_left_off(client, server, options):  
 
 
 def test_only_samples_are_served(client, server, options, tmp_path):  # noqa: F811
-    job = server.start(dataclasses.asdict(options))
+    job = server.jobs.start(dataclasses.asdict(options))
     inside, outside = job.folder / "sample" / "a.png", tmp_path / "outside.png"
     inside.parent.mkdir()
     for path in (inside, outside):

@@ -19,7 +19,9 @@ from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.config.recipes import BUILT_IN
 from lib_rimo.ui.comparison import Comparison
-from lib_rimo.ui.train_server import HIDDEN_OPTIONS, TrainServer, try_prompt
+from lib_rimo.ui.settings import HIDDEN_OPTIONS
+from lib_rimo.ui.train_server import TrainServer
+from lib_rimo.ui.trial import try_prompt
 from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
 
 LORA = ROOT / "tests" / "demo" / "rimochan.safetensors"

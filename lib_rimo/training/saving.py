@@ -1,0 +1,118 @@
+"""What a training leaves: LoRA files, samples drawn with them, the state to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib_rimo.lora.files import write_lora
+from lib_rimo.messages import Message
+from lib_rimo.training.optimizers import is_schedule_free
+from lib_rimo.training.run import Run, is_due, not_finite
+from lib_rimo.training.samples import draw_samples
+from lib_rimo.training.state import check_identity, identity, read_state, write_state
+from lib_rimo.training.trainer import DTYPES, Trainer
+
+
+def save_lora(trainer: Trainer, suffix: str = "") -> Path:
+    """Write the LoRA as it is now; raises UserError rather than write what is no number."""
+    name = f"{trainer.options.output_name}{suffix}.safetensors"
+    path = Path(trainer.options.output_dir) / name
+    if not trainer.accelerator.is_main_process:
+        return path
+    with weights_to_use(trainer.optimizer):
+        tensors = trainer.network.tensors(DTYPES[trainer.options.save_precision])
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise not_finite(Message("weights"))
+    epoch = trainer.run.step // trainer.steps_per_epoch
+    metadata = trainer.metadata.at(trainer.run.step, epoch, trainer.run.smoothed_loss)
+    write_lora(path, tensors, metadata)
+    trainer.events.emit("saved", path=str(path), step=trainer.run.step)
+    return path
+
+
+def delete_old(trainer: Trainer) -> None:
+    """Delete the LoRAs of this name that save_last_n_* do not ask to keep."""
+    options, step = trainer.options, trainer.run.step
+    epochs = options.save_every_n_epochs * trainer.steps_per_epoch
+    old = []
+    # As in kohya's trainer steps count back from this one, epochs by the files.
+    if options.save_last_n_steps and is_due(step, every := options.save_every_n_steps):
+        old.append((step - options.save_last_n_steps - 1) // every * every)
+    if options.save_last_n_epochs and is_due(step, epochs):
+        old.append(step - options.save_last_n_epochs * epochs)
+    for number in old:
+        if number > 0 and trainer.accelerator.is_main_process:
+            name = f"{options.output_name}-step{number:08d}.safetensors"
+            (Path(options.output_dir) / name).unlink(missing_ok=True)
+
+
+def sample(trainer: Trainer) -> None:
+    """Draw the sample prompts with the LoRA as it is now."""
+    if not trainer.accelerator.is_main_process:
+        return
+    captions = [entry.caption for entry in trainer.data.entries]
+    with weights_to_use(trainer.optimizer), trainer.accelerator.autocast():
+        for path in draw_samples(
+            trainer.checkpoint, trainer.options, trainer.run.step, captions, trainer.events.tell
+        ):
+            trainer.events.emit("sample", path=str(path), step=trainer.run.step)
+
+
+def save_state(trainer: Trainer) -> None:
+    """Write what a killed run needs to go on."""
+    if not trainer.accelerator.is_main_process:
+        return
+    state: dict[str, Any] = {
+        "identity": identity(trainer.options, trainer.data),
+        "run": [trainer.run.step, trainer.run.loss, trainer.run.smoothed_loss],
+    }
+    for name, part in _stateful(trainer):
+        state[name] = part.state_dict()
+    write_state(trainer.state_path, state)
+
+
+def restore(trainer: Trainer) -> None:
+    """Go on from the saved state, if there is one; UserError where it is another run's."""
+    state = read_state(trainer.state_path)
+    if state is None:
+        none = "There is no saved state to go on from: the training begins at its start."
+        trainer.events.tell(Message(none, level="warning"))
+        return
+    check_identity(state["identity"], identity(trainer.options, trainer.data))
+    for name, part in _stateful(trainer):
+        part.load_state_dict(state[name])
+    trainer.run = Run(*state["run"])
+    trainer.events.emit("resumed", step=trainer.run.step)
+
+
+def _stateful(trainer: Trainer) -> list[tuple[str, Any]]:
+    parts = [
+        ("network", trainer.network),
+        ("optimizer", trainer.optimizer),
+        ("schedule", trainer.schedule),
+    ]
+    scaler = trainer.accelerator.scaler
+    return parts if scaler is None else [*parts, ("scaler", scaler)]
+
+
+@contextmanager
+def weights_to_use(optimizer: Any) -> Iterator[None]:
+    """Within it the weights are those to use, where a schedule-free optimizer trains others."""
+    if not is_schedule_free(getattr(optimizer, "optimizer", optimizer)):
+        yield
+        return
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    trained = [parameter.detach().clone() for parameter in parameters]
+    optimizer.eval()
+    try:
+        yield
+    finally:
+        optimizer.train()
+        with torch.no_grad():  # to the bit: going there and back rounds
+            for parameter, value in zip(parameters, trained, strict=True):
+                parameter.copy_(value)

@@ -1,0 +1,160 @@
+"""The Train tab's pictures: sets that were dropped in, captions, sets made of few pictures."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from lib_rimo.environment import ROOT
+from lib_rimo.errors import UserError
+from lib_rimo.hosts.training import TrainingHost, check_ready
+from lib_rimo.messages import AS_JSON, Message, read_messages
+from lib_rimo.training.data.picture_set import PictureSet
+from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
+from lib_rimo.ui.opened_folders import OpenedFolders
+from lib_rimo.ui.replies import Reply, as_json
+
+
+class Pictures:
+    """Answers what the page asks about pictures."""
+
+    def __init__(self, host: TrainingHost, queue: Queue, opened: OpenedFolders) -> None:
+        self.host = host
+        self.queue = queue
+        self.opened = opened
+        self._dropped = host.home / "pictures"
+        self._made = host.home / "augmented"
+
+    def sets(self) -> list[str]:
+        """The folders of all sets that were dropped in."""
+        root = self._dropped
+        folders = sorted(root.iterdir()) if root.is_dir() else []
+        sets = [PictureSet(folder.resolve(), self.opened.held) for folder in folders]
+        return [str(known.folder) for known in sets if known.pictures()]
+
+    def do_new_set(self, asked: Reply) -> Reply:
+        """Make an empty set of pictures."""
+        root = self._dropped
+        root.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (folder := root / f"set-{number:02d}").exists():
+            number += 1
+        folder.mkdir()
+        return {"set": str(folder), "pictures": []}
+
+    def do_pictures(self, asked: Reply) -> Reply:
+        """The pictures of a set."""
+        pictures = PictureSet(self.opened.open(Path(asked["set"])), self.opened.held)
+        shown = [
+            {**vars(picture), "left_out": picture.left_out and picture.left_out.as_json()}
+            for picture in pictures.shown()
+        ]
+        own = pictures.folder.is_relative_to((self._dropped).resolve())
+        return {"set": str(pictures.folder), "pictures": shown, "own": own}
+
+    def do_add(self, asked: Reply) -> Reply:
+        """Take in dropped files: `files` with `name` and base64 `content`."""
+        pictures = self._own_set(asked)
+        refused: list[Message] = []
+        for file in asked["files"]:
+            try:
+                pictures.add(file["name"], base64.b64decode(file["content"], validate=True))
+            except binascii.Error:
+                torn = "{file} did not arrive whole: drop it again."
+                refused.append(Message(torn, file=file["name"], about=file["name"]))
+            except UserError as error:
+                refused += error.messages
+        return {**self.do_pictures(asked), "refused": as_json(refused)}
+
+    def do_remove(self, asked: Reply) -> Reply:
+        """Delete one picture of a set that was dropped in."""
+        self._own_set(asked).remove(asked["name"])
+        return self.do_pictures(asked)
+
+    def do_caption(self, asked: Reply) -> Reply:
+        """Write one caption."""
+        self._set(asked).set_caption(asked["name"], asked["caption"])
+        return {}
+
+    def do_interrogate(self, asked: Reply) -> Reply:
+        """Let the host propose the caption of one picture; it is not written yet."""
+        propose = self.host.interrogators().get(asked["with"])
+        if propose is None:
+            raise UserError("This WebUI has no {name}.", name=asked["with"])
+        return {"caption": propose(self._set(asked).path(asked["name"]))}
+
+    def do_augment(self, asked: Reply) -> Reply:
+        """Make many pictures of few, in a folder of their own, and show them."""
+        source = self._set(asked).folder
+        folder = self._folder_for_made(source.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ["augment", str(source), str(folder), "--count", str(int(asked["count"]))]
+        arguments += ["--seed", str(int(asked["seed"])), "--name", asked["name"] or "pictures"]
+        if asked.get("resolution"):
+            arguments += ["--resolution", str(asked["resolution"])]
+        if not asked.get("mirror", True):
+            arguments.append("--no-mirror")
+        messages = self._run_verb(arguments)
+        return {**self.do_pictures({"set": str(folder)}), "messages": as_json(messages)}
+
+    def do_discard(self, asked: Reply) -> Reply:
+        """Throw one made picture out; from a copy where a job needs the others as they are."""
+        from lib_rimo.training.augment.augmentation import discard
+
+        folder = self._set(asked).folder
+        if not folder.is_relative_to(self._made.resolve()):
+            raise UserError("Only pictures that were made here can be thrown out.")
+        if folder in self._needed():
+            copy = self._folder_for_made(re.sub(r"-\d+$", "", folder.name))
+            shutil.rmtree(copy, ignore_errors=True)
+            folder = shutil.copytree(folder, copy)
+        held = self.opened.held
+        discard(folder, {PictureSet(folder, held).path(asked["name"])}, held)
+        return self.do_pictures({"set": str(folder)})
+
+    def _set(self, asked: Reply) -> PictureSet:
+        return PictureSet(self.opened.find(Path(asked["set"])), self.opened.held)
+
+    def _own_set(self, asked: Reply) -> PictureSet:
+        """A set of dropped pictures: of other folders nothing is deleted or overwritten."""
+        pictures = self._set(asked)
+        if not pictures.folder.is_relative_to((self._dropped).resolve()):
+            raise UserError("This folder is yours: add and remove its pictures there.")
+        return pictures
+
+    def _needed(self) -> set[Path]:
+        """The folders that jobs train on, or would once they are resumed."""
+        return {
+            Path(job.options.train_data_dir).resolve()
+            for job in self.queue.jobs()
+            if job.snapshot.damage is None
+        }
+
+    def _folder_for_made(self, name: str) -> Path:
+        """Where pictures made of the set of that name go: no job needs what lies there."""
+        needed = self._needed()
+        folders = (self._made / f"{name}-{number}" for number in itertools.count(1))
+        return next(folder for folder in folders if folder.resolve() not in needed)
+
+    def _run_verb(self, arguments: list[str]) -> list[Message]:
+        """Run `python -m lib_rimo ...` to its end; what it told. Raises UserError."""
+        check_ready(self.host)
+        done = subprocess.run(
+            command_line(self.host.python, arguments),
+            cwd=ROOT,
+            env={**child_environment(), AS_JSON: "json"},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode:
+            if messages := read_messages(done.stderr):
+                raise UserError(*messages)
+            lines = done.stderr.strip().splitlines()
+            raise UserError("It broke off: {reason}", reason=lines[-1] if lines else "-")
+        return read_messages(done.stdout)

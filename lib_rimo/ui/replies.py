@@ -1,0 +1,30 @@
+"""What the Train tab's page is answered: JSON, and messages where something is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lib_rimo.errors import UserError
+from lib_rimo.files import is_full
+from lib_rimo.messages import Message
+
+Reply = dict[str, Any]
+
+
+def refusal(error: UserError) -> Reply:
+    """What the page is answered where something is refused: the English text, and all of it."""
+    return {"error": str(error), "messages": as_json(error.messages)}
+
+
+def as_json(messages: Iterable[Message]) -> list[Reply]:
+    """Messages as the page takes them."""
+    return [message.as_json() for message in messages]
+
+
+def why_not(error: OSError) -> UserError:
+    """What a file that could not be read or written comes down to."""
+    if is_full(error):
+        return UserError("The disk is full: make room.")
+    reason = error.strerror or str(error)
+    return UserError("{file}: {reason}.", file=error.filename or "-", reason=reason)
