@@ -23,6 +23,7 @@ HOLDERS = {
     "trainer": ("trainer", "ui", "demo", "test"),
     "ui": ("ui", "test"),
     "demo": ("demo", "test"),
+    "tagger": ("tagger", "test"),
     "test": ("test",),
 }
 

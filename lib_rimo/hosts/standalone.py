@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lib_rimo.inference.generation import Generator
+    from lib_rimo.training.data.tagger import Tagger
 
 
 class Standalone:
@@ -42,6 +43,7 @@ class Standalone:
         self.has_login = has_login
         self._generator: tuple[tuple[Path, int], Generator] | None = None
         self._said: list[str] = []
+        self._tagger: Tagger | None = None
         self.drawing = threading.RLock()
         """Held for each picture: LoRAs are merged into the one model that there is."""
 
@@ -80,8 +82,16 @@ class Standalone:
         return Reach(names_set(), has_login=self.has_login)
 
     def interrogators(self) -> dict[str, Interrogate]:
-        """None."""
-        return {}
+        """A WD14 tagger, whose model is fetched on request only."""
+        return {"WD14": self._propose_tags}
+
+    def _propose_tags(self, picture: Path) -> str:
+        from lib_rimo.training.data.image_files import open_image
+        from lib_rimo.training.data.tagger import Tagger, find_model
+
+        if self._tagger is None:
+            self._tagger = Tagger(find_model())
+        return self._tagger.caption(open_image(picture))
 
     def refresh(self, name: str) -> None:
         """Nothing is remembered."""
