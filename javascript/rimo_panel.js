@@ -130,8 +130,12 @@ class RimoPanel {
         this.presets = answer.presets;
         Object.assign(this.files, answer.files);
         if (this.prompt.text === prompt) {
-            RimoPanel.#list(this.problems, answer.problems);
-            RimoPanel.#list(this.notes, answer.notes);
+            const [notes, problems] = [[], []];
+            for (const message of answer.messages) {
+                (message.level === "note" ? notes : problems).push(RimoPage.text(message));
+            }
+            RimoPanel.#list(this.problems, problems);
+            RimoPanel.#list(this.notes, notes);
         }
         this.#read();
         this.#show();

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -119,11 +120,10 @@ def read_weights(text: str, name: str, presets: Presets) -> LoraTag:
 
     text = text.strip()
     if text.startswith("<"):
-        _, tags, problems = parse_prompt(text, presets)
+        _, tags, messages = parse_prompt(text, presets)
         if len(tags) != 1:
-            raise UserError(
-                " ".join(map(str, problems)) or f'"{text}" is not one tag, <lora:NAME:1:...>.'
-            )
+            one = Message('"{text}" is not one tag, <lora:NAME:1:...>.', text=text)
+            raise UserError(*(messages or [one]))
         tag = tags[0]
     else:
         tag = LoraTag(name, blocks=parse_blocks(text, presets))

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not lora.is_for_stable_diffusion and tag.blocks is not None:
         raise UserError(f"{lora.name} was made for {lora.family}, which has no such blocks.")
     if tag.blocks is not None:
-        for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
-            print(problem)
+        for message in tag.blocks.messages_on(lora.blocks, lora.family, lora.name):
+            print(message)
     baked = bake(
         read_lora(arguments.source),
         lambda key: layer_strength(tag, key, lora.family),

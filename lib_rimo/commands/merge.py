@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         tag = read_weights(text, "", presets) if is_tag else LoraTag(Path(text).stem)
         lora = folder.find(tag.name) if is_tag else load_lora(Path(text))
         if tag.blocks is not None:
-            for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
-                print(problem)
+            for message in tag.blocks.messages_on(lora.blocks, lora.family, lora.name):
+                print(message)
         ingredients.append(
             Ingredient(
                 read_lora(lora.path),

@@ -29,6 +29,7 @@ from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings, format_infotext, save_png
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample
+from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.sd.size import LATENT_PIXELS
@@ -292,10 +293,10 @@ def draw_batch(model: Path, look: Look, batch: Batch, advance: Advance) -> None:
 
 @lru_cache(maxsize=1)
 def _generator(model: Path) -> Generator:
-    def refuse(problem: str) -> None:
-        raise RuntimeError(problem)  # the prompts are ours: nothing in them may be left out
+    def refuse(message: Message) -> None:
+        raise RuntimeError(message)  # the prompts are ours: nothing in them may be left out
 
-    return Generator(load_checkpoint(model), say=refuse)
+    return Generator(load_checkpoint(model), tell=refuse)
 
 
 _folder = lru_cache(LoraFolder)  # which keeps what it has read, so what is merged may stay

@@ -17,6 +17,7 @@ from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE, WebUI
 from lib_rimo.lora.blocks import block_of_key
+from lib_rimo.messages import Message
 
 # (name, text encoder's strength, UNet's strength, rank limit) of one LoRA that a layer holds
 Merged = tuple[str, float, float, int | None]
@@ -52,12 +53,12 @@ class A1111(WebUI):
         """The strength of a LoRA at one of its layers."""
         return strength_at(original(module), module.sd_key)
 
-    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
+    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[Message]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
         self._timed = []
         with _said_once():
             original()
-        notes: list[str] = []
+        messages: list[Message] = []
         has_blocks = any(read.tag.blocks is not None for read in tags)
         if has_blocks:
             _separate(self.networks.loaded_networks)
@@ -65,19 +66,19 @@ class A1111(WebUI):
         for read in tags:
             tag = read.tag
             if not loaded or loaded[0].mentioned_name != tag.name:
-                notes.append(not_found(read))
+                messages.append(not_found(read))
                 continue
             net = loaded.pop(0)
             if has_blocks:
                 net.te_multiplier, net.unet_multiplier = self.multipliers(read)
             if tag.blocks is None:
                 continue
-            notes += tag.blocks.problems_on(self.blocks_of(net.modules), self.family, tag.name)
+            messages += tag.blocks.messages_on(self.blocks_of(net.modules), self.family, tag.name)
             if read.has_steps:
                 self._timed.append((net, read))
         self._set_step(0)
         self._spare_unchanged_layers()
-        return notes
+        return messages
 
     def before_step(self, steps_done: int) -> None:
         """Let LoRAs begin or end to act where a tag says so."""

@@ -1,7 +1,7 @@
 """What a picture's LoRA tags ask for, read once for every host.
 
 A host's adapter hands over the tags as the host split them, applies what comes back, and shows the
-notes. Nothing here imports a host.
+messages. Nothing here imports a host.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.multiplier import digest
+from lib_rimo.messages import Message
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.record import HIRES_WEIGHTS_KEY, WEIGHTS_KEY, restore, write_record
@@ -84,14 +85,16 @@ def is_plain(tags: Iterable[Sequence[str]]) -> bool:
         return False
 
 
-def left_out(items: Sequence[str], error: UserError) -> str:
-    """The note on a tag that cannot be read."""
-    return f"<lora:{':'.join(items)}> was left out: {error}"
+def left_out(items: Sequence[str], error: UserError) -> Message:
+    """What to tell of a tag that cannot be read."""
+    return Message("{tag} was left out: {why}", tag=f"<lora:{':'.join(items)}>", why=error)
 
 
-def not_found(read: ReadTag) -> str:
-    """The note on a tag whose file the host has not loaded."""
-    return f"{read.text} was left out: no such file was found, or it cannot be read."
+def not_found(read: ReadTag) -> Message:
+    """What to tell of a tag whose file the host has not loaded."""
+    return Message(
+        "{tag} was left out: no such file was found, or it cannot be read.", tag=read.text
+    )
 
 
 def _names_preset(blocks: BlockWeights, presets: Presets) -> bool:
@@ -105,8 +108,10 @@ def record(tags: Sequence[ReadTag]) -> str:
     return write_record([tag for tag in shown if tag.name in hidden])
 
 
-def write_infotext(p: Any, tags: Sequence[ReadTag], notes: Sequence[str], hires: bool) -> None:
-    """Show notes under the picture, and put them and the hidden numbers into its infotext.
+def write_infotext(
+    p: Any, tags: Sequence[ReadTag], messages: Sequence[Message], hires: bool
+) -> None:
+    """Show messages under the picture, and put them and the hidden numbers into its infotext.
 
     Comments reach the page only; what is in `extra_generation_params` reaches an API client too.
     """
@@ -114,14 +119,20 @@ def write_infotext(p: Any, tags: Sequence[ReadTag], notes: Sequence[str], hires:
     if not hires:
         for key in (WEIGHTS_KEY, HIRES_WEIGHTS_KEY, NOTES_KEY):
             parameters.pop(key, None)  # of an earlier batch, or of another cell of a plot
-    for note in notes:
-        p.comment(note)
-    said = [note for note in notes if note not in parameters.get(NOTES_KEY, "")]
-    if said:
-        parameters[NOTES_KEY] = " ".join(filter(None, [parameters.get(NOTES_KEY), *said]))
+    for message in messages:
+        tell(p, message)
     numbers = record(tags)
     if numbers and numbers != parameters.get(WEIGHTS_KEY):
         parameters[HIRES_WEIGHTS_KEY if hires else WEIGHTS_KEY] = numbers
+
+
+def tell(p: Any, message: Message) -> None:
+    """Show a message under the picture that is drawn, and in its infotext once."""
+    if hasattr(p, "comment"):
+        p.comment(message.text())
+    before = p.extra_generation_params.get(NOTES_KEY, "")
+    if message.text() not in before:
+        p.extra_generation_params[NOTES_KEY] = f"{before} {message}".strip()
 
 
 def paste_infotext(_infotext: str, parameters: dict[str, Any]) -> None:

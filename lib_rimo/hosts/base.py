@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lib_rimo.messages import Message
 from lib_rimo.weights.presets import Presets
 
 
@@ -33,5 +34,5 @@ class Host(Protocol):
     def lora_path(self, name: str) -> Path | None:
         """The file that a tag of this name loads."""
 
-    def panel_notes(self) -> Sequence[str]:
-        """Sentences for the panel, such as which extension handles block weights."""
+    def panel_messages(self) -> Sequence[Message]:
+        """What the panel tells of the host, such as which extension handles block weights."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.hosts import lbw
-from lib_rimo.hosts.activation import NOTES_KEY
+from lib_rimo.hosts.activation import tell
+from lib_rimo.messages import Message
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
 from lib_rimo.weights.tags import LoraTag, edit_tags
 
@@ -22,16 +23,17 @@ class Bystander:
 
     name = "bystander"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Message) -> None:
         """`reason`: why block weights do not act, without a full stop."""
-        self.sentence = (
-            f"Block weights do not act here: {reason}. LoRAs act with one strength in all blocks."
+        self.message = Message(
+            "Block weights do not act here: {reason}. LoRAs act with one strength in all blocks.",
+            reason=reason,
         )
         self._home = Path(importlib.import_module("modules.paths").data_path) / "rimo"
 
     def install(self) -> None:
         """Say it on the console."""
-        print(f"Rimo: {self.sentence}")
+        print(f"Rimo: {self.message}")
 
     def uninstall(self) -> None:
         """Nothing was replaced."""
@@ -51,9 +53,7 @@ class Bystander:
         p.all_prompts = after[0]
         if after[1]:
             p.all_hr_prompts = after[1]
-        p.extra_generation_params[NOTES_KEY] = self.sentence
-        if hasattr(p, "comment"):
-            p.comment(self.sentence)
+        tell(p, self.message)
 
     def presets(self) -> Presets:
         """All named block weights."""
@@ -69,9 +69,9 @@ class Bystander:
         known = aliases.get(name)
         return None if known is None else Path(known.filename)
 
-    def panel_notes(self) -> Sequence[str]:
+    def panel_messages(self) -> Sequence[Message]:
         """That block weights do not act."""
-        return (self.sentence,)
+        return (self.message,)
 
 
 def _without_blocks(text: str, presets: Presets) -> str:

@@ -7,6 +7,7 @@ import sys
 
 from lib_rimo.hosts.base import Host
 from lib_rimo.hosts.bystander import Bystander
+from lib_rimo.messages import Message
 
 
 def connect() -> Host:
@@ -15,7 +16,9 @@ def connect() -> Host:
     One that only says why, where block weights cannot act.
     """
     if not {"extra_networks_lora", "networks"} <= sys.modules.keys():
-        return Bystander("this WebUI's Lora extension is switched off, or is none that Rimo knows")
+        return Bystander(
+            Message("this WebUI's Lora extension is switched off, or is none that Rimo knows")
+        )
     from lib_rimo.hosts.a1111 import A1111
     from lib_rimo.hosts.forge import Forge
     from lib_rimo.hosts.forge_forks import ForgeClassic, ForgeNeo, ReForge
@@ -27,11 +30,12 @@ def connect() -> Host:
             continue
         found = [objection for place in adapter.places if (objection := place.objection())]
         found += [
-            f"this WebUI has no networks.{name}"
+            Message("this WebUI has no {function}", function=f"networks.{name}")
             for name in adapter.networks_needed
             if not hasattr(sys.modules["networks"], name)
         ]
         if not found:
             return adapter()
         objections += found
-    return Bystander((*objections, "this WebUI merges LoRAs in no way that Rimo knows")[0])
+    unknown = Message("this WebUI merges LoRAs in no way that Rimo knows")
+    return Bystander((*objections, unknown)[0])

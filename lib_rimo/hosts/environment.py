@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lib_rimo import pytorch_build
 from lib_rimo.environment import REQUIREMENTS, ROOT, make_virtual_environment, python_of
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,10 +74,15 @@ class Installation:
     expected: int
     """About what it will hold."""
 
-    def __str__(self) -> str:
-        return (
-            f"The trainer's libraries are being installed: {self.megabytes} of about "
-            f"{self.expected} MB after {self.seconds:.0f} s."
+    def message(self) -> Message:
+        """What to tell of it."""
+        return Message(
+            "The trainer's libraries are being installed: {n} of about {expected} MB after "
+            "{seconds} s.",
+            n=self.megabytes,
+            expected=self.expected,
+            seconds=round(self.seconds),
+            level="note",
         )
 
 

@@ -17,6 +17,7 @@ from lib_rimo.hosts.forge_family import ForgeFamily, patcher_of
 from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE
+from lib_rimo.messages import Message
 
 # (file, strength, the model's own strength, whether it stays unmerged) -> weight's key -> patches;
 # a patch is [strength, tensors, the model's own strength, offset, function]
@@ -46,19 +47,19 @@ class Forge(ForgeFamily):
         """What stands in the places of the host's functions."""
         return self.refresh, self.activate, self.load_networks
 
-    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
+    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[Message]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
         self.load_originally(original, tags)
         self._timed = []
-        notes = self.notes_on_ranks(tags)
+        messages = self.messages_on_ranks(tags)
         for read in tags:
             if read.tag.blocks is None:
                 continue
             if read.has_steps:
                 self._timed.append(read)
             present = self.blocks_of(list(self._weights_of(read.tag.name)))
-            notes += read.tag.blocks.problems_on(present, self.family, read.tag.name)
-        return notes
+            messages += read.tag.blocks.messages_on(present, self.family, read.tag.name)
+        return messages
 
     def load_networks(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 from lib_rimo.hosts.activation import ReadTag
 from lib_rimo.hosts.lora_files import can_be_read, find_file, forget_contents
 from lib_rimo.hosts.webui import WebUI
+from lib_rimo.messages import Message
 
 
 class ForgeFamily(WebUI):
@@ -56,10 +57,14 @@ class ForgeFamily(WebUI):
         if hasattr(self.shared, "cached_lora_hash"):  # Forge Classic's
             vars(self.shared)["cached_lora_hash"] = None
 
-    def notes_on_ranks(self, tags: Sequence[ReadTag]) -> list[str]:
+    def messages_on_ranks(self, tags: Sequence[ReadTag]) -> list[Message]:
         """That the host takes all ranks of a LoRA."""
         return [
-            f"{read.tag.name}: Forge has no dyn=, so all of the LoRA's ranks act."
+            Message(
+                "{name}: Forge has no dyn=, so all of the LoRA's ranks act.",
+                name=read.tag.name,
+                level="warning",
+            )
             for read in tags
             if read.tag.dyn is not None
         ]

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lib_rimo.hosts.activation import NOTES_KEY, ReadTag
+from lib_rimo.hosts.activation import ReadTag, tell
 from lib_rimo.hosts.forge_family import ForgeFamily, patcher_of
 from lib_rimo.hosts.model_memory import loaded_patchers
 from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE
 from lib_rimo.lora.blocks import place_of_key
+from lib_rimo.messages import Message
 from lib_rimo.weights.block_weights import BlockWeights
 
 # What is merged into a weight: (strength, tensors, the model's own strength, ...)
@@ -60,20 +61,20 @@ class ForgeFork(ForgeFamily):
         """What stands in the places of the host's functions."""
         return self.merge, self.activate, self.load_networks
 
-    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
+    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[Message]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
         self.load_originally(original, tags)
         self._loaded = [read for read in tags if read.has_steps or read.tag.blocks is not None]
         self.before_step(0)
-        notes = self.notes_on_ranks(tags)
+        messages = self.messages_on_ranks(tags)
         for read in self._loaded:
             layers = list(self._layers_of(read))
             if not layers and self._is_merged_elsewhere():
-                notes.append(_goes_round(read))
+                messages.append(_goes_round(read))
             elif read.tag.blocks is not None:
                 present = self.blocks_of(layers)
-                notes += read.tag.blocks.problems_on(present, self.family, read.tag.name)
-        return notes
+                messages += read.tag.blocks.messages_on(present, self.family, read.tag.name)
+        return messages
 
     def _hide_blocks(self, params: Any, read: ReadTag) -> None:
         super()._hide_blocks(params, _kept(read))
@@ -202,7 +203,7 @@ class ForgeFork(ForgeFamily):
             ]
             if own and any(self._layers_of(read)) and not self._asked.intersection(own):
                 self._asked.update(own)  # to say it once
-                _note_late(params, _goes_round(read))
+                _tell_late(params, _goes_round(read))
 
 
 class ReForge(ForgeFork):
@@ -282,19 +283,19 @@ def _kept(read: ReadTag) -> ReadTag:
     return read
 
 
-def _goes_round(read: ReadTag) -> str:
-    return (
-        f"{read.tag.name}: block weights do not act on this quantised model, since the WebUI "
-        "gives it whole LoRAs; the LoRA acts with one strength in all blocks."
+def _goes_round(read: ReadTag) -> Message:
+    return Message(
+        "{name}: block weights do not act on this quantised model, since the WebUI gives it whole "
+        "LoRAs; the LoRA acts with one strength in all blocks.",
+        name=read.tag.name,
+        level="warning",
     )
 
 
-def _note_late(params: Any, note: str) -> None:
+def _tell_late(params: Any, message: Message) -> None:
     """Tell of something that is noticed only while a picture is drawn."""
     p = getattr(params.denoiser, "p", None)
     if p is None:
-        print(f"Rimo: {note}")
-        return
-    p.comment(note)
-    said = p.extra_generation_params.get(NOTES_KEY)
-    p.extra_generation_params[NOTES_KEY] = f"{said} {note}" if said else note
+        print(f"Rimo: {message}")
+    else:
+        tell(p, message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 
 _NOTHING = object()
 
@@ -46,18 +47,19 @@ class Place:
         except AttributeError:
             return False
 
-    def objection(self) -> str:
-        """Why it cannot be replaced; empty where it can."""
+    def objection(self) -> Message | None:
+        """Why it cannot be replaced; None where it can."""
         if not self.is_there():
-            return f"this WebUI has no {self.module}.{self.path}"
+            return Message("this WebUI has no {function}", function=f"{self.module}.{self.path}")
         function = getattr(self.owner(), self.name)
         try:
             inspect.signature(function).bind(
                 *range(self.positional), **dict.fromkeys(self.named, None)
             )
         except (TypeError, ValueError):  # no function, other arguments, or none that can be seen
-            return f"this WebUI's {self.module}.{self.path} takes other arguments"
-        return ""
+            function = f"{self.module}.{self.path}"
+            return Message("this WebUI's {function} takes other arguments", function=function)
+        return None
 
 
 class Patches:

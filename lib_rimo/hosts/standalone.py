@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lib_rimo.hosts.reach import Reach, names_set
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.inference.infotext import Settings
+from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
 from lib_rimo.weights.presets import Presets, load_presets, save_preset
 
@@ -42,7 +43,7 @@ class Standalone:
         self.is_shared = is_shared
         self.has_login = has_login
         self._generator: tuple[tuple[Path, int], Generator] | None = None
-        self._said: list[str] = []
+        self._messages: list[Message] = []
         self._tagger: Tagger | None = None
         self.drawing = threading.RLock()
         """Held for each picture: LoRAs are merged into the one model that there is."""
@@ -124,17 +125,17 @@ class Standalone:
         if self._generator is None or self._generator[0] != version:
             self._generator = None  # frees the one before
             device, dtype = choose_device(None, None)
-            self._said.clear()
+            self._messages.clear()
             checkpoint = load_checkpoint(model, device=device, dtype=dtype)
             loras = LoraFolder(self.lora_folder)
-            made = Generator(checkpoint, loras, presets=self.presets(), say=self._said.append)
+            made = Generator(checkpoint, loras, presets=self.presets(), tell=self._messages.append)
             self._generator = (version, made)
         return self._generator[1]
 
-    def take_notes(self) -> list[str]:
-        """What the generator said of tags since the last call."""
-        notes, self._said[:] = list(self._said), []
-        return notes
+    def take_messages(self) -> list[Message]:
+        """What the generator told of tags since the last call."""
+        messages, self._messages[:] = list(self._messages), []
+        return messages
 
     def presets(self) -> Presets:
         """All named block weights."""
@@ -149,6 +150,6 @@ class Standalone:
         path = self.lora_folder / f"{name}.safetensors"
         return path if path.is_file() and path.parent == self.lora_folder else None
 
-    def panel_notes(self) -> Sequence[str]:
+    def panel_messages(self) -> Sequence[Message]:
         """Nothing to tell."""
         return ()

@@ -25,6 +25,7 @@ from lib_rimo.hosts.multiplier import multiplier_of
 from lib_rimo.hosts.patches import Patches, Place
 from lib_rimo.hosts.xyz import add_axes, write_prompts
 from lib_rimo.lora.blocks import block_of_key
+from lib_rimo.messages import Message
 from lib_rimo.weights.presets import (
     DEFAULT_PRESETS,
     Presets,
@@ -87,10 +88,10 @@ class WebUI:
         """What stands in the places of the host's functions."""
         raise NotImplementedError
 
-    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[str]:
+    def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[Message]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks.
 
-        Gives notes for the user.
+        Gives messages for the user.
         """
         raise NotImplementedError
 
@@ -158,18 +159,21 @@ class WebUI:
         """The host's entry of a LoRA file, by the name that a tag has; None without one."""
         return entry_of(self.networks, name)
 
-    def panel_notes(self) -> Sequence[str]:
+    def panel_messages(self) -> Sequence[Message]:
         """What the panel tells about this host."""
-        installation = TrainerEnvironment().installation()
-        return (*self._notes(), *([] if installation is None else [str(installation)]))
-
-    def _notes(self) -> Sequence[str]:
+        messages = []
         if lbw.is_installed(self.scripts.scripts_data):
-            return (
-                "sd-webui-lora-block-weight is installed too. Rimo applies the block weights of "
-                "all tags; it leaves a picture's to that extension when only that can read them.",
+            messages.append(
+                Message(
+                    "sd-webui-lora-block-weight is installed too. Rimo applies the block weights "
+                    "of all tags; it leaves a picture's to that extension when only that can read "
+                    "them.",
+                    level="note",
+                )
             )
-        return ()
+        if (installation := TrainerEnvironment().installation()) is not None:
+            messages.append(installation.message())
+        return messages
 
     def process(self, p: Any) -> None:
         """A picture's prompts are complete: write an X/Y/Z plot's values into them."""
@@ -198,29 +202,29 @@ class WebUI:
         """
         self._notice_replaced_files(p, [params.items[0] for params in params_list])
         readings = self._read(p, params_list)
-        unreadable = [reading for reading in readings if isinstance(reading, str)]
+        unreadable = [reading for reading in readings if isinstance(reading, Message)]
         if unreadable and lbw.is_active(p):
             readings = self._leave_to_lbw(params_list, readings)
-        kept, tags, notes = [], [], []
+        kept, tags, messages = [], [], []
         for params, reading in zip(params_list, readings, strict=True):
-            if isinstance(reading, str):
-                notes.append(reading)
+            if isinstance(reading, Message):
+                messages.append(reading)
                 continue
-            notes += reading.tag.doubts()
-            notes += self._foreign_options(reading.tag)
+            messages += reading.tag.misspelt_options()
+            messages += self._foreign_options(reading.tag)
             if reading.tag.blocks is not None:
                 self._hide_blocks(params, reading)
             kept.append(params)
             tags.append(reading)
-        notes += self.load(lambda: original(extra_network, p, kept), tags)
-        write_infotext(p, tags, notes, hires=getattr(p, "is_hr_pass", False))
+        messages += self.load(lambda: original(extra_network, p, kept), tags)
+        write_infotext(p, tags, messages, hires=getattr(p, "is_hr_pass", False))
 
-    def _read(self, p: Any, params_list: Sequence[Any]) -> list[ReadTag | str]:
-        """Each tag's meaning, or a note on why it is left out."""
+    def _read(self, p: Any, params_list: Sequence[Any]) -> list[ReadTag | Message]:
+        """Each tag's meaning, or why it is left out."""
         written = [self._items(params) for params in params_list]
         plain = is_plain(written)
         presets = DEFAULT_PRESETS if plain else self.presets()
-        readings: list[ReadTag | str] = []
+        readings: list[ReadTag | Message] = []
         for params, items in zip(params_list, written, strict=True):
             try:
                 read = getattr(params, "rimo", None) or read_tag(items, presets, _seed(p))
@@ -240,20 +244,20 @@ class WebUI:
         named = [f"{key}={value}" for key, value in params.named.items()]
         return [*(str(item) for item in params.positional), *named]
 
-    def _foreign_options(self, tag: LoraTag) -> Sequence[str]:
-        """Notes on options that another extension would read, if it were there."""
+    def _foreign_options(self, tag: LoraTag) -> Sequence[Message]:
+        """What to tell of options that another extension would read, if it were there."""
         return () if "loractl" in sys.modules else tag.foreign_options()
 
     def _leave_to_lbw(
-        self, params_list: Sequence[Any], readings: Sequence[ReadTag | str]
-    ) -> list[ReadTag | str]:
+        self, params_list: Sequence[Any], readings: Sequence[ReadTag | Message]
+    ) -> list[ReadTag | Message]:
         """Hand all block weights over when a tag is one that only the other extension reads."""
         if not any(
-            isinstance(reading, str) and lbw.could_read(params.items)
+            isinstance(reading, Message) and lbw.could_read(params.items)
             for params, reading in zip(params_list, readings, strict=True)
         ):
             return list(readings)
-        left: list[ReadTag | str] = []
+        left: list[ReadTag | Message] = []
         for params, reading in zip(params_list, readings, strict=True):
             if isinstance(reading, ReadTag):
                 self._rewrite(params, lbw.items_for(reading))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from lib_rimo.lora.delta import embeddings_in, layer_delta, scaled, split_module
 from lib_rimo.lora.description import family_of
 from lib_rimo.lora.files import read_lora
 from lib_rimo.lora.soundness import check_layers
+from lib_rimo.messages import Message
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.family import FAMILY_NAMES
 from lib_rimo.sd.file_header import read_header
@@ -86,7 +88,7 @@ class LoraFolder:
         """
         path = self._path(name)
         if path is None:
-            raise UserError(self._not_found(name))
+            raise self._not_found(name)
         stat = path.stat()
         version = (stat.st_mtime_ns, stat.st_size)
         if path not in self._loaded or self._loaded[path][0] != version:
@@ -113,13 +115,22 @@ class LoraFolder:
                 return file
         return None
 
-    def _not_found(self, name: str) -> str:
-        said = f'There is no LoRA "{visible(shortened(name))}" in {self.path}'
+    def _not_found(self, name: str) -> UserError:
+        wanted: dict[str, Any] = {"name": visible(shortened(name)), "folder": self.path}
         names = list(self.files())
-        near = get_close_matches(name[:LONGEST_NAME], names, n=1)
-        if near:
-            return f'{said}; did you mean "{near[0]}"?'
-        return f"{said}; there is {', '.join(names[:8]) or 'none at all'}."
+        if near := get_close_matches(name[:LONGEST_NAME], names, n=1):
+            return UserError(
+                'There is no LoRA "{name}" in {folder}; did you mean "{near}"?',
+                **wanted,
+                near=near[0],
+            )
+        if not names:
+            return UserError(
+                'There is no LoRA "{name}" in {folder}; there is none at all.', **wanted
+            )
+        return UserError(
+            'There is no LoRA "{name}" in {folder}; there is {names}.', **wanted, names=names[:8]
+        )
 
     def files(self) -> dict[str, Path]:
         """Name -> file of every LoRA in the folder and below it."""
@@ -173,13 +184,13 @@ class LoraMerger:
 
     def apply(
         self, loras: Sequence[tuple[Lora, LoraTag]], *, steps_done: int = 0
-    ) -> tuple[str, ...]:
+    ) -> tuple[Message, ...]:
         """Bring the weights to the base model's with exactly these LoRAs.
 
         `steps_done` tells which of the LoRAs with a start or stop act in the UNet. A LoRA that
-        does not fit the model is left out, and a problem, one sentence, says so.
+        does not fit the model is left out, and a message says so.
         """
-        problems: list[str] = []
+        messages: list[Message] = []
         loras = list(loras)
         while True:
             wanted = self._wanted_shares(loras, steps_done)
@@ -187,14 +198,14 @@ class LoraMerger:
                 for layer in [*wanted, *(set(self._shares) - set(wanted))]:
                     self._bring_to(layer, wanted.get(layer, ()))
             except _DoesNotFitError as error:
-                problems.append(self._why_not(error.lora, error.why))
+                messages.append(self._why_not(error.lora, is_too_large=error.is_too_large))
                 loras = [(lora, tag) for lora, tag in loras if lora is not error.lora]
             else:
                 break
         for lora, _ in loras:
             if not any(key in self._layers for key in lora.modules):
-                problems.append(self._why_not(lora))
-        return tuple(problems)
+                messages.append(self._why_not(lora))
+        return tuple(messages)
 
     def clear(self) -> None:
         """Put the base model's own weights back."""
@@ -243,7 +254,7 @@ class LoraMerger:
             except RuntimeError as error:  # shapes of another model
                 raise _DoesNotFitError(share.lora) from error
             if not bool(weight.isfinite().all()):
-                raise _DoesNotFitError(share.lora, "it makes the weights too large for numbers")
+                raise _DoesNotFitError(share.lora, is_too_large=True)
         _set_parameters(layer, weight, bias)
         self.merged_layers += bool(shares)
         if shares:
@@ -252,23 +263,27 @@ class LoraMerger:
         else:
             del self._base[layer], self._shares[layer]
 
-    def _why_not(self, lora: Lora, why: str = "") -> str:
+    def _why_not(self, lora: Lora, *, is_too_large: bool = False) -> Message:
         ours, theirs = self.checkpoint.family, lora.family
-        if why:
-            pass
-        elif ours != theirs:
-            named = FAMILY_NAMES.get(theirs, theirs)
-            why = f"it was made for {named}, the model is {FAMILY_NAMES[ours]}"
-        else:
-            why = "its layers are not this model's"
-        return f"{lora.name} was left out: {why}."
+        if is_too_large:
+            return Message(
+                "{name} was left out: it makes the weights too large for numbers.", name=lora.name
+            )
+        if ours != theirs:
+            return Message(
+                "{name} was left out: it was made for {theirs}, the model is {ours}.",
+                name=lora.name,
+                theirs=FAMILY_NAMES.get(theirs, theirs),
+                ours=FAMILY_NAMES[ours],
+            )
+        return Message("{name} was left out: its layers are not this model's.", name=lora.name)
 
 
 class _DoesNotFitError(Exception):
-    def __init__(self, lora: Lora, why: str = "") -> None:
+    def __init__(self, lora: Lora, *, is_too_large: bool = False) -> None:
         super().__init__(lora.name)
         self.lora = lora
-        self.why = why
+        self.is_too_large = is_too_large
 
 
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor | None]:

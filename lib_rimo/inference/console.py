@@ -131,7 +131,12 @@ def open_generator(arguments: argparse.Namespace, presets: Presets) -> Generator
     device, dtype = choose_device(arguments.device, arguments.precision)
     print(f"Loading {arguments.model.name} ...", flush=True)
     checkpoint = load_checkpoint(arguments.model, device=device, dtype=dtype)
-    return Generator(checkpoint, LoraFolder(arguments.lora_dir), presets=presets, say=tqdm.write)
+    return Generator(
+        checkpoint,
+        LoraFolder(arguments.lora_dir),
+        presets=presets,
+        tell=lambda message: tqdm.write(message.text()),
+    )
 
 
 def choose_device(name: str | None, precision: str | None) -> tuple[str, torch.dtype]:

@@ -29,6 +29,7 @@ from lib_rimo.inference.prompt import (
 )
 from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
 from lib_rimo.lora.files import content_hash
+from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.text import shortened, visible
@@ -50,8 +51,8 @@ class Picture:
 class Generator:
     """Draws pictures with one checkpoint and the LoRAs of a folder.
 
-    `say` is told, in a sentence and once each, of tags that were left out; such a tag costs the
-    picture that LoRA only.
+    `tell` is told once each of tags that were left out; such a tag costs the picture that LoRA
+    only.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class Generator:
         folder: LoraFolder | None = None,
         *,
         presets: Presets = DEFAULT_PRESETS,
-        say: Callable[[str], None] = print,
+        tell: Tell = print,
     ) -> None:
         self.checkpoint = checkpoint
         self.folder = folder
         self.presets = presets
         self.merger = LoraMerger(checkpoint)
-        self._say, self._said = say, set[str]()
+        self._tell, self._told = tell, set[Message]()
         self._hashing = ThreadPoolExecutor(1)
         self._model_hash: Future[str] | None = None
 
@@ -104,44 +105,54 @@ class Generator:
 
     def activate(self, settings: Settings) -> list[ActiveLora]:
         """The LoRAs that a prompt names, merged into the model as at the first step."""
-        _, tags, problems = parse_prompt(settings.prompt, self.presets)
-        for problem in problems:
-            self.tell(problem)
+        _, tags, messages = parse_prompt(settings.prompt, self.presets)
+        for message in messages:
+            self.tell(message)
         for text in other_kinds(settings.prompt):
-            said = visible(shortened(text))
-            self.tell(f"{said} was left out: only <lora:...> is drawn here.")
+            left_out = "{tag} was left out: only <lora:...> is drawn here."
+            self.tell(Message(left_out, tag=visible(shortened(text)), level="warning"))
         if any(True for _ in find_extra_networks(settings.negative_prompt)):
             self.tell(
-                "Tags such as <lora:...> act in the prompt only; the negative one's are words."
+                Message(
+                    "Tags such as <lora:...> act in the prompt only; the negative one's are words.",
+                    level="warning",
+                )
             )
         loras = []
         for tag in tags:
-            for problem in tag.foreign_options():
-                self.tell(problem)
+            for message in tag.foreign_options():
+                self.tell(message)
             try:
                 if self.folder is None:
                     raise UserError("No folder of LoRAs was given: add --lora-dir.")
                 lora = self.folder.find(tag.name)
             except UserError as error:
-                self.tell(f"<lora:{shortened(tag.name)}> was left out: {error}")
+                shown = f"<lora:{shortened(tag.name)}>"
+                self.tell(Message("{tag} was left out: {why}", tag=shown, why=error))
                 continue
             if lora.embeddings:
-                names = ", ".join(lora.embeddings)
-                self.tell(f"{lora.name} brings embeddings ({names}), which are not used here.")
+                self.tell(
+                    Message(
+                        "{name} brings embeddings ({names}), which are not used here.",
+                        name=lora.name,
+                        names=lora.embeddings,
+                        level="warning",
+                    )
+                )
             if tag.blocks is not None and lora.is_for_stable_diffusion:
-                for problem in tag.blocks.problems_on(lora.blocks, lora.family, lora.name):
-                    self.tell(problem)
+                for message in tag.blocks.messages_on(lora.blocks, lora.family, lora.name):
+                    self.tell(message)
                 tag = replace(tag, blocks=tag.blocks.fixed(settings.seed, tag.name))
             loras.append((lora, tag))
-        for problem in self.merger.apply(at_step(loras, 0, settings.steps)):
-            self.tell(problem)
+        for message in self.merger.apply(at_step(loras, 0, settings.steps)):
+            self.tell(message)
         return loras
 
-    def tell(self, problem: str) -> None:
-        """Say a problem, unless it was said before."""
-        if problem not in self._said:
-            self._said.add(problem)
-            self._say(problem)
+    def tell(self, message: Message) -> None:
+        """Tell a message, unless it was told before."""
+        if message not in self._told:
+            self._told.add(message)
+            self._tell(message)
 
     def _draw_latents(
         self,

@@ -92,8 +92,9 @@ def expand_vector(
     layout = LAYOUTS.get(len(values))
     if layout is None or len(values) not in layouts:
         raise UserError(
-            f"{len(values)} block values fit no layout: write 17 (SD1/2) or 12 (SDXL) for a plain "
-            "LoRA, 26 (SD1/2) or 20 (SDXL) for all blocks."
+            "{n} block values fit no layout: write 17 (SD1/2) or 12 (SDXL) for a plain LoRA, "
+            "26 (SD1/2) or 20 (SDXL) for all blocks.",
+            n=len(values),
         )
     return dict(zip(layout, values, strict=True))
 

@@ -88,8 +88,9 @@ def form_of(tensors: Tensors) -> Form:
         if form.matches(tensors):
             return form
     raise UserError(
-        f"a layer is in no known form ({visible(shortened(', '.join(sorted(tensors))))}); "
-        "known are LoRA, LoHa, LoKr, IA3, DoRA, OFT, BOFT, GLoRA, norm and full differences."
+        "a layer is in no known form ({tensors}); known are LoRA, LoHa, LoKr, IA3, DoRA, OFT, "
+        "BOFT, GLoRA, norm and full differences.",
+        tensors=visible(shortened(", ".join(sorted(tensors)))),
     )
 
 
@@ -152,7 +153,8 @@ def scaled(tensors: Tensors, strength: float, base: Tensor | None = None) -> dic
         if base is None:
             kind = "DoRA" if "dora_scale" in tensors else form.label
             raise UserError(
-                f"A layer in {kind} can only be weighted with its base model: give --model."
+                "A layer in {form} can only be weighted with its base model: give --model.",
+                form=kind,
             )
         return {"diff": weight_delta(tensors, base) * strength}
     if form.bias_in in tensors:

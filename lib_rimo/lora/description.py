@@ -48,7 +48,9 @@ def describe(modules: Mapping[str, Tensors], metadata: Mapping[str, str]) -> Des
         block = block_of_key(key, family) or "other"
         norm = change_norm(tensors)
         if not math.isfinite(norm):
-            raise UserError(f"{visible(shortened(key))} changes by more than a number can hold.")
+            raise UserError(
+                "{layer} changes by more than a number can hold.", layer=visible(shortened(key))
+            )
         squares[block] = squares.get(block, 0.0) + norm**2
     order = [*BLOCKS, "other"]
     return Description(

@@ -30,15 +30,18 @@ def read_lora(path: str | os.PathLike[str]) -> LoraFile:
     path = Path(path)
     try:
         if not path.is_file():
-            raise UserError(f"There is no LoRA file {path}: check the name and the folder.")
+            raise UserError(
+                "There is no LoRA file {file}: check the name and the folder.", file=path
+            )
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
             return LoraFile(tensors, dict(file.metadata() or {}))
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{visible(shortened(path.name))} is not a readable .safetensors file "
-            f"({visible(shortened(str(error)))}): get or train it again."
+            "{file} is not a readable .safetensors file ({why}): get or train it again.",
+            file=visible(shortened(path.name)),
+            why=visible(shortened(str(error))),
         ) from None
 
 

@@ -27,30 +27,39 @@ def check_layers(modules: Mapping[str, Tensors]) -> None:
         try:
             _check_layer(tensors)
         except UserError as error:
-            raise UserError(f"{visible(shortened(key))}: {error}") from None
+            shown = visible(shortened(key))
+            raise UserError("{layer}: {why}", layer=shown, why=error) from None
 
 
 def _check_layer(tensors: Tensors) -> None:
     form = form_of(tensors)
     for name, tensor in tensors.items():
         if name in NUMBERS and tensor.numel() != 1:
-            raise UserError(f"{name} has {tensor.numel()} numbers in place of one.")
+            raise UserError(
+                "{tensor} has {n} numbers in place of one.", tensor=name, n=tensor.numel()
+            )
         if tensor.is_complex():
-            raise UserError(f"{name} holds complex numbers.")
+            raise UserError("{tensor} holds complex numbers.", tensor=name)
         if not bool(tensor.float().isfinite().all()):
             raise UserError(
-                f"{name} holds numbers that are none (NaN or infinite): train it again, "
-                "with a lower learning rate."
+                "{tensor} holds numbers that are none (NaN or infinite): train it again, with a "
+                "lower learning rate.",
+                tensor=name,
             )
         if name not in NUMBERS and (tensor.ndim == 0 or tensor.numel() == 0):
-            raise UserError(f"{name} is empty or no matrix ({_sized(tensor)}).")
+            raise UserError(
+                "{tensor} is empty or no matrix ({size}).", tensor=name, size=_sized(tensor)
+            )
     try:
         shape = _shape(form, tensors)
     except (RuntimeError, IndexError, ValueError) as error:
         shapes = ", ".join(f"{name} {_sized(tensor)}" for name, tensor in tensors.items())
-        raise UserError(f"its tensors don't fit together ({shortened(shapes, 200)}).") from error
+        raise UserError(
+            "its tensors don't fit together ({shapes}).", shapes=shortened(shapes, 200)
+        ) from error
     if math.prod(shape) > LARGEST_LAYER:
-        raise UserError(f"no model has a layer of {'x'.join(map(str, shape))} numbers.")
+        size = "x".join(map(str, shape))
+        raise UserError("no model has a layer of {size} numbers.", size=size)
 
 
 def _sized(tensor: Tensor) -> str:

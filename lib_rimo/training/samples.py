@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import save_png
-from lib_rimo.messages import Message, Tell
+from lib_rimo.messages import Tell
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.sample_prompts import sample_settings
@@ -29,7 +29,7 @@ def draw_samples(
     for model in models:
         model.eval()
     try:
-        generator = Generator(checkpoint, say=lambda text: tell(Message(text, level="warning")))
+        generator = Generator(checkpoint, tell=tell)
         for number, settings in enumerate(sample_settings(options, captions)):
             (picture,) = generator.draw(settings)
             name = f"{options.output_name}_{step:06d}_{number:02d}_{settings.seed}.png"

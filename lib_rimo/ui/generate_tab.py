@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,17 @@ from lib_rimo.hosts.training import base_model
 from lib_rimo.inference.grid import AXIS_NAMES, axes_infotext, cells, draw_grid, parse_axis
 from lib_rimo.inference.infotext import Settings, format_infotext, parse_size
 from lib_rimo.inference.sampling import SAMPLERS
+from lib_rimo.messages import Message
+from lib_rimo.ui.page_head import texts_for
 from lib_rimo.ui.panel import render_panel
 
 NOTHING = "Nothing"
 Say = Callable[[str], Any]
 """Makes a label that the page shows in the reader's language."""
+Drawn = tuple[list[tuple[Image.Image, str]], str, list[Message]]
+"""Pictures with what each was drawn from, the first one's infotext, and messages."""
 Shown = tuple[list[tuple[Image.Image, str]], str, str]
-"""Pictures with what each was drawn from, the first one's infotext, and notes."""
+"""The same with the messages as Markdown in the reader's language."""
 
 
 def render_generate_tab(host: Standalone, say: Say) -> None:
@@ -64,11 +67,21 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
         with gr.Column():
             button = gr.Button(say("Generate"), variant="primary")
             gallery = gr.Gallery(show_label=False, columns=2, format="png", height="auto")
-            notes = gr.Markdown()
+            messages = gr.Markdown()
             infotext = gr.Textbox(label=say("Drawn from"), lines=3, interactive=False)
     model.input(_size, model, size)
     inputs = [prompt, negative, model, steps, scale, size, seed, sampler, *axes]
-    button.click(partial(_generate, host), inputs, [gallery, infotext, notes])
+
+    # Gradio looks at the annotation for where to put the request.
+    def generate(visitor: gr.Request, *fields: Any) -> Iterator[Shown]:
+        translations = texts_for(visitor.headers.get("accept-language"))
+        try:
+            for pictures, text, told in _generate(host, *fields):
+                yield pictures, text, _listed(told, translations)
+        except UserError as error:
+            raise gr.Error(_listed(error.messages, translations)) from error
+
+    button.click(generate, inputs, [gallery, infotext, messages])
 
 
 def _size(model: str | Path) -> str:
@@ -95,28 +108,25 @@ def _generate(
     seed: float,
     sampler: str,
     *axes: str,
-) -> Iterator[Shown]:
+) -> Iterator[Drawn]:
     """Draw one picture or all of a plot, showing each as it comes; a plot's grid comes first."""
-    try:
-        if not model:
-            raise UserError("Choose a model; put .safetensors files into the folder of models.")
-        width, height = parse_size(size)
-        settings = Settings(
-            prompt=prompt,
-            negative_prompt=negative,
-            steps=int(steps),
-            cfg_scale=scale,
-            seed=int(seed),
-            sampler=sampler,
-            width=width,
-            height=height,
-        )
-        yield from _draw(host, Path(model), settings, list(axes))
-    except UserError as error:
-        raise gr.Error(str(error)) from error
+    if not model:
+        raise UserError("Choose a model; put .safetensors files into the folder of models.")
+    width, height = parse_size(size)
+    settings = Settings(
+        prompt=prompt,
+        negative_prompt=negative,
+        steps=int(steps),
+        cfg_scale=scale,
+        seed=int(seed),
+        sampler=sampler,
+        width=width,
+        height=height,
+    )
+    yield from _draw(host, Path(model), settings, list(axes))
 
 
-def _draw(host: Standalone, model: Path, settings: Settings, axes: list[str]) -> Iterator[Shown]:
+def _draw(host: Standalone, model: Path, settings: Settings, axes: list[str]) -> Iterator[Drawn]:
     presets = host.presets()
     chosen = [
         parse_axis(name, values, presets)
@@ -129,13 +139,14 @@ def _draw(host: Standalone, model: Path, settings: Settings, axes: list[str]) ->
         with host.drawing:
             pictures.append(next(generator.draw(cell)))
         shown = [(picture.image, picture.infotext) for picture in pictures]
-        yield shown, pictures[0].infotext, _listed(host.take_notes())
+        yield shown, pictures[0].infotext, host.take_messages()
     if chosen:
         labels = [axis.labels for axis in chosen] + [("",)] * (3 - len(chosen))
         text = format_infotext(settings, axes_infotext(chosen))
         grid = draw_grid([picture.image for picture in pictures], *labels)
-        yield [(grid, text), *shown], text, ""
+        yield [(grid, text), *shown], text, []
 
 
-def _listed(notes: list[str]) -> str:
-    return "\n".join(f"- {note}" for note in notes)
+def _listed(messages: Sequence[Message], translations: Mapping[str, str]) -> str:
+    sentences = [message.text(translations) for message in messages]
+    return sentences[0] if len(sentences) == 1 else "\n".join(f"- {text}" for text in sentences)

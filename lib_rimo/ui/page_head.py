@@ -1,6 +1,8 @@
 """What our pages carry in their head where no WebUI puts it there: scripts, style sheet, texts."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from lib_rimo.environment import page_files
@@ -27,6 +29,11 @@ def chinese() -> dict[str, str]:
     path = page_files() / "localizations" / "zh_CN.json"
     texts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return texts
+
+
+def texts_for(languages: str | None) -> Mapping[str, str]:
+    """Our texts for a browser that sends these as `Accept-Language`; none where English will do."""
+    return chinese() if re.match("zh", languages or "", re.IGNORECASE) else {}
 
 
 def head() -> str:

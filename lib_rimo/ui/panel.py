@@ -1,7 +1,7 @@
 """The block weights panel: an empty container that `javascript/rimo_panel.js` fills.
 
 The panel lives in the browser and acts on the prompt's text alone, so a picture costs nothing
-more for it. Only presets, file facts and the problems of tags are asked for, through one event.
+more for it. Only presets, file facts and messages on tags are asked for, through one event.
 """
 
 from functools import partial
@@ -45,4 +45,4 @@ def _add_event(host: PanelHost) -> None:
 
 def _refuse(visitor: Any) -> str | None:
     fault = asked_from_elsewhere(visitor)
-    return None if fault is None else refusal(str(fault))
+    return None if fault is None else refusal(fault)

@@ -1,4 +1,4 @@
-"""What the block weights panel asks for: presets, facts of files, problems of tags."""
+"""What the block weights panel asks for: presets, facts of files, what to tell of tags."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import FAMILY_LAYOUTS, UNET_FAMILIES, UNET_LAYOUTS
 from lib_rimo.lora.facts import LoraFacts, read_facts, read_foreign_model
+from lib_rimo.messages import Message
+from lib_rimo.ui.replies import as_json
 from lib_rimo.weights.grammar import parse_blocks
 from lib_rimo.weights.presets import Presets
 from lib_rimo.weights.tags import find_extra_networks, parse_prompt
@@ -26,64 +28,73 @@ class PanelHost(Protocol):
     def lora_path(self, name: str) -> Path | None:
         """The file that a tag of this name loads."""
 
-    def panel_notes(self) -> Sequence[str]:
-        """Sentences to show, such as which extension handles block weights."""
+    def panel_messages(self) -> Sequence[Message]:
+        """What to tell of the host, such as which extension handles block weights."""
 
 
 def answer(host: PanelHost, request: str) -> str:
     """Answer the page, JSON in and out.
 
-    `{"prompt": text}` gives the presets, the facts of the files that the prompt names, and the
-    problems of its tags; `{"save": [name, values]}` keeps a preset first.
+    `{"prompt": text}` gives the presets, the facts of the files that the prompt names, and
+    messages on its tags and the host; `{"save": [name, values]}` keeps a preset first.
     """
     asked = json.loads(request)
-    problems: list[str] = []
+    messages: list[Message] = []
     if "save" in asked:
         try:
             name, values = asked["save"]
             weights = replace(parse_blocks(str(values), Presets()), source="")
             host.save_preset(str(name), weights.text)
         except UserError as error:
-            problems.append(str(error))
+            messages += error.messages
     presets = host.presets()
     files: dict[str, LoraFacts | None] = {}
     for network in find_extra_networks(str(asked.get("prompt", ""))):
         _, tags, found = parse_prompt(network.text, presets)
-        problems += found
+        messages += found
         for tag in tags:
             if tag.name not in files:
                 path = host.lora_path(tag.name)
                 files[tag.name] = None if path is None else read_facts(path)
-                problems += _problems_of_file(tag.name, path, files[tag.name])
+                messages += _messages_on_file(tag.name, path, files[tag.name])
             known = files[tag.name]
             if tag.blocks is not None and known is not None:
-                problems += tag.blocks.problems_on(known.blocks, known.family, tag.name)
+                messages += tag.blocks.messages_on(known.blocks, known.family, tag.name)
     return json.dumps(
         {
             "presets": dict(presets.blocks),
             "files": {name: _as_json(known) for name, known in files.items()},
-            "problems": problems,
-            "notes": list(host.panel_notes()),
+            "messages": as_json([*messages, *host.panel_messages()]),
         }
     )
 
 
-def refusal(problem: str) -> str:
-    """What the page is answered where it gets nothing but a sentence."""
-    return json.dumps({"presets": {}, "files": {}, "problems": [problem], "notes": []})
+def refusal(error: UserError) -> str:
+    """What the page is answered where it gets nothing but messages."""
+    return json.dumps({"presets": {}, "files": {}, "messages": as_json(error.messages)})
 
 
-def _problems_of_file(name: str, path: Path | None, facts: LoraFacts | None) -> list[str]:
+def _messages_on_file(name: str, path: Path | None, facts: LoraFacts | None) -> list[Message]:
     if path is None:
-        return [f"{name}: there is no such LoRA file."]
+        return [Message("{name}: there is no such LoRA file.", name=name)]
     if facts is not None and facts.family not in UNET_FAMILIES:
         plain, whole = FAMILY_LAYOUTS[facts.family]
         return [
-            f"{name} was made for {facts.family}, whose blocks have no sliders: write {plain} or "
-            f"{whole} block values, or single ones, into the prompt."
+            Message(
+                "{name} was made for {family}, whose blocks have no sliders: write {plain} or "
+                "{whole} block values, or single ones, into the prompt.",
+                name=name,
+                family=facts.family,
+                plain=plain,
+                whole=whole,
+                level="note",
+            )
         ]
     model = None if facts is not None else read_foreign_model(path)
-    return [] if model is None else [f"{name} was made for {model}, not for Stable Diffusion."]
+    if model is None:
+        return []
+    other = "{name} was made for {model}, not for Stable Diffusion."
+    return [Message(other, name=name, model=model, level="warning")]
 
 
 def _as_json(facts: LoraFacts | None) -> dict[str, Any] | None:

@@ -127,7 +127,9 @@ def parse_files(text: str, presets: Presets = DEFAULT_PRESETS) -> list[File]:
     names = _split_items(values)
     for name in names:
         if re.search("[<>=]", name):
-            raise UserError(f'A tag cannot name the file "{name}": rename it without <, > and =.')
+            raise UserError(
+                'A tag cannot name the file "{name}": rename it without <, > and =.', name=name
+            )
     return [File(lora, None if name.lower() == "none" else name) for name in names]
 
 
@@ -164,21 +166,28 @@ def check_values(
     files: Collection[str] | None = None,
 ) -> None:
     """Refuse values that a prompt has no LoRA for, or files that aren't there: UserError."""
-    _, tags, problems = parse_prompt(prompt, presets)
+    _, tags, messages = parse_prompt(prompt, presets)
     names = list(dict.fromkeys(tag.name for tag in tags))
     for value in values:
         if not names:
-            left_out = f" ({problems[0]})" if problems else ""
-            raise UserError(f"The prompt has no LoRA to vary: add <lora:NAME:1>.{left_out}")
+            if messages:
+                raise UserError(
+                    "The prompt has no LoRA to vary: add <lora:NAME:1>. ({why})", why=messages[0]
+                )
+            raise UserError("The prompt has no LoRA to vary: add <lora:NAME:1>.")
         if value.lora is None and len(names) > 1:
             raise UserError(
-                f"The prompt has {len(names)} LoRAs: begin the values with the name of the one "
-                f'you mean, such as "{names[0]}: ...".'
+                "The prompt has {n} LoRAs: begin the values with the name of the one you mean, "
+                'such as "{name}: ...".',
+                n=len(names),
+                name=names[0],
             )
         if value.lora is not None and value.lora not in names:
-            raise UserError(f'The prompt has no LoRA "{value.lora}"; it has {", ".join(names)}.')
+            raise UserError(
+                'The prompt has no LoRA "{name}"; it has {names}.', name=value.lora, names=names
+            )
         if isinstance(value, File) and files is not None and value.name not in (None, *files):
-            raise UserError(f'There is no LoRA file "{value.name}".')
+            raise UserError('There is no LoRA file "{name}".', name=value.name)
 
 
 def apply_values(
@@ -251,8 +260,12 @@ def parse_numbers(text: str) -> list[float]:
         else:
             numbers += _range(item, *(found[group] for group in range(1, 5)))
         if len(numbers) > MOST_VALUES:
-            raise UserError(f'"{item}" makes more than {MOST_VALUES} values.')
+            raise _too_many(item)
     return numbers
+
+
+def _too_many(item: str) -> UserError:
+    return UserError('"{text}" makes more than {n} values.', text=item, n=MOST_VALUES)
 
 
 def _range(item: str, first: str, last: str, step: str | None, count: str | None) -> list[float]:
@@ -260,15 +273,20 @@ def _range(item: str, first: str, last: str, step: str | None, count: str | None
     if count is not None:
         number = int(count)
         if not 0 < number <= MOST_VALUES:
-            raise UserError(f'"{item}" has to make 1 to {MOST_VALUES} values.')
+            raise UserError('"{text}" has to make 1 to {n} values.', text=item, n=MOST_VALUES)
         gap = (end - start) / (number - 1) if number > 1 else Decimal(0)
         return [round(float(start + gap * index), 4) + 0.0 for index in range(number)]
     stride = Decimal(step or "1")
     if stride == 0 or (end - start) * stride < 0:
-        raise UserError(f'"{item}" never gets from {first} to {last} in such steps.')
+        raise UserError(
+            '"{text}" never gets from {first} to {last} in such steps.',
+            text=item,
+            first=first,
+            last=last,
+        )
     number = int((end - start) / stride) + 1
     if number > MOST_VALUES:
-        raise UserError(f'"{item}" makes more than {MOST_VALUES} values.')
+        raise _too_many(item)
     return [float(start + stride * index) + 0.0 for index in range(number)]
 
 
@@ -276,7 +294,9 @@ def _parse_choice(lora: str | None, item: str) -> BlockChoice:
     names, at, weight = item.partition("@")
     blocks = parse_block_names(names)
     if not blocks:
-        raise UserError(f'"{item}" names no block: write IN07, IN04-IN08 or NOT OUT03-OUT11.')
+        raise UserError(
+            '"{text}" names no block: write IN07, IN04-IN08 or NOT OUT03-OUT11.', text=item
+        )
     return BlockChoice(lora, blocks, parse_number(weight) if at else None, item)
 
 
@@ -292,7 +312,7 @@ def _split_items(text: str) -> list[str]:
     try:
         items = [item.strip() for row in csv.reader(lines, skipinitialspace=True) for item in row]
     except csv.Error as error:
-        raise UserError(f"The axis values cannot be read: {error}.") from error
+        raise UserError("The axis values cannot be read: {reason}.", reason=error) from error
     return _not_empty([item for item in items if item])
 
 

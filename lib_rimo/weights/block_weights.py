@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
 from lib_rimo.lora.blocks import (
     ALL_BLOCKS,
@@ -16,6 +17,7 @@ from lib_rimo.lora.blocks import (
     WHOLE_LAYOUTS,
     fitting_layout,
 )
+from lib_rimo.messages import Message
 from lib_rimo.weights.ramp import Ramp, format_number
 
 POSITIONS = {block: position for position, block in enumerate(ALL_BLOCKS)}
@@ -240,8 +242,8 @@ class BlockWeights:
             if block not in named
         )
 
-    def problems_on(self, blocks: Iterable[str], family: str, name: str) -> tuple[str, ...]:
-        """What a user should know when these weights meet a file, a sentence each.
+    def messages_on(self, blocks: Iterable[str], family: str, name: str) -> tuple[Message, ...]:
+        """What a user should know when these weights meet a file, a message each.
 
         `blocks` are those that the file has layers in, `family` is "sd1", "sd2" or "sdxl". A
         vector is applied by the blocks' names whatever the file; blocks that it does not name
@@ -250,42 +252,68 @@ class BlockWeights:
         """
         present = set(blocks)
         if not present:
-            return (f"{name}: no layer of the file fits the model, so it changes nothing.",)
+            return (
+                _warning(
+                    "{name}: no layer of the file fits the model, so it changes nothing.", name=name
+                ),
+            )
         if self.layout is None:
-            return self._problems_of_sparse(present, name)
+            return self._messages_of_sparse(present, name)
         best = fitting_layout(present, family)
         unnamed = [block for block in ALL_BLOCKS if block in present - set(LAYOUTS[self.layout])]
-        zeroed = f"{', '.join(unnamed)} got no value and counted as 0"
-        advice = f"write {best} values to set every block of this file"
+        values = {"name": name, "n": self.layout, "enough": best, "unnamed": unnamed}
         if self.layout not in FAMILY_LAYOUTS[family]:
-            said = f"{name}: {self.layout} block values are no layout of {FAMILIES[family].title}"
-            applied = f"blocks of the same name took theirs{f', {zeroed}' if unnamed else ''}"
-            return (f"{said}; {applied}: {advice}.",)
+            sentence = (
+                "{name}: {n} block values are no layout of {family}; blocks of the same name took "
+                "theirs, {unnamed} got no value and counted as 0: write {enough} values to set "
+                "every block of this file."
+                if unnamed
+                else "{name}: {n} block values are no layout of {family}; blocks of the same name "
+                "took theirs: write {enough} values to set every block of this file."
+            )
+            return (_warning(sentence, **values, family=FAMILIES[family].title),)
         if unnamed:
-            return (f"{name}: {zeroed} among {self.layout} block values; {advice}.",)
+            return (
+                _warning(
+                    "{name}: {unnamed} got no value and counted as 0 among {n} block values; "
+                    "write {enough} values to set every block of this file.",
+                    **values,
+                ),
+            )
         beyond = {
             self._value(block) for block in LAYOUTS[self.layout] if block not in LAYOUTS[best]
         }
         if len(beyond) > 1:
             return (
-                f"{name}: the file has layers in the blocks of a plain LoRA only, so the others "
-                f"of the {self.layout} block values change nothing; {best} are enough.",
+                _warning(
+                    "{name}: the file has layers in the blocks of a plain LoRA only, so the others "
+                    "of the {n} block values change nothing; {enough} are enough.",
+                    **values,
+                ),
             )
         return ()
 
-    def _problems_of_sparse(self, present: set[str], name: str) -> tuple[str, ...]:
+    def _messages_of_sparse(self, present: set[str], name: str) -> tuple[Message, ...]:
         changed = [
             block for block, value in zip(self.blocks, self.values, strict=True) if value != 1
         ]
         if changed and not present & set(changed):
             return (
-                f"{name}: the file has no layers in {' '.join(block_ranges(changed))}, so these "
-                "block values change nothing.",
+                _warning(
+                    "{name}: the file has no layers in {blocks}, so these block values change "
+                    "nothing.",
+                    name=name,
+                    blocks=" ".join(block_ranges(changed)),
+                ),
             )
         return ()
 
 
 _PLAIN = BlockWeights()
+
+
+def _warning(sentence: str, **values: Any) -> Message:
+    return Message(sentence, level="warning", **values)
 
 
 def own_blocks(layout: int) -> tuple[str, ...]:

@@ -38,9 +38,10 @@ def _parse_values(text: str, presets: Presets, inherited: float | None) -> Block
         return _parse_sparse(text, inherited)
     words = text.split(",")
     if len(words) == 1:
-        raise UserError(_unknown_preset(text, presets))
+        raise _unknown_preset(text, presets)
     if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", text, re.ASCII):
-        raise UserError(f'"{text}" is not a number: write {text.replace(",", ".")}.')
+        number = text.replace(",", ".")
+        raise UserError('"{text}" is not a number: write {number}.', text=text, number=number)
     named = expand_vector([_parse_value(word, inherited) for word in words])
     unnamed = dict.fromkeys(own_blocks(len(words)), 0.0)
     return BlockWeights(in_order({**unnamed, **named}), layout=len(words))
@@ -51,35 +52,50 @@ def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
     for item in text.split(","):
         names, at, value = item.partition("@")
         if not at:
-            raise UserError(f'"{_said(item)}" has no value: write BLOCK@VALUE, such as IN07@0.8.')
+            raise UserError(
+                '"{text}" has no value: write BLOCK@VALUE, such as IN07@0.8.', text=_shown(item)
+            )
         parsed = _parse_value(value, inherited)
         blocks = parse_block_names(names)
         if not blocks:
-            raise UserError(f'"{_said(item)}" names no block: write BLOCK@VALUE, as in IN07@0.8.')
+            raise UserError(
+                '"{text}" names no block: write BLOCK@VALUE, such as IN07@0.8.', text=_shown(item)
+            )
         named |= dict.fromkeys(blocks, parsed)
     return BlockWeights(in_order(named))
 
 
-def _said(text: str) -> str:
+def _shown(text: str) -> str:
     return visible(shortened(text.strip(SPACES)))
 
 
-def _unknown_preset(name: str, presets: Presets) -> str:
+def _unknown_preset(name: str, presets: Presets) -> UserError:
     if not name:
-        return "The block values are empty: write a vector, a preset or IN07@0.8."
-    said = visible(shortened(name))
+        return UserError("The block values are empty: write a vector, a preset or IN07@0.8.")
+    shown = visible(shortened(name))
     if len(name) <= LONGEST_CHOICE and _names_blocks(name):
-        return (
-            f'"{said}" names blocks without a value: write {said}@0.5 for theirs, or '
-            f"{said.removeprefix('NOT ') if said.startswith('NOT ') else f'NOT {said}'}@0 "
-            "to use no others."
+        return UserError(
+            '"{blocks}" names blocks without a value: write {blocks}@0.5 for theirs, or '
+            "{others}@0 to use no others.",
+            blocks=shown,
+            others=shown.removeprefix("NOT ") if shown.startswith("NOT ") else f"NOT {shown}",
         )
     similar = next((known for known in presets.blocks if known.lower() == name.lower()), None)
     if similar is not None:
-        return f'There is no preset "{said}"; there is one named "{similar}".'
+        return UserError(
+            'There is no preset "{name}"; there is one named "{other}".', name=shown, other=similar
+        )
     near = get_close_matches(name[:LONGEST_CHOICE], presets.blocks, n=1)
-    meant = f' Did you mean "{near[0]}"?' if near else ""
-    return f'There is no preset "{said}"; block values are a vector, a preset or IN07@0.8.{meant}'
+    if near:
+        return UserError(
+            'There is no preset "{name}"; block values are a vector, a preset or IN07@0.8. '
+            'Did you mean "{other}"?',
+            name=shown,
+            other=near[0],
+        )
+    return UserError(
+        'There is no preset "{name}"; block values are a vector, a preset or IN07@0.8.', name=shown
+    )
 
 
 LONGEST_CHOICE = 200  # characters of a choice of blocks that is looked into for a better message
@@ -123,8 +139,8 @@ def _position_of(name: str) -> int:
         name = found[1] + found[2].zfill(2)
     if name not in POSITIONS:
         raise UserError(
-            f'There is no block "{_said(name)}"; the blocks are BASE, IN00-IN11, M00 and '
-            "OUT00-OUT11."
+            'There is no block "{name}"; the blocks are BASE, IN00-IN11, M00 and OUT00-OUT11.',
+            name=_shown(name),
         )
     return POSITIONS[name]
 
@@ -138,8 +154,9 @@ def parse_elements(text: str, presets: Presets = DEFAULT_PRESETS) -> tuple[Eleme
     rules = presets.elements.get(text)
     if rules is None and "@" not in text:
         raise UserError(
-            f'There is no element preset "{_said(text)}"; elements can also be written as '
-            "BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5."
+            'There is no element preset "{name}"; elements can also be written as '
+            "BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.",
+            name=_shown(text),
         )
     parts = re.split(r"[,\n]", text if rules is None else rules)
     return tuple(_parse_rule(part) for part in parts if part.strip())
@@ -154,7 +171,8 @@ def _parse_rule(text: str) -> ElementRule:
         names, slash, words = selection.partition("/")
         if not slash:
             raise UserError(
-                f'"{_said(text)}" is not BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.'
+                '"{text}" is not BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.',
+                text=_shown(text),
             )
     blocks = parse_block_names(names) if names.strip() else BLOCKS
     listed = words.split()

@@ -99,7 +99,8 @@ def save_preset(folder: Path, name: str, values: str) -> None:
     name = name.strip()
     if not name or re.search(r"[:,;@=#<>\"\s]", name) or re.fullmatch(r"[\d.+-]+", name):
         raise UserError(
-            f'"{name}" cannot name a preset: use letters and digits, without spaces and :,;@=#<>".'
+            '"{name}" cannot name a preset: use letters and digits, without spaces and :,;@=#<>".',
+            name=name,
         )
     path = folder / BLOCKS_FILE
     line = f"{name}:{values}"

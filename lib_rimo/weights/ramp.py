@@ -79,8 +79,12 @@ def parse_number(text: str) -> float:
     if not is_number(text):
         said = visible(shortened(text.strip(SPACES)))
         if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", said, re.ASCII):
-            raise UserError(f'"{said}" is not a number: write {said.replace(",", ".")}.')
-        raise UserError(f'"{said}" is not a number.')
+            raise UserError(
+                '"{text}" is not a number: write {number}.',
+                text=said,
+                number=said.replace(",", "."),
+            )
+        raise UserError('"{text}" is not a number.', text=said)
     return float(text.strip(SPACES)) + 0.0  # -0 becomes 0
 
 
@@ -104,7 +108,9 @@ def parse_ramp(text: str) -> Ramp:
     """Read a ramp. Raises UserError."""
     if not is_ramp(text):
         said = visible(shortened(text.strip(SPACES)))
-        raise UserError(f'"{said}" is no strength over the steps: write 0@0,1@1, value@place.')
+        raise UserError(
+            '"{text}" is no strength over the steps: write 0@0,1@1, value@place.', text=said
+        )
     points = []
     for item in re.split("[,;]", text):
         value, *place = _AT.split(item)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.text import shortened, visible
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.grammar import parse_blocks, parse_elements
@@ -87,20 +88,31 @@ class LoraTag:
     kind: str = "lora"
     other: tuple[str, ...] = ()  # items that other extensions may understand
 
-    def doubts(self) -> tuple[str, ...]:
-        """Options that look like a slip of the pen, a sentence each."""
+    def misspelt_options(self) -> tuple[Message, ...]:
+        """Options that look like a slip of the pen, a message each."""
         return tuple(
-            f'{visible(self.name)}: the option "{visible(item)}" was ignored; '
-            f'did you mean "{similar[0]}="?'
+            Message(
+                '{name}: the option "{option}" was ignored; did you mean "{meant}="?',
+                name=visible(self.name),
+                option=visible(item),
+                meant=similar[0],
+                level="warning",
+            )
             for item in self.other
             if (key := item.partition("=")[0].lower()) not in OTHERS_OPTIONS
             if (similar := get_close_matches(key[:20], OPTIONS, cutoff=0.6))
         )
 
-    def foreign_options(self) -> tuple[str, ...]:
-        """Options that another program or extension reads, a sentence each."""
+    def foreign_options(self) -> tuple[Message, ...]:
+        """Options that another program or extension reads, a message each."""
         return tuple(
-            f'{visible(self.name)}: the option "{visible(item)}" is for {owner}, and was ignored.'
+            Message(
+                '{name}: the option "{option}" is for {owner}, and was ignored.',
+                name=visible(self.name),
+                option=visible(item),
+                owner=owner,
+                level="warning",
+            )
             for item in self.other
             if (owner := OTHERS_OPTIONS.get(item.partition("=")[0].lower()))
         )
@@ -124,32 +136,37 @@ class LoraTag:
 
 def parse_prompt(
     text: str, presets: Presets = DEFAULT_PRESETS
-) -> tuple[str, tuple[LoraTag, ...], tuple[str, ...]]:
-    """Take a prompt's extra networks out: (text without them, LoRA tags, problems).
+) -> tuple[str, tuple[LoraTag, ...], tuple[Message, ...]]:
+    """Take a prompt's extra networks out: (text without them, LoRA tags, messages).
 
-    A tag that cannot be read is left out, and a problem, one sentence, says so. Never raises. All
+    A tag that cannot be read is left out, and a message says so. Never raises. All
     networks are taken out, as the WebUI does; those of other kinds are another's (`other_kinds`).
     """
     tags: list[LoraTag] = []
-    problems: list[str] = []
+    messages: list[Message] = []
 
     def take(network: ExtraNetwork) -> str:
-        said = visible(shortened(network.text, 200))
+        shown = visible(shortened(network.text, 200))
         if network.kind not in KINDS:
             if network.kind.lower() in KINDS:
-                meant = f"<{network.kind.lower()}:"
-                problems.append(f"{said} was left out: write {meant} in small letters.")
+                messages.append(
+                    Message(
+                        "{tag} was left out: write {meant} in small letters.",
+                        tag=shown,
+                        meant=f"<{network.kind.lower()}:",
+                    )
+                )
             return ""
         try:
             tag = parse_tag(network.kind, network.body.split(":"), presets)
         except UserError as error:
-            problems.append(f"{said} was left out: {error}")
+            messages.append(Message("{tag} was left out: {why}", tag=shown, why=error))
         else:
             tags.append(tag)
-            problems.extend(tag.doubts())
+            messages.extend(tag.misspelt_options())
         return ""
 
-    return replace_extra_networks(text, take), tuple(tags), tuple(problems)
+    return replace_extra_networks(text, take), tuple(tags), tuple(messages)
 
 
 def other_kinds(text: str) -> tuple[str, ...]:
@@ -190,7 +207,7 @@ def parse_tag(kind: str, items: Sequence[str], presets: Presets = DEFAULT_PRESET
     after it is what an X stands for.
     """
     if len(items) > MOST_ITEMS:
-        raise UserError(f"it has {len(items)} parts, more than {MOST_ITEMS}.")
+        raise UserError("it has {n} parts, more than {most}.", n=len(items), most=MOST_ITEMS)
     named, positional = _split_items(items)
     if not positional or not positional[0]:
         raise UserError("it names no file: write <lora:NAME:1>.")
@@ -206,7 +223,7 @@ def parse_tag(kind: str, items: Sequence[str], presets: Presets = DEFAULT_PRESET
     return LoraTag(name, te, unet, dyn, blocks, inherited, kind, other)
 
 
-_TWICE = 'it has block values twice, "{}" and "{}".'
+_TWICE = 'it has block values twice, "{first}" and "{second}".'
 
 
 def _split_items(items: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -217,7 +234,7 @@ def _split_items(items: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if equals and "=" not in value:
             key = "lbw" if key == "w" else key
             if key == "lbw" and key in named:
-                raise UserError(_TWICE.format(_said(named[key]), _said(value)))
+                raise UserError(_TWICE, first=_shown(named[key]), second=_shown(value))
             named[key] = value
         else:
             positional.append(item)
@@ -229,22 +246,28 @@ def _blocks_text(named: dict[str, str], positional: list[str]) -> tuple[str | No
     text, inherited = named.pop("lbw", None), named.pop("x", None)
     for item, following in pairwise([*positional, "..."]):
         if item.strip(SPACES).lower() in OPTIONS:
-            raise UserError(f"write {_said(item)}={_said(following)}, with = for the colon.")
+            raise UserError(
+                "write {option}={value}, with = for the colon.",
+                option=_shown(item),
+                value=_shown(following),
+            )
     if positional:
         if text is not None:
-            raise UserError(_TWICE.format(_said(positional[0]), _said(text)))
+            raise UserError(_TWICE, first=_shown(positional[0]), second=_shown(text))
         text, *after = positional
         if len(after) > (inherited is None) or (after and not is_number(after[0])):
             raise UserError(
-                f'nothing can follow its block values "{_said(text)}" but one number, and '
-                f'"{_said(after[-1])}" is none: write all block values as one part, with commas '
-                "between, and elements as lbwe=NAME."
+                'nothing can follow its block values "{values}" but one number, and "{text}" is '
+                "none: write all block values as one part, with commas between, and elements as "
+                "lbwe=NAME.",
+                values=_shown(text),
+                text=_shown(after[-1]),
             )
         inherited = after[0] if after else inherited
     return text, None if inherited is None else parse_number(inherited)
 
 
-def _said(text: str) -> str:
+def _shown(text: str) -> str:
     return visible(shortened(text.strip(SPACES)))
 
 
@@ -261,7 +284,9 @@ def _dyn(named: str | None, positional: list[str]) -> int | None:
 
 def _whole_number(text: str, what: str) -> int:
     if re.fullmatch(r"\d{1,9}", text.strip(SPACES), re.ASCII) is None:
-        raise UserError(f'{what} has to be a whole number, not "{_said(text)}".')
+        raise UserError(
+            '{option} has to be a whole number, not "{text}".', option=what, text=_shown(text)
+        )
     return int(text)
 
 
@@ -274,7 +299,7 @@ def _block_weights(
     if step is not None:
         start, dash, stop = step.partition("-")
         if not dash:
-            raise UserError(f'step has to be a range such as 5-10, not "{_said(step)}".')
+            raise UserError('step has to be a range such as 5-10, not "{text}".', text=_shown(step))
     if text is None and elements is None and start is None and stop is None:
         return None
     weights = BlockWeights() if text is None else parse_blocks(text, presets, inherited)

@@ -43,7 +43,7 @@ def test_every_reader_of_loras_stands_any_file(tmp_path, capsys, attack_scale):
     weights = {name: p.clone() for name, p in merger.checkpoint.unet.named_parameters()}
     path = tmp_path / "odd.safetensors"
     host = SimpleNamespace(
-        presets=lambda: DEFAULT_PRESETS, lora_path=lambda name: path, panel_notes=lambda: ()
+        presets=lambda: DEFAULT_PRESETS, lora_path=lambda name: path, panel_messages=lambda: ()
     )
     usable = 0
     folder, out = LoraFolder(tmp_path), tmp_path / "out.safetensors"
@@ -59,8 +59,8 @@ def test_every_reader_of_loras_stands_any_file(tmp_path, capsys, attack_scale):
         unread = attempt(lambda: folder.find("odd"))
         if not unread:
             usable += 1
-            problems = merger.apply([(folder.find("odd"), LoraTag("odd"))])
-            assert all(not CONTROL.search(problem) for problem in problems), what
+            messages = merger.apply([(folder.find("odd"), LoraTag("odd"))])
+            assert all(not CONTROL.search(str(message)) for message in messages), what
             finite = all(p.isfinite().all() for p in merger.checkpoint.unet.parameters())
             assert finite, what
         assert bool(said) >= bool(unread), what  # what info reads, generate does too

@@ -360,9 +360,9 @@ def test_what_lbw_alone_could_read_is_left_out_when_it_is_off(fake, host):
 
 
 def test_the_panel_says_that_lbw_is_there(fake, host):
-    assert host.panel_notes() == ()
+    assert list(host.panel_messages()) == []
     fake.scripts_data.append(SimpleNamespace(path="/x/scripts/lora_block_weight.py", module=None))
-    assert "lora-block-weight" in host.panel_notes()[0]
+    assert "lora-block-weight" in host.panel_messages()[0].text()
 
 
 def test_strength_over_the_steps(fake, host):

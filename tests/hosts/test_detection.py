@@ -37,7 +37,7 @@ def refuses(monkeypatch, capsys, said):
     before = functions()
     host.install()
     assert functions() == before
-    (note,) = host.panel_notes()
+    (note,) = map(str, host.panel_messages())
     assert said in note
     assert note in capsys.readouterr().out
     p = picture("<lora:rimochan:0.5:IN07@0>, hat")
@@ -98,7 +98,7 @@ def test_plain_loras_work_where_none_is_replaced(fake, monkeypatch):
     monkeypatch.delattr(sys.modules[module], attribute)
     host = connect()
     host.install()
-    assert "merges LoRAs in no way that Rimo knows" in host.panel_notes()[0]
+    assert "merges LoRAs in no way that Rimo knows" in host.panel_messages()[0].text()
     assert fake.draw("<lora:rimochan:0.5>")[0] == weights(5)
 
 

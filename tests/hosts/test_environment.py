@@ -191,7 +191,7 @@ def test_an_installation_is_seen_by_other_processes(trainer, present, monkeypatc
     trainer.prepare()
     (going_on,) = seen
     assert (going_on.megabytes, going_on.expected) == (3, environment.MEGABYTES)
-    assert "3 of about 511 MB" in str(going_on)
+    assert "3 of about 511 MB" in going_on.message().text()
     assert trainer.installation() is None
 
 

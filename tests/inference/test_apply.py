@@ -194,8 +194,10 @@ def test_a_lora_of_another_family_costs_its_own_tag_only(tmp_path, sd1, merger):
     foreign, _ = write(tmp_path / "foreign.safetensors", narrow_checkpoint("sdxl"))
     own, trained = write(tmp_path / "own.safetensors", sd1)
     plain = unet_output(sd1)
-    problems = merger.apply([(foreign, LoraTag("foreign")), (own, LoraTag("own"))])
-    assert problems == ("foreign was left out: it was made for SDXL, the model is SD1.",)
+    messages = merger.apply([(foreign, LoraTag("foreign")), (own, LoraTag("own"))])
+    assert [*map(str, messages)] == [
+        "foreign was left out: it was made for SDXL, the model is SD1."
+    ]
     torch.testing.assert_close(unet_output(sd1), trained, rtol=1e-4, atol=1e-4)
     merger.clear()
     assert torch.equal(unet_output(sd1), plain)
@@ -208,8 +210,8 @@ def test_layers_of_other_widths_are_refused(tmp_path, sd1, merger):
         for key, m in own.modules.items()
     }
     plain = unet_output(sd1)
-    problems = merger.apply([(replace(own, modules=wide), LoraTag("own"))])
-    assert problems == ("own was left out: its layers are not this model's.",)
+    messages = merger.apply([(replace(own, modules=wide), LoraTag("own"))])
+    assert [*map(str, messages)] == ["own was left out: its layers are not this model's."]
     assert torch.equal(unet_output(sd1), plain)
 
 

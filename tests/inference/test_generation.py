@@ -35,7 +35,7 @@ def said():
 
 @pytest.fixture
 def generator(checkpoint, folder, said):
-    generator = Generator(checkpoint, folder, say=said.append)
+    generator = Generator(checkpoint, folder, tell=said.append)
     yield generator
     generator.merger.clear()
 
@@ -99,13 +99,13 @@ def test_a_wrong_tag_costs_that_tag_only_and_is_said_once(generator, said):
     assert (draw(generator, wrong) == right).all()
     draw(generator, wrong)
     assert len(said) == 2
-    assert said[0].startswith("<lora:x:1:1,2> was left out")
-    assert said[1].startswith('<lora:missing> was left out: There is no LoRA "missing"')
+    assert said[0].text().startswith("<lora:x:1:1,2> was left out")
+    assert said[1].text().startswith('<lora:missing> was left out: There is no LoRA "missing"')
 
 
 def test_without_a_folder_tags_are_left_out(checkpoint, said):
-    draw(Generator(checkpoint, say=said.append), "a cat <lora:x:1>")
-    assert "--lora-dir" in said[0]
+    draw(Generator(checkpoint, tell=said.append), "a cat <lora:x:1>")
+    assert "--lora-dir" in said[0].text()
 
 
 def test_a_retrained_file_is_read_again(generator, folder):

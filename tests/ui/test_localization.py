@@ -18,7 +18,7 @@ SCRIPTS = sorted((ROOT / "javascript").glob("rimo_*.js"))
 # What only the command line tells, or nobody: verbs, their environment, what makes the base model.
 NEVER_IN_A_PAGE = ("commands", "environment.py", "pytorch_build.py", "demo", "base_model")
 # Sentences that are still finished where they are raised; to become templates with values.
-FINISHED_SENTENCES = frozenset({"weights", "lora", "training/config/dialects"})
+FINISHED_SENTENCES = frozenset({"training/config/dialects"})
 TELLING = {"UserError", "MissingError", "Message", "UnusablePictureError"}
 WORD = re.compile("[A-Za-z]{2}")
 

@@ -57,7 +57,7 @@ class Host:
     def lora_path(self, name):
         return self.folder / f"{name}.safetensors"
 
-    def panel_notes(self):
+    def panel_messages(self):
         return []
 
 

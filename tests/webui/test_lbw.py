@@ -66,9 +66,10 @@ def test_nothing_is_applied_twice(server, both, tag, settings):
 def test_the_panel_says_who_handles_what(server, both):
     """The page's own question; both panels are there once."""
     body = {"data": [json.dumps({"prompt": "<lora:one:1>"})]}
-    notes = [
-        json.loads(one._json("run/rimo_panel", body)["data"][0])["notes"] for one in (server, both)
-    ]
-    assert notes[0] == []
-    assert "sd-webui-lora-block-weight is installed too" in notes[1][0]
+    alone, beside = (
+        json.loads(one._json("run/rimo_panel", body)["data"][0])["messages"]
+        for one in (server, both)
+    )
+    assert alone == []
+    assert "sd-webui-lora-block-weight is installed too" in beside[0]["text"]
     assert [both.elements().count(f"rimo_panel_{tab}") for tab in ("txt2img", "img2img")] == [1, 1]

@@ -53,9 +53,10 @@ def test_other_families_blocks_leave_a_vector_alone():
     assert parse_blocks("D07@1") == parse_blocks("IN07@1")
     flux = parse_blocks(FLUX).with_values(["S00", "IN07"], 0.0)  # a block that Flux has not
     assert (flux.of("S00"), flux.of("IN07"), flux.layout) == (0, 1, 61)
-    said = weights.problems_on(["D00"], "Flux", "x")
-    assert said[0].startswith("x: 17 block values are no layout of Flux")
-    assert parse_blocks(FLUX).problems_on(["D00"], "sd1", "x")[0].startswith("x: 61 block values")
+    said = weights.messages_on(["D00"], "Flux", "x")
+    assert str(said[0]).startswith("x: 17 block values are no layout of Flux")
+    (message,) = parse_blocks(FLUX).messages_on(["D00"], "sd1", "x")
+    assert message.text().startswith("x: 61 block values")
 
 
 def changed(weights):
@@ -231,41 +232,41 @@ class TestProblemsOnFiles:
     plain, whole = LAYOUTS[17], LAYOUTS[26]
 
     def test_what_fits_is_no_problem(self):
-        assert parse_blocks("ALL").problems_on(self.plain, "sd1", "rimo") == ()
+        assert parse_blocks("ALL").messages_on(self.plain, "sd1", "rimo") == ()
         ones = parse_blocks(",".join(["1"] * 26))
-        assert ones.problems_on(self.whole, "sd1", "rimo") == ()
-        assert ones.problems_on(self.plain, "sd1", "rimo") == ()
-        assert parse_blocks("IN07@0.5").problems_on(LAYOUTS[12], "sdxl", "rimo") == ()
+        assert ones.messages_on(self.whole, "sd1", "rimo") == ()
+        assert ones.messages_on(self.plain, "sd1", "rimo") == ()
+        assert parse_blocks("IN07@0.5").messages_on(LAYOUTS[12], "sdxl", "rimo") == ()
 
     def test_17_values_on_a_lycoris_file(self):
-        (problem,) = parse_blocks("ALL").problems_on(self.whole, "sd1", "rimo")
-        assert problem.startswith("rimo: IN00, IN03, IN06,")
-        assert "counted as 0 among 17 block values; write 26 values" in problem
+        (message,) = parse_blocks("ALL").messages_on(self.whole, "sd1", "rimo")
+        assert message.text().startswith("rimo: IN00, IN03, IN06,")
+        assert "counted as 0 among 17 block values; write 26 values" in message.text()
 
     def test_26_values_on_a_plain_lora(self):
         weights = parse_blocks(",".join(["1"] * 20 + ["0.5"] * 6))
-        assert weights.problems_on(self.plain, "sd1", "rimo") == ()
+        assert weights.messages_on(self.plain, "sd1", "rimo") == ()
         weights = parse_blocks(",".join(["1", "0.5"] + ["1"] * 24))
-        (problem,) = weights.problems_on(self.plain, "sd1", "rimo")
-        assert "change nothing; 17 are enough" in problem
+        (message,) = weights.messages_on(self.plain, "sd1", "rimo")
+        assert "change nothing; 17 are enough" in message.text()
 
     def test_an_sd1_vector_on_an_sdxl_file(self):
-        (problem,) = parse_blocks("ALL").problems_on(LAYOUTS[12], "sdxl", "rimo")
-        assert problem == (
+        (message,) = parse_blocks("ALL").messages_on(LAYOUTS[12], "sdxl", "rimo")
+        assert message.text() == (
             "rimo: 17 block values are no layout of SDXL; blocks of the same name took theirs, "
             "OUT00, OUT01, OUT02 got no value and counted as 0: write 12 values to set every "
             "block of this file."
         )
 
     def test_blocks_that_the_file_has_no_layers_in(self):
-        (problem,) = parse_blocks("IN00@0").problems_on(self.plain, "sd1", "rimo")
-        assert problem == (
+        (message,) = parse_blocks("IN00@0").messages_on(self.plain, "sd1", "rimo")
+        assert message.text() == (
             "rimo: the file has no layers in IN00, so these block values change nothing."
         )
 
     def test_a_file_for_another_model(self):
-        (problem,) = parse_blocks("ALL").problems_on((), "sdxl", "rimo")
-        assert problem == "rimo: no layer of the file fits the model, so it changes nothing."
+        (message,) = parse_blocks("ALL").messages_on((), "sdxl", "rimo")
+        assert message.text() == "rimo: no layer of the file fits the model, so it changes nothing."
 
 
 values = st.floats(-5, 5).map(lambda value: round(value, 3) + 0.0) | st.sampled_from(

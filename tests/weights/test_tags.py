@@ -30,10 +30,10 @@ def parse_one(text, presets=DEFAULT_PRESETS):
 
 
 def problem_of(text):
-    rest, tags, (problem,) = parse_prompt(text)
+    rest, tags, (message,) = parse_prompt(text)
     assert (rest, tags) == ("", ())
-    assert problem.startswith(f"{text} was left out: ")
-    return problem.partition(" was left out: ")[2]
+    assert message.text().startswith(f"{text} was left out: ")
+    return message.text().partition(" was left out: ")[2]
 
 
 def test_the_positional_vector():
@@ -154,7 +154,7 @@ def test_options_of_other_extensions_are_kept():
 def test_a_misspelt_option_is_said():
     _, (tag,), (problem,) = parse_prompt("<lora:a:1:lwb=MIDD>")
     assert tag.blocks is None
-    assert problem == 'a: the option "lwb=MIDD" was ignored; did you mean "lbw="?'
+    assert problem.text() == 'a: the option "lwb=MIDD" was ignored; did you mean "lbw="?'
 
 
 def test_editing_leaves_other_text_alone():
@@ -281,8 +281,8 @@ def test_block_values_may_change_over_the_steps():
 
 def test_options_of_others_are_said_to_be_theirs():
     (tag,) = parse_prompt("<lora:a:1:hr=0.5:in=0.2>")[1]
-    assert [text.split(" is for ")[1] for text in tag.foreign_options()] == [
+    assert [str(told).split(" is for ")[1] for told in tag.foreign_options()] == [
         "sd-webui-loractl, and was ignored.",
         "SD.Next, and was ignored.",
     ]
-    assert tag.doubts() == ()
+    assert tag.misspelt_options() == ()
