@@ -57,6 +57,7 @@ class RimoTrain {
             this.#choose(id);
             this.#act("resume", {id});
         });
+        this.tools = new RimoLoraTools(this.server);
         this.#build();
         this.#open();
     }
@@ -79,7 +80,7 @@ class RimoTrain {
             make("div", "rimo-column", {},
                 this.pictures.root, this.recipe.root,
                 card("3. Train", this.estimate, this.advice, this.problem, this.install, this.start)),
-            make("div", "rimo-column", {}, this.empty, this.job.root, this.jobs.root)));
+            make("div", "rimo-column", {}, this.empty, this.job.root, this.jobs.root, this.tools.root)));
     }
 
     async #open() {

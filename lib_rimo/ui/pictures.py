@@ -7,17 +7,16 @@ import binascii
 import itertools
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
-from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
-from lib_rimo.hosts.training import TrainingHost, check_ready
-from lib_rimo.messages import AS_JSON, Message, read_messages
+from lib_rimo.hosts.training import TrainingHost
+from lib_rimo.messages import Message
 from lib_rimo.training.data.picture_set import PictureSet
-from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
+from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.replies import Reply, as_json
+from lib_rimo.ui.verbs import run_verb
 
 
 class Pictures:
@@ -99,7 +98,7 @@ class Pictures:
             arguments += ["--resolution", str(asked["resolution"])]
         if not asked.get("mirror", True):
             arguments.append("--no-mirror")
-        messages = self._run_verb(arguments)
+        messages = run_verb(self.host, arguments)
         return {**self.do_pictures({"set": str(folder)}), "messages": as_json(messages)}
 
     def do_discard(self, asked: Reply) -> Reply:
@@ -140,21 +139,3 @@ class Pictures:
         needed = self._needed()
         folders = (self._made / f"{name}-{number}" for number in itertools.count(1))
         return next(folder for folder in folders if folder.resolve() not in needed)
-
-    def _run_verb(self, arguments: list[str]) -> list[Message]:
-        """Run `python -m lib_rimo ...` to its end; what it told. Raises UserError."""
-        check_ready(self.host)
-        done = subprocess.run(
-            command_line(self.host.python, arguments),
-            cwd=ROOT,
-            env={**child_environment(), AS_JSON: "json"},
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode:
-            if messages := read_messages(done.stderr):
-                raise UserError(*messages)
-            lines = done.stderr.strip().splitlines()
-            raise UserError("It broke off: {reason}", reason=lines[-1] if lines else "-")
-        return read_messages(done.stdout)

@@ -17,6 +17,7 @@ from lib_rimo.training.config.options import GROUPS
 from lib_rimo.training.config.recipes import BUILT_IN
 from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.ui.jobs import Jobs
+from lib_rimo.ui.lora_tools import LoraTools
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json, refusal, why_not
@@ -35,6 +36,7 @@ class TrainServer:
         self.settings = Settings(host, self.queue.folder)
         self.jobs = Jobs(host, self.queue, self.opened, self.settings)
         self.searches = Searches(host, self.queue)
+        self.tools = LoraTools(host)
 
     def answer(self, request: str) -> str:
         """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
@@ -89,7 +91,7 @@ class TrainServer:
 
     def _handler(self, name: str) -> Callable[[Reply], Reply] | None:
         """The method `do_` of that name, whichever part has it."""
-        parts = (self, self.pictures, self.settings, self.jobs, self.searches)
+        parts = (self, self.pictures, self.settings, self.jobs, self.searches, self.tools)
         return next(
             (getattr(part, f"do_{name}") for part in parts if hasattr(part, f"do_{name}")), None
         )

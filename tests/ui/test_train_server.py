@@ -436,3 +436,26 @@ def test_nobody_leaves_a_set_by_swapping_its_folder_for_a_link(shared_server, tm
     assert captions <= {"set", "changed", ""}
     assert (outside / "1.txt").read_text() == "outside"
     assert sorted(path.name for path in outside.iterdir()) == ["1.png", "1.txt"]
+
+
+def test_loras_are_made_of_those_in_the_folder(server):
+    folder = server.host.lora_folder
+    folder.mkdir(parents=True)
+    shutil.copy(LORA, folder)
+    assert ask(server, "loras")["loras"] == ["rimochan"]
+    done = ask(server, "tool", tool="resize", lora="rimochan", name="small", dim="2")
+    assert done["name"] == "small"
+    assert ask(server, "loras")["loras"] == ["rimochan", "small"]
+    before = (folder / "small.safetensors").read_bytes()
+    for request, sentence in [
+        ({"tool": "resize", "lora": "rimochan", "name": "small", "dim": "2"}, "already"),
+        ({"tool": "resize", "lora": "rimochan", "name": "../small", "dim": "2"}, "../small"),
+        ({"tool": "resize", "lora": "../models/x", "name": "other", "dim": "2"}, "no LoRA"),
+        ({"tool": "resize", "lora": "rimochan", "name": "other", "dim": ""}, "how many ranks"),
+        ({"tool": "merge", "tags": "rimochan", "name": "other"}, "Write the tags"),
+        ({"tool": "edit", "lora": "rimochan"}, "Write a title"),
+        ({"tool": "train", "lora": "rimochan"}, "no tool train"),
+    ]:
+        assert sentence in ask(server, "tool", **request)["error"], request
+    assert (folder / "small.safetensors").read_bytes() == before
+    assert not (folder / "other.safetensors").exists()
