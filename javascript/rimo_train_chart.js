@@ -4,7 +4,7 @@
 class RimoTrainChart {
     static WIDTH = 600;
     static HEIGHT = 180;
-    static LINES = ["raw", "smooth", "rate"];
+    static LINES = ["raw", "smooth", "rate", "fit", "drift"];
 
     constructor() {
         const {make, say} = RimoPage;
@@ -27,6 +27,8 @@ class RimoTrainChart {
             make("span", "rimo-key-raw", {textContent: say("loss")}),
             make("span", "rimo-key-smooth", {textContent: say("smoothed")}),
             make("span", "rimo-key-rate", {textContent: say("learning rate")}),
+            this.keyFit = make("span", "rimo-key-fit", {textContent: say("fit")}),
+            this.keyDrift = make("span", "rimo-key-drift", {textContent: say("drift")}),
             this.readout);
         this.plot = make("div", "rimo-plot", {}, this.top, this.bottom, this.rateTop, this.end);
         this.plot.prepend(this.svg);
@@ -38,6 +40,7 @@ class RimoTrainChart {
 
     clear() {
         this.points = [];
+        this.signals = [];
         this.steps = this.range = 1;
         this.#draw();
     }
@@ -53,6 +56,13 @@ class RimoTrainChart {
         }
         this.points.push(...points);
         this.steps = Math.max(1, steps);
+        this.#draw();
+    }
+
+    /** Show fit and drift, [step, fit, drift], of the saved steps; both begin at 0. */
+    mark(signals) {
+        if (signals.length === this.signals.length) return;
+        this.signals = signals;
         this.#draw();
     }
 
@@ -74,6 +84,11 @@ class RimoTrainChart {
         this.#line("raw", (point) => scale(point[1]));
         this.#line("smooth", (point) => scale(point[2]));
         this.#line("rate", (point) => 1 - point[3] / rate);
+        const most = Math.max(1, ...this.signals.map((signal) => signal[2]));
+        const marks = [[0, 0, 0], ...this.signals];
+        this.#line("fit", (signal) => 1 - signal[1] / most, marks);
+        this.#line("drift", (signal) => 1 - signal[2] / most, marks);
+        this.keyFit.hidden = this.keyDrift.hidden = !this.signals.length;
         this.top.textContent = this.high.toFixed(3);
         this.bottom.textContent = this.low.toFixed(3);
         this.rateTop.textContent = `lr ${points.at(-1)[3].toExponential(1)}`;
@@ -84,9 +99,9 @@ class RimoTrainChart {
         return this.points.map((point) => point[index]);
     }
 
-    #line(name, height) {
+    #line(name, height, points = this.points) {
         const {WIDTH, HEIGHT} = RimoTrainChart;
-        const path = this.points.map((point) => {
+        const path = points.map((point) => {
             const y = Math.min(1, Math.max(0, height(point))) * HEIGHT;
             return `${(point[0] / this.range * WIDTH).toFixed(1)} ${y.toFixed(1)}`;
         });
@@ -102,7 +117,10 @@ class RimoTrainChart {
         }
         if (!nearest) return;
         const [at, loss, smooth, rate] = nearest;
+        const signal = this.signals.findLast(([step]) => step <= at);
+        const {say} = RimoPage;
+        const measured = signal ? `; ${say("fit")} ${signal[1].toFixed(2)}, ${say("drift")} ${signal[2].toFixed(2)}` : "";
         this.readout.textContent = `${RimoPage.say("step {n}", {n: at})}: ${loss.toFixed(4)}, `
-            + `${smooth.toFixed(4)}, lr ${rate.toExponential(2)}`;
+            + `${smooth.toFixed(4)}, lr ${rate.toExponential(2)}${measured}`;
     }
 }

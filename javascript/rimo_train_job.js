@@ -21,6 +21,7 @@ class RimoTrainJob {
         this.left = make("span", "rimo-left");
         this.ending = make("p", "rimo-ending", {hidden: true});
         this.messages = make("div", "rimo-messages");
+        this.served = make("p", "rimo-ending", {hidden: true});
         this.chart = new RimoTrainChart();
         this.samples = make("div", "rimo-samples");
         this.plotState = make("p", "rimo-hint", {hidden: true});
@@ -36,6 +37,7 @@ class RimoTrainJob {
             resume: button("Resume", "Go on where it stopped", act("resume"), "rimo-primary"),
             try: button("Try it", "Put a prompt with this LoRA into txt2img", act("try"), "rimo-primary"),
             best: button("Find the best", "Search the saved step and strength that serve best", () => this.#findBest()),
+            step: button("Try step {n}", "Put a prompt with the step that serves best into txt2img", () => this.#tryBest()),
             compare: button("Compare", "Draw the saved steps against strengths as a grid", act("compare")),
             forget: button("Remove", "Delete this job's files; its LoRA stays", act("forget")),
         };
@@ -44,7 +46,7 @@ class RimoTrainJob {
             make("div", "rimo-bar rimo-job-head", {}, this.title, this.badge),
             make("div", "rimo-progress", {}, this.bar),
             make("div", "rimo-bar rimo-job-line", {}, this.place, this.left),
-            this.ending, this.messages,
+            this.ending, this.served, this.messages,
             make("div", "rimo-bar", {}, ...Object.values(this.buttons)),
             this.chart.root, this.samples, this.search.root, this.plotState, this.plotImage, this.folded);
     }
@@ -93,8 +95,14 @@ class RimoTrainJob {
         this.messages.replaceChildren(...job.messages.map((message) =>
             RimoPage.make("p", `rimo-message rimo-${message.level}`, {textContent: text(message)})));
         if (job.curve.length) this.chart.add(job.curve, job.steps);
+        this.chart.mark(job.signals);
         const running = job.state === "running";
         const saved = job.saved.length > 0;
+        const [step, why] = job.best ?? [0, null];
+        this.served.textContent = why ? text(why) : "";
+        this.served.hidden = !why;
+        this.buttons.step.hidden = running || !why || step === job.step;
+        this.buttons.step.textContent = say("Try step {n}", {n: step});
         this.buttons.stop.hidden = !running && job.state !== "waiting";
         this.buttons.save.hidden = this.buttons.sample.hidden = !running || !job.step;
         for (const name of ["stop", "save", "sample"]) {
@@ -115,6 +123,12 @@ class RimoTrainJob {
     #findBest() {
         const tab = gradioApp().querySelector("#txt2img_prompt") ? "txt2img" : "rimo";
         this.search.start({kind: "choose", job: this.id, ...RimoSearch.pageOf(tab)});
+    }
+
+    /** Have the host find the saved step that serves best, and go where pictures are made. */
+    async #tryBest() {
+        const {prompt} = await this.server.ask("try_step", {job: this.id, step: this.shown.best[0]});
+        this.onAct("try", {...this.shown, prompt});
     }
 
     async #showComparison({running, done, total, messages, version}) {

@@ -13,7 +13,16 @@ from lib_rimo.training.events import Command, Events
 from lib_rimo.training.optimizers import find_optimizer
 from lib_rimo.training.processes import TakeCommands, shared_commands
 from lib_rimo.training.run import is_due
-from lib_rimo.training.saving import delete_old, restore, sample, save_lora, save_state
+from lib_rimo.training.saving import (
+    delete_old,
+    measure,
+    name_best,
+    restore,
+    sample,
+    save_lora,
+    save_state,
+)
+from lib_rimo.training.signals import Signals
 from lib_rimo.training.step import train_step
 from lib_rimo.training.trainer import Trainer
 from lib_rimo.training.validation import validate
@@ -41,18 +50,18 @@ def train(
     trainer = Trainer(options, events, folder)
     if resume:
         restore(trainer)
-    run = trainer.run
+    run, signals = trainer.run, Signals(trainer)
     events.emit("phase", phase="training", step=run.step, steps=options.max_train_steps)
     if options.sample_at_first and run.step == 0:
         sample(trainer)
     while run.step < options.max_train_steps:
         train_step(trainer)
         if run.step < options.max_train_steps:
-            serve(trainer, shared_commands(trainer.accelerator, take_commands))
-    return finish(trainer)
+            serve(trainer, shared_commands(trainer.accelerator, take_commands), signals)
+    return finish(trainer, signals)
 
 
-def serve(trainer: Trainer, commands: set[Command]) -> None:
+def serve(trainer: Trainer, commands: set[Command], signals: Signals) -> None:
     """Between steps: save and draw what is due or asked for; raises StoppedError."""
     options, step = trainer.options, trainer.run.step
     if is_due(step, options.save_every_n_steps) or is_due(
@@ -60,6 +69,7 @@ def serve(trainer: Trainer, commands: set[Command]) -> None:
     ):
         save_lora(trainer, f"-step{step:08d}")
         delete_old(trainer)
+        measure(trainer, signals)
     if "sample" in commands or is_due(step, trainer.sample_steps):
         sample(trainer)
     if commands & {"save", "stop"}:
@@ -70,11 +80,13 @@ def serve(trainer: Trainer, commands: set[Command]) -> None:
         raise StoppedError
 
 
-def finish(trainer: Trainer) -> Path:
+def finish(trainer: Trainer, signals: Signals) -> Path:
     """After the last step: samples, the LoRA, the state; returns the LoRA's file."""
     if trainer.sample_steps:
         sample(trainer)
     path = save_lora(trainer)
+    if trainer.run.signals and measure(trainer, signals):
+        name_best(trainer)
     save_state(trainer)
     trainer.network.detach()
     return path

@@ -25,6 +25,8 @@ class Run:
     seconds: float = math.nan  # of the last step
     durations: list[float] = field(default_factory=list)
     """Seconds of the last steps in which nothing was encoded: those to come are like them."""
+    signals: list[tuple[int, float, float]] = field(default_factory=list)
+    """Step, fit and drift of the saved steps (`lib_rimo/training/signals.py`)."""
 
     def note(self, loss: float, seconds: float, *, encoded: bool = False) -> None:
         """Take down a finished step, in which pictures were `encoded` too or not."""

@@ -14,6 +14,7 @@ from lib_rimo.messages import Message
 from lib_rimo.training.optimizers import is_schedule_free
 from lib_rimo.training.run import Run, is_due, not_finite
 from lib_rimo.training.samples import draw_samples
+from lib_rimo.training.signals import Signal, Signals, best_of, reason_of
 from lib_rimo.training.state import check_identity, identity, read_state, write_state
 from lib_rimo.training.trainer import DTYPES, Trainer
 
@@ -63,6 +64,33 @@ def sample(trainer: Trainer) -> None:
             trainer.events.emit("sample", path=str(path), step=trainer.run.step)
 
 
+def measure(trainer: Trainer, signals: Signals) -> bool:
+    """Tell fit and drift of the step that was just saved; False where there is no time for it."""
+    if not trainer.accelerator.is_main_process or not signals.is_affordable():
+        return False
+    with weights_to_use(trainer.optimizer):
+        signal = signals.measure()
+    trainer.run.signals.append((signal.step, signal.fit, signal.drift))
+    trainer.events.emit("signal", step=signal.step, fit=signal.fit, drift=signal.drift)
+    return True
+
+
+def name_best(trainer: Trainer) -> None:
+    """Tell which of the saved steps that are still there serves best, and why."""
+    options, last = trainer.options, trainer.run.step
+    files = {
+        step: Path(options.output_dir)
+        / f"{options.output_name}{'' if step == last else f'-step{step:08d}'}.safetensors"
+        for step, _, _ in trainer.run.signals
+    }
+    known = [Signal(*one) for one in trainer.run.signals if files[one[0]].exists()]
+    best = best_of(known)
+    if best is not None:
+        message = reason_of(best, known[-1])
+        path = str(files[best.step])
+        trainer.events.emit("best", step=best.step, path=path, **message.as_json())
+
+
 def save_state(trainer: Trainer) -> None:
     """Write what a killed run needs to go on."""
     if not trainer.accelerator.is_main_process:
@@ -70,6 +98,7 @@ def save_state(trainer: Trainer) -> None:
     state: dict[str, Any] = {
         "identity": identity(trainer.options, trainer.data),
         "run": [trainer.run.step, trainer.run.loss, trainer.run.smoothed_loss],
+        "signals": trainer.run.signals,
     }
     for name, part in _stateful(trainer):
         state[name] = part.state_dict()
@@ -87,6 +116,7 @@ def restore(trainer: Trainer) -> None:
     for name, part in _stateful(trainer):
         part.load_state_dict(state[name])
     trainer.run = Run(*state["run"])
+    trainer.run.signals = [tuple(one) for one in state.get("signals", [])]
     trainer.events.emit("resumed", step=trainer.run.step)
 
 

@@ -16,7 +16,7 @@ from lib_rimo.training.jobs.estimate import estimate, read_model
 from lib_rimo.training.jobs.folder import UNFINISHED, Job
 from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.training.validation import find_disappointments, find_faults, validate
-from lib_rimo.ui.comparison import Comparison
+from lib_rimo.ui.comparison import Comparison, offer_steps
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.replies import Reply, as_json
 from lib_rimo.ui.settings import Settings
@@ -112,6 +112,16 @@ class Jobs:
             if real.name == name and real.is_relative_to(job.folder.resolve()) and real.is_file():
                 return real
         raise MissingError("There is no sample {name}.", name=name)
+
+    def do_try_step(self, asked: Reply) -> Reply:
+        """A prompt with the LoRA as it was saved at a step, which the host can find then."""
+        job = self.queue.job(asked["job"])
+        paths = [Path(path) for step, path in job.progress().saved if step == asked["step"]]
+        if not paths or paths[-1].stem not in offer_steps(job, self.host, most=None):
+            raise MissingError("Step {step} was not saved.", step=asked["step"])
+        name = job.options.output_name
+        prompt = try_prompt(job.options)
+        return {"prompt": prompt.replace(f"<lora:{name}:1>", f"<lora:{paths[-1].stem}:1>")}
 
     def do_compare(self, asked: Reply) -> Reply:
         """Draw the saved steps against strengths."""

@@ -52,6 +52,12 @@ class _Console:
     def show_saved(self, event: Event) -> None:
         tqdm.write(f"Saved {event['path']}")
 
+    def show_signal(self, event: Event) -> None:
+        tqdm.write(f"  fit {event['fit']:.2f}, drift {event['drift']:.2f}")
+
+    def show_best(self, event: Event) -> None:
+        tqdm.write(event["text"])
+
     def show_sample(self, event: Event) -> None:
         tqdm.write(f"Drew {event['path']}")
 

@@ -30,6 +30,10 @@ class Progress:
     curve: list[Point] = field(default_factory=list)
     samples: list[tuple[int, str]] = field(default_factory=list)
     """Step and file of each sample picture."""
+    signals: list[tuple[int, float, float]] = field(default_factory=list)
+    """Step, fit and drift of saved steps."""
+    best: tuple[int, str, Message] | None = None
+    """The saved step that serves best, its file and why."""
     saved: list[tuple[int, str]] = field(default_factory=list)
     """Step and file of each save."""
     lines: list[str] = field(default_factory=list)
@@ -110,6 +114,15 @@ class Progress:
         self._add(self.saved, event)
         self.lines.append(f"Step {event['step']}: saved {Path(event['path']).name}")
 
+    def _signal(self, event: Event) -> None:
+        one = (_count(event["step"]), _number(event["fit"]), _number(event["drift"]))
+        self.signals = [known for known in self.signals if known[0] < one[0]] + [one]
+
+    def _best(self, event: Event) -> None:
+        message = Message.from_json(event)
+        self.best = (_count(event["step"]), _words(event["path"]), message)
+        self.lines.append(str(message))
+
     def _sample(self, event: Event) -> None:
         self._add(self.samples, event)
 
@@ -131,6 +144,8 @@ class Progress:
     def _forget_after(self, step: int) -> None:
         """A run that goes on from a saved state does the lost steps again."""
         self.curve = [point for point in self.curve if point[0] <= step]
+        self.signals = [signal for signal in self.signals if signal[0] <= step]
+        self.best = None
 
     @staticmethod
     def _add(files: list[tuple[int, str]], event: Event) -> None:
@@ -157,6 +172,8 @@ class Progress:
             "curve": thinned([point for point in self.curve if point[0] > after_step]),
             "samples": self.samples,
             "saved": self.saved,
+            "signals": self.signals,
+            "best": self.best and [self.best[0], self.best[2].as_json()],
             "messages": [message.as_json() for message in self.messages],
             "last_event": self.last_event,
         }
