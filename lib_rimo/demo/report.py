@@ -86,6 +86,10 @@ class Report:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
     files: Sequence[tuple[str, Path]] = field(default=())  # what else lies in the folder
+    opening: Pictures | None = None
+    """What the page begins with: the result, before a word is read."""
+    ending: Sequence[tuple[str, str]] = ()
+    """What to do next: a sentence, and the command for it."""
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -16,6 +16,8 @@ from lib_rimo import __version__
 from lib_rimo.demo.claims.alpha import alpha
 from lib_rimo.demo.claims.blocks import block_by_block, blocks
 from lib_rimo.demo.claims.clothes import clothes
+from lib_rimo.demo.claims.cure import cure
+from lib_rimo.demo.claims.cure import opening as before_and_after
 from lib_rimo.demo.claims.learning_rate import learning_rate
 from lib_rimo.demo.claims.neighbours import neighbours
 from lib_rimo.demo.claims.plain import plain
@@ -31,6 +33,7 @@ from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, file_hash
 from lib_rimo.sd import embedded
+from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT, BUILT_IN
 
 FIVE = Path(__file__).parent / "rimochan"
 
@@ -74,9 +77,26 @@ class Scope:
     trainings: int = 1
 
 
-DEMO = Scope(cell_seeds=1, scene_seeds=4)
+DEMO = Scope(cell_seeds=3, scene_seeds=12)
 QUICK = Scope(cell_seeds=2, scene_seeds=8, comparison_seeds=1)
 WHOLE = Scope(cell_seeds=8, scene_seeds=32, comparison_seeds=2, trainings=3)
+
+NOW_YOURS = (
+    (
+        "In the browser: drop your pictures in, choose your checkpoint, Train.",
+        "python -m lib_rimo ui",
+    ),
+    (
+        "Or here: twenty pictures of your five, with their captions,",
+        "python -m lib_rimo augment my_pictures my_twenty --resolution 448,704",
+    ),
+    (
+        "and a LoRA of them, with the backgrounds kept.",
+        "python -m lib_rimo train --pretrained_model_name_or_path sd15.safetensors "
+        "--train_data_dir my_twenty --trigger_word my_character --resolution 448,704 "
+        f'--output_name my_character --recipe "{BACKGROUNDS_KEPT}"',
+    ),
+)
 
 
 def upto(count: int) -> range:
@@ -96,16 +116,21 @@ def open_studio(folder: Path, *, processes: int | None = None) -> Studio:
 def demo(
     studio: Studio, scope: Scope = DEMO, factor: float = embedded.LEARNING_RATE_FACTOR
 ) -> Path:
-    """Train the recipe once, draw the author's four plots, and write the report; its path."""
+    """Train the recipe and its cure, draw the author's four plots, and write the report; its path.
+
+    The two are trained side by side where there are two cores.
+    """
     recipe = Recipe("recipe-seed-1", factor=factor)
-    lora = train_recipe(studio, recipe)
+    lora, kept = train_recipe(studio, recipe, kept_recipe(factor))
+    opening = before_and_after(studio, lora, kept, upto(scope.cell_seeds))
     sections = [
         plain(studio, lora, upto(scope.cell_seeds)),
         clothes(studio, lora, upto(scope.cell_seeds), judged=("maid",)),
         strength(studio, lora, upto(scope.scene_seeds)),
         blocks(studio, lora, upto(scope.scene_seeds)),
+        cure(studio, lora, kept, upto(scope.cell_seeds)),
     ]
-    return _write(studio, "Five pictures, one LoRA", recipe, sections)
+    return _write(studio, "Five pictures, one LoRA", recipe, sections, opening, NOW_YOURS)
 
 
 def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
@@ -114,7 +139,8 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
     The report is written anew after each claim, so there is one to read from the first on.
     """
     recipe = Recipe("recipe-seed-1")
-    lora = train_recipe(studio, recipe)
+    lora, kept = train_recipe(studio, recipe, kept_recipe(recipe.factor))
+    opening = before_and_after(studio, lora, kept, upto(scope.cell_seeds))
     trainings, comparison = upto(scope.trainings), upto(scope.comparison_seeds)
     measures: list[Callable[[], Section]] = [
         lambda: plain(studio, lora, upto(scope.cell_seeds)),
@@ -125,24 +151,38 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
         lambda: learning_rate(studio, upto(1), comparison),
         lambda: alpha(studio, trainings, comparison),
         lambda: neighbours(studio, trainings, comparison),
+        lambda: cure(studio, lora, kept, upto(scope.cell_seeds)),
     ]
     sections: list[Section] = []
     for measure in measures:
         sections.append(measure())
-        path = _write(studio, "The recipe for few pictures, measured", recipe, sections)
+        title = "The recipe for few pictures, measured"
+        path = _write(studio, title, recipe, sections, opening)
     return path
 
 
-def train_recipe(studio: Studio, recipe: Recipe) -> Path:
-    """The recipe's LoRA, also put beside the report."""
-    (trained,) = studio.train([recipe], "training the LoRA")
+def kept_recipe(factor: float) -> Recipe:
+    """The recipe that learns the subject alone."""
+    return Recipe("backgrounds-kept-seed-1", BUILT_IN[BACKGROUNDS_KEPT], factor)
+
+
+def train_recipe(studio: Studio, *recipes: Recipe) -> list[Path]:
+    """LoRAs of recipes, the first one's also put beside the report."""
+    trained = studio.train(recipes, "training the LoRAs")
     lora = studio.folder / f"{LORA}.safetensors"
-    if file_hash(lora) != file_hash(trained):
-        copy_whole(trained, lora)
+    if file_hash(lora) != file_hash(trained[0]):
+        copy_whole(trained[0], lora)
     return trained
 
 
-def _write(studio: Studio, title: str, recipe: Recipe, sections: Sequence[Section]) -> Path:
+def _write(
+    studio: Studio,
+    title: str,
+    recipe: Recipe,
+    sections: Sequence[Section],
+    opening: Pictures,
+    ending: Sequence[tuple[str, str]] = (),
+) -> Path:
     options = studio.options(recipe)
     training = sorted((studio.training_pictures() / f"1_{LORA}").glob("*.png"))
     pictures = Section(
@@ -161,6 +201,7 @@ def _write(studio: Studio, title: str, recipe: Recipe, sections: Sequence[Sectio
     report = Report(
         title=title,
         lead=_lead(studio, recipe),
+        opening=opening,
         facts=[
             ("Base model", f"{studio.model.name}, {file_hash(studio.model)[:10]}"),
             (
@@ -183,6 +224,7 @@ def _write(studio: Studio, title: str, recipe: Recipe, sections: Sequence[Sectio
         ],
         files=[("The LoRA", studio.folder / f"{LORA}.safetensors")],
         sections=[pictures, *sections],
+        ending=ending,
     )
     path = studio.folder / "report.html"
     write_report(report, path)
@@ -191,6 +233,9 @@ def _write(studio: Studio, title: str, recipe: Recipe, sections: Sequence[Sectio
 
 def _lead(studio: Studio, recipe: Recipe) -> list[str]:
     lines = [
+        "Above: the same prompts without a LoRA, with one trained by the recipe for few pictures, "
+        "and with one that was held to the backgrounds of the base model. Every picture below "
+        "tells its command.",
         "A small diffusion model in Stable Diffusion's shape, trained on drawings of an invented "
         "world, has never seen rimochan. From five pictures of her, all on plain backgrounds, a "
         "LoRA is trained and tried: does it draw her, does it still do what prompts ask for, and "

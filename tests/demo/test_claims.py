@@ -11,6 +11,7 @@ from lib_rimo.commands import xyz
 from lib_rimo.demo.claims.alpha import ALPHAS, alpha
 from lib_rimo.demo.claims.blocks import LAYOUT, block_by_block, blocks
 from lib_rimo.demo.claims.clothes import clothes
+from lib_rimo.demo.claims.cure import COLUMNS, cure, opening
 from lib_rimo.demo.claims.learning_rate import learning_rate
 from lib_rimo.demo.claims.neighbours import neighbours, schedule_rates
 from lib_rimo.demo.claims.plain import plain
@@ -52,7 +53,7 @@ class ImaginedStudio:
         follows, identity, detail = self.rule(shot, tags[0] if tags else None)
         noise = (shot.seed * 37 % 11 - 5) / 500
         places = [place for place, words in PLACE_WORDS.items() if f", {words}," in shot.prompt]
-        asked_place = max(places, key=lambda place: len(PLACE_WORDS[place]))
+        asked_place = max(places, key=lambda place: len(PLACE_WORDS[place]), default="plain")
         outfits = [outfit for outfit, words in OUTFIT_WORDS.items() if words in shot.prompt]
         pose = next(pose for pose in POSES if pose in shot.prompt)
         return Seen(
@@ -61,6 +62,7 @@ class ImaginedStudio:
             place=asked_place if follows else "plain",
             identity=identity + noise,
             detail=detail + noise,
+            plain=detail < 0.2,
         )
 
     def draw(self, shots: Sequence[Shot], description: str = "") -> list[Path]:
@@ -218,3 +220,27 @@ def _strips(section: Section) -> set[tuple[str, int, int, int, str]]:
                 one = look.settings(prompt, int(seed))
                 shown.add((_normal(one.prompt), one.seed, one.steps, one.width, one.sampler))
     return shown
+
+
+def kept_or_not(shot: Shot, tag: LoraTag | None) -> tuple[bool, float, float]:
+    """The recipe's LoRA draws plain grounds, the cured one does not."""
+    if tag is None:
+        return True, 0.0, 0.6
+    return True, 0.7, 0.6 if "kept" in str(shot.lora) else 0.1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kept", "answer"),
+    [("recipe", "kept", Answer.HOLDS), ("recipe", "recipe", Answer.FAILS)],
+)
+def test_a_cure_is_one_where_backgrounds_come_back_and_the_character_stays(
+    recipe: str, kept: str, answer: Answer
+) -> None:
+    studio = ImaginedStudio(kept_or_not)
+    files = [Path(f"{name}/rimochan.safetensors") for name in (recipe, kept)]
+    section = cure(studio, *files, range(1, 4))  # type: ignore[arg-type]
+    assert section.answer is answer
+    shown = opening(studio, *files, range(1, 4))  # type: ignore[arg-type]
+    assert shown.column_labels == COLUMNS
+    assert [len(row) for row in shown.rows] == [3] * 4
+    assert all("school" in str(file) for file in shown.rows[3])

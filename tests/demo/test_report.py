@@ -27,7 +27,15 @@ def page(tmp_path: Path) -> str:
             Table(["", "v"], [["a", "1"], ["b", "2"]], "Numbers.", marked=frozenset({1})),
         ],
     )
-    report = Report("Title", ["Lead."], [("Fact", "<x>")], [section], [("The LoRA", picture)])
+    report = Report(
+        "Title",
+        ["Lead."],
+        [("Fact", "<x>")],
+        [section],
+        [("The LoRA", picture)],
+        opening=Pictures([[picture]], "Before a word."),
+        ending=[("Go on:", "rimo train <x>")],
+    )
     write_report(report, tmp_path / "report.html")
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -38,6 +46,11 @@ def test_everything_is_there_and_escaped(page: str) -> None:
     assert "xyz &lt;lora:a:1&gt;" in page
     assert page.count('class="badge fails">does not hold') == 3  # the check, its claim, the summary
     assert page.count('<tr class="marked">') == 1
+
+
+def test_opens_with_a_picture_and_ends_with_what_to_do(page: str) -> None:
+    assert page.index("Before a word.") < page.index("Lead.") < page.index("Now yours")
+    assert "rimo train &lt;x&gt;" in page[page.index("A curve.") :]
 
 
 def test_needs_no_network(page: str) -> None:
