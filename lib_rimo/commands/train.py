@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
 from lib_rimo.training.config.recipes import BUILT_IN, DEFAULT
@@ -75,10 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     given |= read_mapping(arguments.job) if arguments.job else {}
     names = {declared.name for declared in dataclasses.fields(TrainingOptions)}
     given |= {name: value for name, value in vars(arguments).items() if name in names}
-    options, warnings = from_mapping(given)
+    options, messages = from_mapping(given)
     if not (arguments.resume or arguments.overwrite):
         _refuse_to_overwrite(options)
-    messages = [Message(text, level="warning") for text in warnings]
     if proposal := propose_backgrounds_kept(options):
         messages.append(proposal)
     run_job(

@@ -95,7 +95,7 @@ class Settings:
         return {**suited, **content}
 
     def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[Message]]:
-        """Options with warnings; raises UserError before a file is opened that may not be."""
+        """Options with messages; raises UserError before a file is opened that may not be."""
         # Translated first, for front ends' files name folders under names of their own.
         if (
             flatten(as_kohyas(content, [])).get("dataset_config")
@@ -106,8 +106,7 @@ class Settings:
                 "this WebUI: set the options one by one.",
                 about="dataset_config",
             )
-        options, warnings = from_mapping(content)
-        return options, [Message(text, level="warning") for text in warnings]
+        return from_mapping(content)
 
 
 def declarations() -> list[Reply]:

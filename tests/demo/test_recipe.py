@@ -23,7 +23,7 @@ def test_command_trains_the_same(changes: dict[str, object]) -> None:
     train.add_arguments(parser)
     words = shlex.split(train_command(options))[4:]
     given = vars(parser.parse_args(words))
-    for other in ("job", "resume", "overwrite", "events"):
+    for other in ("job", "resume", "overwrite", "events", "recipe"):
         given.pop(other)
     again, warnings = from_mapping(given)
     assert again == options

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.documents import parse_mapping, read_mapping
 
 _OF_A_SUBSET = frozenset({"image_dir", "num_repeats", "class_tokens", "is_reg"})
@@ -73,7 +74,7 @@ class DatasetConfig:
     """What to call it in sentences."""
     subsets: list[Subset] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
 
 def read_dataset_config(source: str | Path) -> DatasetConfig:
@@ -99,8 +100,14 @@ def read_dataset_config(source: str | Path) -> DatasetConfig:
         raise UserError(
             "{where} names no folders: write [[datasets.subsets]] with image_dir.", where=where
         )
-    config.warnings += [
-        f"{where}: {name} = {value!r} is outside of [general] and [[datasets]] and was left out."
+    config.messages += [
+        Message(
+            "{where}: {name} = {value} is outside of [general] and [[datasets]] and was left out.",
+            where=where,
+            name=name,
+            value=repr(value),
+            level="warning",
+        )
         for name, value in content.items()
         if name not in ("general", "datasets")
     ]
@@ -134,9 +141,14 @@ def take_subsets(config: DatasetConfig, merged: list[dict[str, Any]], where: str
         elif name not in OWN_OPTIONS:
             values = [options.get(name) for options in merged]
             config.options[name] = next(value for value in values if value is not None)
-            config.warnings.append(
-                f"{name} differs between the datasets ({', '.join(map(str, values))}): "
-                f"{config.options[name]} is used for all."
+            config.messages.append(
+                Message(
+                    "{name} differs between the datasets ({values}): {used} is used for all.",
+                    name=name,
+                    values=[str(value) for value in values],
+                    used=str(config.options[name]),
+                    level="warning",
+                )
             )
     for options in merged:
         own = {name: options[name] for name in owned if name in options and name in OWN_OPTIONS}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.files import written_beside
+from lib_rimo.messages import Message
 from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.config.declaration import convert
 from lib_rimo.training.config.dialects import as_kohyas
@@ -27,8 +28,8 @@ def training_folder(options: TrainingOptions) -> Path:
     return Path(options.output_dir) / f"{options.output_name}.job"
 
 
-def read_job(path: Path) -> tuple[TrainingOptions, list[str]]:
-    """The options of a job file and what to warn of. Raises UserError, naming the file."""
+def read_job(path: Path) -> tuple[TrainingOptions, list[Message]]:
+    """The options of a job file and what to tell of it. Raises UserError, naming the file."""
     return from_mapping(read_mapping(path))
 
 
@@ -39,32 +40,41 @@ def write_job(path: Path, options: TrainingOptions) -> None:
         beside.write_text(content, encoding="utf-8")
 
 
-def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[str]]:
-    """Options from names and values, and a warning for each that could not be taken."""
-    warnings: list[str] = []
+def from_mapping(content: Mapping[str, Any]) -> tuple[TrainingOptions, list[Message]]:
+    """Options from names and values, and a message for each that could not be taken."""
+    messages: list[Message] = []
     given: dict[str, Any] = {}
-    flat = flatten(as_kohyas(content, warnings))
+    flat = flatten(as_kohyas(content, messages))
     if source := flat.get("dataset_config"):
         config = read_dataset_config(str(source))
         given = config.options
-        warnings += [*config.warnings, *_overruled(flat, given, config.name)]
-    values = as_options(flat | given, warnings)
+        messages += [*config.messages, *_overruled(flat, given, config.name)]
+    values = as_options(flat | given, messages)
     options = TrainingOptions(**values)
     is_kohyas = "network_module" in flat  # which every file for kohya's trainer says
     if is_kohyas and (left := left_open(options, values)):
-        warnings.append(f"What the file does not say is as in the recipe: {left}.")
-    return options, warnings
+        sentence = "What the file does not say is as in the recipe: {values}."
+        messages.append(Message(sentence, values=left, level="warning"))
+    return options, messages
 
 
-def _overruled(flat: Mapping[str, Any], config: Mapping[str, Any], where: str) -> list[str]:
-    """Say what the dataset's file changes, for there it stands out of sight."""
+def _overruled(flat: Mapping[str, Any], config: Mapping[str, Any], where: str) -> list[Message]:
+    """Tell what the dataset's file changes, for there it stands out of sight."""
     same = {declared.name: declared for declared in dataclasses.fields(TrainingOptions)}
     changed = [
-        f"{name} {config[name]} (instead of {flat[name]})"
+        Message(
+            "{name} {value} (instead of {before})",
+            name=name,
+            value=str(config[name]),
+            before=str(flat[name]),
+        )
         for name in sorted(flat.keys() & config.keys() & same.keys())
         if convert(same[name], flat[name]) != convert(same[name], config[name])
     ]
-    return [f"{where} says otherwise, and counts: {', '.join(changed)}."] if changed else []
+    if not changed:
+        return []
+    sentence = "{file} says otherwise, and counts: {values}."
+    return [Message(sentence, file=where, values=changed, level="warning")]
 
 
 def flatten(content: Mapping[str, Any]) -> dict[str, Any]:

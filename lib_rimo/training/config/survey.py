@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import from_mapping
@@ -22,21 +23,21 @@ from lib_rimo.training.config.options import check_values
 TAKEN, WARNED, REFUSED = "taken", "taken, with warnings", "refused"
 
 
-def outcome(path: Path) -> tuple[str, list[str]]:
-    """What becomes of a file, and what is said: warnings, or the sentence of the refusal."""
+def outcome(path: Path) -> tuple[str, list[Message]]:
+    """What becomes of a file, and what is told: warnings, or why it is refused."""
     try:
         content = read_mapping(path)
         if "datasets" in content and not content.keys() - {"datasets", "general"}:
-            warnings = read_dataset_config(path).warnings
+            messages = read_dataset_config(path).messages
         else:
             # What a file names is not here: its dataset_config is not opened.
             if not str(content.get("dataset_config", "")).startswith("{"):
                 content.pop("dataset_config", None)
-            options, warnings = from_mapping(content)
+            options, messages = from_mapping(content)
             check_values(options)
     except UserError as error:
-        return REFUSED, [str(error)]
-    return (WARNED if warnings else TAKEN), warnings
+        return REFUSED, list(error.messages)
+    return (WARNED if messages else TAKEN), messages
 
 
 def files_of(folders: list[Path]) -> Iterator[Path]:
@@ -50,11 +51,11 @@ def main(folders: list[Path]) -> int:
     """Print the outcomes."""
     counts: Counter[str] = Counter()
     for path in files_of(folders):
-        what, said = outcome(path)
+        what, messages = outcome(path)
         counts[what] += 1
         print(f"{path.name}: {what}")
-        for sentence in said:
-            print(f"    {sentence}")
+        for message in messages:
+            print(f"    {message}")
     for what in (TAKEN, WARNED, REFUSED):
         print(f"{counts[what]:5} {what}")
     return 0

@@ -74,8 +74,8 @@ def test_a_kohya_file_is_taken_as_it_is(tmp_path):
     assert len(warnings) == 2
     assert options.rank_dropout == 0.1
     assert options.logging_dir == "logs"
-    assert "enable_bucket True (kohya's trainer: False)" in warnings[1]
-    assert "color_aug" in warnings[0]
+    assert "enable_bucket True (kohya's trainer: False)" in str(warnings[1])
+    assert "color_aug" in str(warnings[0])
 
 
 def test_a_job_file_is_read_back(tmp_path):
@@ -107,7 +107,7 @@ def test_lycoris_algorithms_are_network_types(arguments, expected):
     options, warnings = from_mapping(given)
     assert options.network_type == expected
     assert len(warnings) == 1
-    assert "preset full also trains conv_in" in warnings[0]
+    assert "preset full also trains conv_in" in str(warnings[0])
     # As LyCORIS has it, convolutions are trained with the dim of the rest unless told otherwise.
     assert options.conv_dim == (2 if "conv_dim=2" in arguments else options.network_dim)
     assert options.conv_alpha == options.network_alpha
@@ -118,7 +118,7 @@ def test_what_a_kohya_file_leaves_open_is_said():
     del given["network_alpha"]
     options, warnings = from_mapping(given)
     assert options.network_alpha == 2
-    assert warnings == [
+    assert [*map(str, warnings)] == [
         "What the file does not say is as in the recipe: network_alpha 2 (kohya's trainer: 1)."
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.dialects.values import as_pairs, is_on, other_family
 
 WHAT = "file of LoRA_Easy_Training_Scripts"
@@ -25,7 +26,7 @@ def recognises(content: Mapping[str, Any]) -> bool:
     )
 
 
-def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+def translate(content: Mapping[str, Any], messages: list[Message]) -> dict[str, Any]:
     """kohya's options; the subsets become a dataset_config, written out in place."""
     given: dict[str, Any] = {}
     for name, page in content.items():
@@ -36,7 +37,7 @@ def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]
         if name == "flux_args" and page.get("args"):
             raise other_family(WHAT, "Flux")
         if name == "textual_inversion_args" and page.get("args"):
-            raise UserError(f"This {WHAT} trains a textual inversion, no LoRA.")
+            raise UserError("This {what} trains a textual inversion, no LoRA.", what=Message(WHAT))
         for part, values in page.items():
             if part in ("args", "dataset_args") and isinstance(values, Mapping):
                 given |= values

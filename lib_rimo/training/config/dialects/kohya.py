@@ -7,9 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.dialects.network_args import take_network
-from lib_rimo.training.config.dialects.values import is_blank, is_on, number, other_family
+from lib_rimo.training.config.dialects.values import (
+    is_blank,
+    is_on,
+    not_supported,
+    number,
+    other_family,
+    warning,
+)
 from lib_rimo.training.config.options import TrainingOptions, declared_options
 
 # What kohya's trainer takes where its file says nothing; here the recipe holds.
@@ -126,10 +134,10 @@ _OFF: tuple[Any, ...] = (None, False, "", 0, [], "False", "false", "0")
 _OTHER_FAMILIES = {"t5xxl": "Flux or SD3", "clip_g": "SD3", "gemma2": "Lumina"}
 
 Given = dict[str, Any]
-Translate = Callable[[Given, Any, list[str]], None]
+Translate = Callable[[Given, Any, list[Message]], None]
 
 
-def as_options(content: Mapping[str, Any], warnings: list[str]) -> Given:
+def as_options(content: Mapping[str, Any], messages: list[Message]) -> Given:
     """Our options from kohya's, and a warning for each that could not be taken.
 
     Raises UserError where what is asked for is something else than what can be trained here.
@@ -145,9 +153,9 @@ def as_options(content: Mapping[str, Any], warnings: list[str]) -> Given:
     if "unet_target_module" in given or "text_encoder_target_module" in given:
         raise UserError("This is a preset of LyCORIS, which says only what layers to train.")
     for name in [name for name in given if name in _TRANSLATIONS]:
-        _TRANSLATIONS[name](given, given.pop(name), warnings)
+        _TRANSLATIONS[name](given, given.pop(name), messages)
     if "network_module" in given or "network_args" in given:
-        take_network(given, warnings)
+        take_network(given, messages)
     if "learning_rate" in given:  # in kohya's files it stands for both where they are missing
         given.setdefault("unet_lr", None)
         given.setdefault("text_encoder_lr", None)
@@ -155,32 +163,42 @@ def as_options(content: Mapping[str, Any], warnings: list[str]) -> Given:
     if content and not content.keys() & (declared_options().keys() | _KNOWN):
         raise UserError(
             "This file says nothing about a training: none of its names is an option of one "
-            f"({', '.join(sorted(content)[:5])})."
+            "({names}).",
+            names=sorted(content)[:5],
         )
     for name in sorted(given.keys() - values.keys() - NEEDLESS):
         value = given[name]
         if name in UNSUPPORTED or name.startswith(("huggingface_", "metadata_")):
             if value not in (*_OFF, *UNSUPPORTED.get(name, ())):
-                warnings.append(f"{name} = {value!r} is not supported and was left out.")
+                messages.append(not_supported(name, value))
         elif value is not None and value != "":
             near = difflib.get_close_matches(
                 name, [*declared_options(), *UNSUPPORTED, *NEEDLESS], 1
             )
-            hint = f" (is {near[0]} meant?)" if near else ""
-            warnings.append(f"{name} = {value!r} is not known here and was left out{hint}.")
+            sentence = (
+                "{name} = {value} is not known here and was left out (is {near} meant?)."
+                if near
+                else "{name} = {value} is not known here and was left out."
+            )
+            messages.append(warning(sentence, name=name, value=repr(value), near=near[:1]))
     return values
 
 
-def left_open(options: TrainingOptions, values: Mapping[str, Any]) -> str:
+def left_open(options: TrainingOptions, values: Mapping[str, Any]) -> list[Message]:
     """What a file for kohya's trainer does not say, ours beside what would hold there."""
     names = DEFAULTS.keys() - values.keys()
     if options.max_train_epochs:
         names -= {"max_train_steps"}
-    return ", ".join(
-        f"{name} {_short(getattr(options, name))} (kohya's trainer: {_short(theirs)})"
+    return [
+        Message(
+            "{name} {ours} (kohya's trainer: {theirs})",
+            name=name,
+            ours=_short(getattr(options, name)),
+            theirs=_short(theirs),
+        )
         for name, theirs in DEFAULTS.items()
         if name in names and getattr(options, name) != theirs
-    )
+    ]
 
 
 def _short(value: Any) -> str:
@@ -197,57 +215,59 @@ def _is_left_blank(name: str, value: Any) -> bool:
 
 
 def _only(setting: str) -> Translate:
-    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+    def translate(given: Given, value: Any, messages: list[Message]) -> None:
         if is_on(value):
             given[setting] = 0
 
     return translate
 
 
-def _text_encoder_lr(given: Given, value: Any, warnings: list[str]) -> None:
+def _text_encoder_lr(given: Given, value: Any, messages: list[Message]) -> None:
     values = value if isinstance(value, list) else [value]
     if len(set(map(str, values))) > 1:
-        warnings.append(f"text_encoder_lr = {value}: the first is used for all text encoders.")
+        sentence = "text_encoder_lr = {value}: the first is used for all text encoders."
+        messages.append(warning(sentence, value=str(value), about="text_encoder_lr"))
     if values:
         given["text_encoder_lr"] = values[0]
 
 
 def _optimizer(name: str) -> Translate:
-    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+    def translate(given: Given, value: Any, messages: list[Message]) -> None:
         if is_on(value):
             given["optimizer_type"] = name
 
     return translate
 
 
-def _save_model_as(given: Given, value: Any, warnings: list[str]) -> None:
+def _save_model_as(given: Given, value: Any, messages: list[Message]) -> None:
     if value not in ("safetensors", None, ""):
-        warnings.append(f"save_model_as = {value!r} is not supported; .safetensors is written.")
+        sentence = "save_model_as = {value} is not supported; .safetensors is written."
+        messages.append(warning(sentence, value=repr(value)))
 
 
 def _or_default(name: str) -> Translate:
     """Blank means our default."""
 
-    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+    def translate(given: Given, value: Any, messages: list[Message]) -> None:
         if not is_blank(value):
             given[name] = value
 
     return translate
 
 
-def _clip_skip(given: Given, value: Any, warnings: list[str]) -> None:
+def _clip_skip(given: Given, value: Any, messages: list[Message]) -> None:
     given["clip_skip"] = value or 1
 
 
 def _renamed(name: str) -> Translate:
-    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+    def translate(given: Given, value: Any, messages: list[Message]) -> None:
         if value:
             given[name] = value
 
     return translate
 
 
-def _max_token_length(given: Given, value: Any, warnings: list[str]) -> None:
+def _max_token_length(given: Given, value: Any, messages: list[Message]) -> None:
     """kohya's trainer reads captions in parts of 75 tokens, as many as fit."""
     tokens = number(value)
     if is_blank(value) or tokens == 0:
@@ -255,25 +275,36 @@ def _max_token_length(given: Given, value: Any, warnings: list[str]) -> None:
     whole = int(tokens // 75 * 75) or 75
     given["max_token_length"] = value if whole == tokens or tokens <= 0 else whole
     if whole != tokens > 0:
-        warnings.append(
-            f"max_token_length {value} counts as {whole}: captions are read in parts of 75 tokens."
+        messages.append(
+            warning(
+                "max_token_length {value} counts as {whole}: captions are read in parts of 75 "
+                "tokens.",
+                value=str(value),
+                whole=whole,
+                about="max_token_length",
+            )
         )
 
 
-def _bucket_reso_steps(given: Given, value: Any, warnings: list[str]) -> None:
+def _bucket_reso_steps(given: Given, value: Any, messages: list[Message]) -> None:
     """kohya's trainer takes any, but what the autoencoder encodes is whole cells all the same."""
     steps = number(value)
     whole = max(8, int(steps // 8 * 8))
     given["bucket_reso_steps"] = value
     if steps > 0 and whole != steps:
         given["bucket_reso_steps"] = whole
-        warnings.append(
-            f"bucket_reso_steps {value} counts as {whole}: pictures are encoded in cells of 8 "
-            "pixels."
+        messages.append(
+            warning(
+                "bucket_reso_steps {value} counts as {whole}: pictures are encoded in cells of 8 "
+                "pixels.",
+                value=str(value),
+                whole=whole,
+                about="bucket_reso_steps",
+            )
         )
 
 
-def _lr_scheduler(given: Given, value: Any, warnings: list[str]) -> None:
+def _lr_scheduler(given: Given, value: Any, messages: list[Message]) -> None:
     """AdaFactor's own schedule holds wherever AdaFactor finds the rate itself."""
     if str(value).partition(":")[0] == "adafactor":
         given["lr_scheduler"] = "constant"
@@ -281,34 +312,37 @@ def _lr_scheduler(given: Given, value: Any, warnings: list[str]) -> None:
         given["lr_scheduler"] = value
 
 
-def _save_n_epoch_ratio(given: Given, value: Any, warnings: list[str]) -> None:
+def _save_n_epoch_ratio(given: Given, value: Any, messages: list[Message]) -> None:
     """kohya's "save so many files over all epochs": by epochs, where those are known."""
     epochs, files = number(given.get("max_train_epochs")), number(value)
     if files > 0 and epochs > 0:
         given["save_every_n_epochs"] = max(1, int(epochs // files))
     elif files > 0:
-        warnings.append(f"save_n_epoch_ratio = {value!r} needs max_train_epochs, and was left out.")
+        sentence = "save_n_epoch_ratio = {value} needs max_train_epochs, and was left out."
+        messages.append(warning(sentence, value=repr(value)))
 
 
 def _left_to_the_model(name: str) -> Translate:
     """kohya's trainer knows only to ask for it, and front ends write false for a box left alone."""
 
-    def translate(given: Given, value: Any, warnings: list[str]) -> None:
+    def translate(given: Given, value: Any, messages: list[Message]) -> None:
         if is_on(value) or "network_module" not in given:  # which our own files do not say
             given[name] = value
 
     return translate
 
 
-def _cache_text_encoder_outputs(given: Given, value: Any, warnings: list[str]) -> None:
+def _cache_text_encoder_outputs(given: Given, value: Any, messages: list[Message]) -> None:
     """Always so where the text encoder is not trained; kohya's trainer refuses it otherwise."""
     if is_on(value) and not is_on(given.get("network_train_unet_only", False)):
         rate = given.get("text_encoder_lr", given.get("learning_rate", 1))
         rates = rate if isinstance(rate, list) else [rate]
         if any(number(one) for one in rates):
-            warnings.append(
-                "cache_text_encoder_outputs is left out, because the text encoder is trained: "
-                "set text_encoder_lr 0 to leave it alone."
+            messages.append(
+                warning(
+                    "cache_text_encoder_outputs is left out, because the text encoder is trained: "
+                    "set text_encoder_lr 0 to leave it alone."
+                )
             )
 
 

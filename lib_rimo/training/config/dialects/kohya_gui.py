@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.dialects.values import (
     as_pairs,
     is_blank,
     is_on,
+    not_supported,
     number,
     other_family,
+    warning,
 )
 
 WHAT = "file of kohya_ss's GUI"
@@ -138,39 +141,43 @@ def recognises(content: Mapping[str, Any]) -> bool:
     )
 
 
-def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+def translate(content: Mapping[str, Any], messages: list[Message]) -> dict[str, Any]:
     """kohya's options; a blank field is one that was not given."""
     _check_kind(content)
     fields = {name: value for name, value in content.items() if not is_blank(value)}
     given: dict[str, Any] = dict(
-        _further_parameters(fields.pop("additional_parameters", ""), warnings)
+        _further_parameters(fields.pop("additional_parameters", ""), messages)
     )
     arguments = _network(fields, given)
     is_sdxl = is_on(fields.pop("sdxl", False))
     _rates(fields)
-    _duration(fields, warnings)
+    _duration(fields, messages)
     fields = {**_DEFAULTS, **fields}
     if (kind := fields.pop("noise_offset_type", None)) is not None:
         for name, wanted in _SWITCHED.items():
             if kind != wanted:
                 fields.pop(name, None)
     if number(fields.pop("stop_text_encoder_training", 0)):
-        warnings.append("stop_text_encoder_training is left out, as kohya_ss's GUI does too.")
+        messages.append(
+            warning("stop_text_encoder_training is left out, as kohya_ss's GUI does too.")
+        )
     if is_on(fields.pop("multi_gpu", False)) or number(fields.pop("num_processes", 1)) > 1:
-        warnings.append("For several GPUs start the training by `accelerate launch --multi_gpu`.")
+        messages.append(
+            warning("For several GPUs start the training by `accelerate launch --multi_gpu`.")
+        )
     fields.pop("num_machines", None)
     if is_on(fields.pop("sdxl_no_half_vae", False)) and is_sdxl:
         fields["no_half_vae"] = True
     if is_on(fields.pop("sdxl_cache_text_encoder_outputs", False)) and is_sdxl:
         fields["cache_text_encoder_outputs"] = True
     if is_on(fields.pop("use_wandb", False)):
-        warnings.append("use_wandb is not supported and was left out.")
+        messages.append(not_supported("use_wandb", True))
     for name in ("wandb_api_key", "log_tracker_name", "log_tracker_config", "log_config"):
         fields.pop(name, None)
     for name, value in fields.items():
         if name.startswith("huggingface_") or "to_huggingface" in name or "from_hugging" in name:
             if value and value not in ("False", False):
-                warnings.append(f"{name} = {value!r} is not supported and was left out.")
+                messages.append(not_supported(name, value))
         elif name in _ZERO_IS_NOT_GIVEN and not number(value):
             continue
         elif name not in _NOT_OF_THE_TRAINING and not name.startswith(_OF_OTHER_FAMILIES):
@@ -203,8 +210,10 @@ def _check_kind(content: Mapping[str, Any]) -> None:
             else "Dreambooth"
         )
         raise UserError(
-            f"This {WHAT} is one of its {tab} tab, which trains no LoRA: give a file of the LoRA "
-            "tab."
+            "This {what} is one of its {tab} tab, which trains no LoRA: give a file of the LoRA "
+            "tab.",
+            what=Message(WHAT),
+            tab=tab,
         )
 
 
@@ -251,15 +260,17 @@ def _rates(fields: dict[str, Any]) -> None:
         fields["network_train_text_encoder_only"] = True
 
 
-def _duration(fields: dict[str, Any], warnings: list[str]) -> None:
+def _duration(fields: dict[str, Any], messages: list[Message]) -> None:
     """Epochs, steps and warm-up, which is a percentage of the steps."""
     epochs = int(number(fields.pop("epoch", 1)) or 1)
     if not number(fields.get("max_train_steps")) and not number(fields.get("max_train_epochs")):
         if "dataset_config" in fields:
             fields["max_train_steps"] = 1600  # the GUI leaves it to the trainer, which takes that
-            warnings.append(
-                "The file says no max_train_steps beside its dataset_config: 1600, as in kohya's "
-                "trainer; the GUI's epoch does not count then."
+            messages.append(
+                warning(
+                    "The file says no max_train_steps beside its dataset_config: 1600, as in "
+                    "kohya's trainer; the GUI's epoch does not count then."
+                )
             )
         else:
             fields["max_train_epochs"] = epochs
@@ -269,12 +280,16 @@ def _duration(fields: dict[str, Any], warnings: list[str]) -> None:
     fields.setdefault("lr_scheduler_num_cycles", epochs)
 
 
-def _further_parameters(text: Any, warnings: list[str]) -> dict[str, Any]:
+def _further_parameters(text: Any, messages: list[Message]) -> dict[str, Any]:
     """What stands in the GUI's field for further parameters, as on the trainer's command line."""
     try:
         words = shlex.split(str(text))
     except ValueError:
-        warnings.append(f"additional_parameters {text!r} cannot be read and were left out.")
+        messages.append(
+            warning(
+                "additional_parameters {text} cannot be read and were left out.", text=repr(text)
+            )
+        )
         return {}
     found: dict[str, Any] = {}
     name = ""

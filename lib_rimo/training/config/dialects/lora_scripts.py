@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.training.config.dialects.values import as_pairs, is_blank, is_on, other_family
 
 WHAT = "file of lora-scripts"
@@ -40,7 +41,7 @@ def recognises(content: Mapping[str, Any]) -> bool:
     return bool(names & _OWN) or is_template
 
 
-def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+def translate(content: Mapping[str, Any], messages: list[Message]) -> dict[str, Any]:
     """kohya's options, as its page makes them before it calls kohya's trainer."""
     given: dict[str, Any] = {}
     metadata = content.get("metadata", {})
@@ -53,7 +54,9 @@ def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]
         if part in kind.lower() or part in str(given.get("model_type", "")).lower():
             raise other_family(WHAT, family)
     if kind and "lora" not in kind:
-        raise UserError(f"This {WHAT} is for {kind}, which trains no LoRA.")
+        raise UserError(
+            "This {what} is for {kind}, which trains no LoRA.", what=Message(WHAT), kind=kind
+        )
     if not is_on(given.get("enable_block_weights", True)):
         for name in _BLOCK_ARGUMENTS:
             given.pop(name, None)

@@ -8,7 +8,8 @@ from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import UNET_LAYOUTS
-from lib_rimo.training.config.dialects.values import as_pairs, is_on, number, other_family
+from lib_rimo.messages import Message
+from lib_rimo.training.config.dialects.values import as_pairs, is_on, number, other_family, warning
 from lib_rimo.training.config.options import TrainingOptions, declared_options
 
 MODULES = {
@@ -40,7 +41,7 @@ _SD1_BLOCKS, _SDXL_BLOCKS = (12, 1, 12), (9, 3, 9)  # kohya's down, mid, up
 _SDXL_VECTOR = 1 + sum(_SDXL_BLOCKS) + 1  # embeddings and output, which no LoRA has, around them
 
 
-def take_network(given: dict[str, Any], warnings: list[str]) -> None:
+def take_network(given: dict[str, Any], messages: list[Message]) -> None:
     """Replace the two in `given` by our options, and say what cannot be taken.
 
     Raises UserError for networks that are something else than what can be trained here.
@@ -48,34 +49,36 @@ def take_network(given: dict[str, Any], warnings: list[str]) -> None:
     module = given.pop("network_module", None)
     arguments = _arguments(given.pop("network_args", None))
     if module:
-        _take_module(given, str(module), warnings)
+        _take_module(given, str(module), messages)
     is_lycoris = module == "lycoris.kohya"
     algorithm = arguments.pop("algo", None)
     if algorithm is not None:
         if algorithm not in ALGORITHMS:
             raise UserError(
-                f"algo={algorithm} is not supported: use one of {', '.join(ALGORITHMS)}, which is "
-                "network_type lora, loha or lokr here."
+                "algo={algorithm} is not supported: use one of {list}, which is network_type lora, "
+                "loha or lokr here.",
+                algorithm=algorithm,
+                list=list(ALGORITHMS),
             )
         given["network_type"] = ALGORITHMS[algorithm]
     if is_on(arguments.pop("dora_wd", False)):
         if given.get("network_type", "lora") == "lora":
             given["network_type"] = "dora"
         else:
-            warnings.append("dora_wd is supported only for algo=lora, and was left out.")
+            messages.append(warning("dora_wd is supported only for algo=lora, and was left out."))
     preset = arguments.pop("preset", "full")
     if is_lycoris:
-        _take_preset(given, preset, arguments, warnings)
+        _take_preset(given, preset, arguments, messages)
     for name in ("block_dims", "block_alphas"):
         if text := arguments.pop(name, ""):
             base = "network_dim" if name == "block_dims" else "network_alpha"
             given[name] = our_vector(
-                text, given.get(base, getattr(TrainingOptions, base)), warnings
+                text, given.get(base, getattr(TrainingOptions, base)), messages
             )
     sides = [arguments.pop(f"{side}_lr_weight", "") for side in ("down", "mid", "up")]
     threshold = number(arguments.pop("block_lr_zero_threshold", 0))
     if any(sides):
-        given["block_lr_weight"] = block_rates(sides, threshold, warnings)
+        given["block_lr_weight"] = block_rates(sides, threshold, messages)
     if not is_on(arguments.pop("use_timestep_mask", False)):
         arguments.pop("min_rank", None), arguments.pop("alpha_rank_scale", None)
     elif "min_rank" not in arguments:
@@ -85,11 +88,13 @@ def take_network(given: dict[str, Any], warnings: list[str]) -> None:
         if text in ("", "None"):
             continue
         if ours == "use_tucker" and is_on(text) and given.get("network_type", "lora") == "lora":
-            warnings.append(f"{name} is left out: only loha, lokr and dora have such a core here.")
+            sentence = "{name} is left out: only loha, lokr and dora have such a core here."
+            messages.append(warning(sentence, name=name))
         elif ours in declared_options():
             given[ours] = text
         elif text not in ("", "0", "0.0", "False", "false", "None"):
-            warnings.append(f"network_args {name}={text} is not supported and was left out.")
+            sentence = "network_args {name}={value} is not supported and was left out."
+            messages.append(warning(sentence, name=name, value=text))
 
 
 def _arguments(value: Any) -> dict[str, str]:
@@ -97,24 +102,29 @@ def _arguments(value: Any) -> dict[str, str]:
     return {name.strip(): text.strip().strip("\"'") for name, _, text in pairs if name.strip()}
 
 
-def _take_module(given: dict[str, Any], module: str, warnings: list[str]) -> None:
+def _take_module(given: dict[str, Any], module: str, messages: list[Message]) -> None:
     for part, family in _OTHER_FAMILIES.items():
         if part in module:
             raise other_family("configuration", family)
     if module not in MODULES:
         raise UserError(
-            f"network_module {module} is not supported: use one of {', '.join(MODULES)}."
+            "network_module {module} is not supported: use one of {list}.",
+            module=module,
+            list=list(MODULES),
         )
     if module in ("networks.lora_fa", "networks.dylora"):
-        warnings.append(
-            f"network_module {module} is not supported: a plain LoRA is trained, which is a file "
-            "of the same form."
+        messages.append(
+            warning(
+                "network_module {module} is not supported: a plain LoRA is trained, which is a "
+                "file of the same form.",
+                module=module,
+            )
         )
     given.setdefault("network_type", MODULES[module])
 
 
 def _take_preset(
-    given: dict[str, Any], preset: str, arguments: dict[str, str], warnings: list[str]
+    given: dict[str, Any], preset: str, arguments: dict[str, str], messages: list[Message]
 ) -> None:
     """LyCORIS trains what its preset names; convolutions have the dim of the rest by default."""
     if preset not in WITH_CONVOLUTIONS:
@@ -125,25 +135,33 @@ def _take_preset(
                 arguments.pop(name, None)
                 given[name] = given.get(base, getattr(TrainingOptions, base))
     if preset in ("full", "unet-only"):
-        warnings.append(
-            f"LyCORIS' preset {preset} also trains conv_in, conv_out and the time embedding, "
-            "which are left alone here."
+        messages.append(
+            warning(
+                "LyCORIS' preset {preset} also trains conv_in, conv_out and the time embedding, "
+                "which are left alone here.",
+                preset=preset,
+            )
         )
     if preset in ("unet-only", "unet-transformer-only", "unet-convblock-only"):
         given["text_encoder_lr"] = 0
     elif preset not in ("full", "attn-mlp"):
-        warnings.append(
-            f"LyCORIS' preset {preset} is not supported: attention and feed-forward layers are "
-            "trained, as by attn-mlp."
+        messages.append(
+            warning(
+                "LyCORIS' preset {preset} is not supported: attention and feed-forward layers are "
+                "trained, as by attn-mlp.",
+                preset=preset,
+            )
         )
     if preset == "unet-convblock-only":
-        warnings.append(
-            "LyCORIS' preset unet-convblock-only is not supported: attention layers are trained "
-            "too."
+        messages.append(
+            warning(
+                "LyCORIS' preset unet-convblock-only is not supported: attention layers are "
+                "trained too."
+            )
         )
 
 
-def our_vector(text: str, base: Any, warnings: list[str]) -> str:
+def our_vector(text: str, base: Any, messages: list[Message]) -> str:
     """kohya's vector of the UNet's blocks (25 in SD1, 23 in SDXL), the text encoder in front.
 
     Ours, of 12, 17, 20 or 26 numbers, stays as it is. `base` is the text encoder's value.
@@ -152,9 +170,13 @@ def our_vector(text: str, base: Any, warnings: list[str]) -> str:
     if len(values) == _SDXL_VECTOR:
         downs, mids, ups = values[1:10], values[10:13], values[13:22]
         if len(set(mids)) > 1:
-            warnings.append(
-                f"Of the middle block's three values {','.join(mids)} that of its attention, "
-                f"{mids[1]}, is used for all."
+            messages.append(
+                warning(
+                    "Of the middle block's three values {values} that of its attention, {used}, "
+                    "is used for all.",
+                    values=",".join(mids),
+                    used=mids[1],
+                )
             )
         values = [*downs, mids[1], *ups]
     if len(values) + 1 in UNET_LAYOUTS:
@@ -162,7 +184,7 @@ def our_vector(text: str, base: Any, warnings: list[str]) -> str:
     return text
 
 
-def block_rates(sides: list[str], threshold: float, warnings: list[str]) -> str:
+def block_rates(sides: list[str], threshold: float, messages: list[Message]) -> str:
     """kohya's down, mid and up factors on the learning rate as one vector, 1 for the text encoder.
 
     Each side is numbers with commas, or a curve by its name, as `cosine+.25`; missing numbers are
@@ -177,7 +199,7 @@ def block_rates(sides: list[str], threshold: float, warnings: list[str]) -> str:
         vector += [*values, *[1.0] * length][:length] if text else [1.0] * length
     if is_sdxl:
         vector = [0.0, *vector, 0.0]
-    return our_vector(",".join(f"{value:g}" for value in vector), 1, warnings)
+    return our_vector(",".join(f"{value:g}" for value in vector), 1, messages)
 
 
 def _side(text: str, length: int) -> list[float]:
@@ -198,6 +220,8 @@ def _side(text: str, length: int) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise UserError(
-            f"network_args has the block factors {text!r}: write numbers with commas between, or "
-            f"one of {', '.join(curves)}."
+            "network_args has the block factors {text}: write numbers with commas between, or "
+            "one of {list}.",
+            text=repr(text),
+            list=list(curves),
         ) from None

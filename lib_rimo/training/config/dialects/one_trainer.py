@@ -8,8 +8,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 from lib_rimo.sd.family import TIMESTEPS
-from lib_rimo.training.config.dialects.values import is_blank, is_on, number, other_family
+from lib_rimo.training.config.dialects.values import (
+    is_blank,
+    is_on,
+    not_supported,
+    number,
+    other_family,
+    warning,
+)
 
 WHAT = "file of OneTrainer"
 _FAMILIES = ("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_2", "STABLE_DIFFUSION_XL")
@@ -73,14 +81,16 @@ def recognises(content: Mapping[str, Any]) -> bool:
     return "training_method" in content and "model_type" in content
 
 
-def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+def translate(content: Mapping[str, Any], messages: list[Message]) -> dict[str, Any]:
     """kohya's options; of its hundreds of fields those that have a counterpart."""
     family = str(content["model_type"])
     if not family.startswith(_FAMILIES) or "INPAINTING" in family:
         raise other_family(WHAT, family.replace("_", " ").title())
     if content["training_method"] != "LORA":
         raise UserError(
-            f"This {WHAT} is for {content['training_method']}: only LORA trains a LoRA."
+            "This {what} is for {method}: only LORA trains a LoRA.",
+            what=Message(WHAT),
+            method=str(content["training_method"]),
         )
     given: dict[str, Any] = {}
     for theirs, ours in _RENAMED.items():
@@ -91,14 +101,16 @@ def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]
         given["network_type"] = "loha"
     elif kind != "LORA":
         raise UserError(
-            f"This {WHAT} has peft_type {kind}: only LORA and LOHA can be trained here."
+            "This {what} has peft_type {kind}: only LORA and LOHA can be trained here.",
+            what=Message(WHAT),
+            kind=kind,
         )
     elif is_on(content.get("lora_decompose", False)):
         given["network_type"] = "dora"
-    _take(given, "lr_scheduler", content.get("learning_rate_scheduler"), _SCHEDULES, warnings)
-    _take(given, "mixed_precision", content.get("train_dtype"), _PRECISIONS, warnings)
-    _take(given, "save_precision", content.get("output_dtype"), _SAVED, warnings)
-    _optimizer(given, content.get("optimizer"), warnings)
+    _take(given, "lr_scheduler", content.get("learning_rate_scheduler"), _SCHEDULES, messages)
+    _take(given, "mixed_precision", content.get("train_dtype"), _PRECISIONS, messages)
+    _take(given, "save_precision", content.get("output_dtype"), _SAVED, messages)
+    _optimizer(given, content.get("optimizer"), messages)
     rate = content.get("learning_rate")
     for part, option in (("unet", "unet_lr"), ("text_encoder", "text_encoder_lr")):
         values = content.get(part, {})
@@ -115,27 +127,30 @@ def translate(content: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]
     if not is_blank(destination := content.get("output_model_destination")):
         path = PurePosixPath(str(destination).replace("\\", "/"))
         given["output_dir"], given["output_name"] = str(path.parent), path.stem
-    _concepts(given, content, warnings)
-    warnings.append(
-        "Of OneTrainer's file those fields were taken that mean the same here; what it does not "
-        f"say is as in the recipe: {', '.join(sorted(given))}."
+    _concepts(given, content, messages)
+    messages.append(
+        warning(
+            "Of OneTrainer's file those fields were taken that mean the same here; what it does "
+            "not say is as in the recipe: {names}.",
+            names=sorted(given),
+        )
     )
     return given
 
 
 def _take(
-    given: dict[str, Any], name: str, value: Any, known: Mapping[str, str], warnings: list[str]
+    given: dict[str, Any], name: str, value: Any, known: Mapping[str, str], messages: list[Message]
 ) -> None:
     if value in known:
         given[name] = known[value]
     elif not is_blank(value):
-        warnings.append(f"{name} = {value!r} is not supported and was left out.")
+        messages.append(not_supported(name, value))
 
 
-def _optimizer(given: dict[str, Any], optimizer: Any, warnings: list[str]) -> None:
+def _optimizer(given: dict[str, Any], optimizer: Any, messages: list[Message]) -> None:
     if not isinstance(optimizer, Mapping):
         return
-    _take(given, "optimizer_type", optimizer.get("optimizer"), _OPTIMIZERS, warnings)
+    _take(given, "optimizer_type", optimizer.get("optimizer"), _OPTIMIZERS, messages)
     arguments = [
         f"{name}={optimizer[name]}"
         for name in _OPTIMIZER_ARGUMENTS
@@ -147,12 +162,13 @@ def _optimizer(given: dict[str, Any], optimizer: Any, warnings: list[str]) -> No
     given["optimizer_args"] = arguments
 
 
-def _concepts(given: dict[str, Any], content: Mapping[str, Any], warnings: list[str]) -> None:
+def _concepts(given: dict[str, Any], content: Mapping[str, Any], messages: list[Message]) -> None:
     """Its folders as subsets, where they stand in the file itself."""
     concepts = content.get("concepts")
     if not isinstance(concepts, list):
         if not is_blank(name := content.get("concept_file_name")):
-            warnings.append(f"The folders of {name} are not read: give --train_data_dir.")
+            sentence = "The folders of {file} are not read: give --train_data_dir."
+            messages.append(warning(sentence, file=str(name), about="train_data_dir"))
         return
     wanted = [
         concept

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.messages import Message
 
 
 def is_blank(value: Any) -> bool:
@@ -38,7 +39,9 @@ def as_pairs(arguments: Any, name: str) -> list[str]:
         return arguments.replace('"', "").split()
     if isinstance(arguments, list):
         return [str(text) for text in arguments]
-    raise UserError(f"{name} is {arguments!r}: use a list of name=value.")
+    raise UserError(
+        "{name} is {value}: use a list of name=value.", name=name, value=repr(arguments), about=name
+    )
 
 
 def _plain(value: Any) -> str:
@@ -48,5 +51,19 @@ def _plain(value: Any) -> str:
 def other_family(what: str, family: str) -> UserError:
     """The sentence for a configuration of a model that cannot be trained here."""
     return UserError(
-        f"This {what} is for {family}: only LoRAs for SD1, SD2 and SDXL can be trained here."
+        "This {what} is for {family}: only LoRAs for SD1, SD2 and SDXL can be trained here.",
+        what=Message(what),
+        family=family,
+    )
+
+
+def warning(sentence: str, **values: Any) -> Message:
+    """What to tell of a file that is taken, but not in all it asks for."""
+    return Message(sentence, level="warning", **values)
+
+
+def not_supported(name: str, value: Any) -> Message:
+    """What to tell of an option that does not exist here."""
+    return warning(
+        "{name} = {value} is not supported and was left out.", name=name, value=repr(value)
     )
