@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ class Conditioning:
     clip_skip: int = 1
     max_token_length: int = CHUNK_LENGTH
     trained: bool = True
+    cached: bool = False
+    """Whether frozen encoders stay in main memory but while they read."""
 
     def __post_init__(self) -> None:
         self._is_sdxl = self.checkpoint.family == "sdxl"
@@ -48,6 +51,7 @@ class Conditioning:
         if self.trained:
             text = self._tokens(batch.captions)
         else:
+            self.read_ahead(batch.captions, device)
             rows = [self._remember(caption, device) for caption in batch.captions]
             text = tuple(torch.cat(column) for column in zip(*rows, strict=True))
         if self._is_sdxl:
@@ -74,13 +78,36 @@ class Conditioning:
         added = {"text_embeds": pooled[0], "time_ids": sizes.float()}
         return {"encoder_hidden_states": states, "added_cond_kwargs": added}
 
+    def read_ahead(self, captions: Iterable[str], device: torch.device) -> None:
+        """Have frozen encoders read captions on this device, each but once."""
+        new = [caption for caption in dict.fromkeys(captions) if caption not in self._remembered]
+        if new:
+            with self.at_hand(device):
+                for caption in new[:MOST_REMEMBERED]:
+                    self._remember(caption, device)
+
+    @contextmanager
+    def at_hand(self, device: torch.device) -> Iterator[None]:
+        """Within it encoders that are kept in main memory are on the device."""
+        encoders: list[Any] = self.checkpoint.text_encoders if self.cached else []
+        for encoder in encoders:
+            encoder.to(device)
+        try:
+            yield
+        finally:
+            for encoder in encoders:
+                encoder.to("cpu")
+
     def _remember(self, caption: str, device: torch.device) -> tuple[Tensor, ...]:
         if caption not in self._remembered:
             if len(self._remembered) == MOST_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
             with torch.no_grad():
                 tokens = [tensor.to(device) for tensor in self._tokens([caption])]
-                self._remembered[caption] = self._encode(tokens)
+                states = self._encode(tokens)
+                # As many as there are captions: not in the memory that is to be spared.
+                kept = tuple(state.cpu() for state in states) if self.cached else states
+                self._remembered[caption] = kept
         return self._remembered[caption]
 
     def _encode(self, tokens: Sequence[Tensor]) -> tuple[Tensor, ...]:

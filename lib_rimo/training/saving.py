@@ -57,7 +57,8 @@ def sample(trainer: Trainer) -> None:
     if not trainer.accelerator.is_main_process:
         return
     captions = [entry.caption for entry in trainer.data.entries]
-    with weights_to_use(trainer.optimizer), trainer.accelerator.autocast():
+    at_hand = trainer.conditioning.at_hand(trainer.accelerator.device)
+    with weights_to_use(trainer.optimizer), trainer.accelerator.autocast(), at_hand:
         for path in draw_samples(
             trainer.checkpoint, trainer.options, trainer.run.step, captions, trainer.events.tell
         ):

@@ -20,10 +20,13 @@ from lib_rimo.sd.family import PredictionType
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.masking import Masking
+from lib_rimo.training.network.checkpointing import recompute_large_activations
 from lib_rimo.training.network.heap import give_back_gaps
 from lib_rimo.training.network.layers import Form
-from lib_rimo.training.network.lean_unet import make_lean, recompute_large_activations
+from lib_rimo.training.network.lean_unet import make_lean
+from lib_rimo.training.network.narrow import narrow_type, narrow_unet
 from lib_rimo.training.network.network import Network, Rank
+from lib_rimo.training.network.swapping import BlockSwapper, spread, swappable_blocks
 from lib_rimo.training.noise import Noise
 from lib_rimo.training.objective import Objective
 from lib_rimo.training.validation import block_values
@@ -75,14 +78,42 @@ def load_base_model(
     is_cpu = device.type == "cpu"
     checkpoint = load_checkpoint(
         options.pretrained_model_name_or_path,
-        device=device,
+        device="cpu" if is_placed_later(options) else device,
         dtype=dtype,
         memory_format=torch.channels_last if is_cpu else torch.contiguous_format,
         vae=options.vae,
     )
+    if options.blocks_to_swap and device.type != "cuda":
+        tell(
+            Message(
+                "blocks_to_swap changes nothing without a GPU that has memory of its own.",
+                about="blocks_to_swap",
+                level="note",
+            )
+        )
     for message in settle_prediction(checkpoint, options):
         tell(message)
     return checkpoint
+
+
+def is_placed_later(options: TrainingOptions) -> bool:
+    """Whether the base model goes to the GPU no sooner than it is as small as it will be."""
+    return bool(options.fp8_base or options.blocks_to_swap or options.cache_text_encoder_outputs)
+
+
+def place_base_model(
+    checkpoint: Checkpoint, options: TrainingOptions, device: torch.device
+) -> None:
+    """Bring a base model that was to wait to the device it is trained on.
+
+    Text encoders whose outputs are cached stay in main memory.
+    """
+    if options.fp8_base:
+        narrow_unet(checkpoint.unet, narrow_type(device), device)
+    if is_placed_later(options):
+        encoders = [] if options.cache_text_encoder_outputs else checkpoint.text_encoders
+        for model in (checkpoint.unet, checkpoint.vae, *encoders):
+            model.to(device)
 
 
 def settle_prediction(checkpoint: Checkpoint, options: TrainingOptions) -> Iterator[Message]:
@@ -222,10 +253,18 @@ def set_training_mode(checkpoint: Checkpoint, options: TrainingOptions) -> None:
     checkpoint.unet.train()
     for encoder in checkpoint.text_encoders:
         encoder.train()
+    unet = checkpoint.unet
+    swaps = bool(options.blocks_to_swap) and unet.device.type == "cuda"
     if options.gradient_checkpointing:
         recompute_large_activations(
-            checkpoint.unet, checkpoint.family, is_random=form_of(options).is_random
+            unet,
+            checkpoint.family,
+            is_random=form_of(options).is_random,
+            swapped=swaps,
+            cpu_offload=options.cpu_offload_checkpointing,
         )
+    if swaps:
+        BlockSwapper(spread(swappable_blocks(unet), options.blocks_to_swap), unet.device)
 
 
 def make_objective(checkpoint: Checkpoint, options: TrainingOptions) -> Objective:

@@ -40,6 +40,9 @@ FREE_OPTIONS = frozenset(
         "sample_prompts",
         "training_comment",
         "gradient_checkpointing",
+        "cpu_offload_checkpointing",
+        "cache_text_encoder_outputs",
+        "blocks_to_swap",
         "cache_latents_to_disk",
         "device",
     }

@@ -75,7 +75,9 @@ def batch_loss(trainer: Trainer, batch_index: int) -> torch.Tensor:
     casts_itself = trainer.network.casts_itself
     # Recorded only once the autoencoder is through, for a recording keeps its memory.
     # What module_dropout leaves out differs from step to step, which no recording does.
-    is_same = is_encoded and not trainer.options.module_dropout
+    # Nor does one copy between GPU and main memory.
+    copies = trainer.options.blocks_to_swap or trainer.options.cpu_offload_checkpointing
+    is_same = is_encoded and not trainer.options.module_dropout and not copies
     is_replayed = casts_itself and is_same and accelerator.device.type == "cuda"
     denoise = trainer.replay if is_replayed else trainer.denoiser
     noisy, timesteps = noised.latents.to(trainer.dtype), noised.timesteps

@@ -26,6 +26,7 @@ from lib_rimo.training.setup import (
     make_accelerator,
     make_network,
     make_objective,
+    place_base_model,
     set_training_mode,
     up_ratio_of,
 )
@@ -82,6 +83,17 @@ class Trainer:
         self.sample_steps = (
             options.sample_every_n_epochs * self.steps_per_epoch or options.sample_every_n_steps
         )
+        self.conditioning = Conditioning(
+            self.checkpoint,
+            clip_skip=options.clip_skip,
+            max_token_length=options.max_token_length,
+            trained=bool(options.text_encoder_learning_rate),
+            cached=options.cache_text_encoder_outputs,
+        )
+        if options.cache_text_encoder_outputs:  # while the UNet is still elsewhere
+            captions = ("", *(entry.caption for entry in self.data.entries))
+            self.conditioning.read_ahead(captions, self.accelerator.device)
+        place_base_model(self.checkpoint, options, self.accelerator.device)
         encode_with_vae(self.checkpoint, self.data, options)
 
         torch.manual_seed(options.seed)  # where the network starts
@@ -95,12 +107,6 @@ class Trainer:
         optimizer = make_optimizer(options, groups, events.tell)
         self.schedule = make_schedule(options, optimizer, options.max_train_steps)
         self.optimizer = self.accelerator.prepare(optimizer)
-        self.conditioning = Conditioning(
-            self.checkpoint,
-            clip_skip=options.clip_skip,
-            max_token_length=options.max_token_length,
-            trained=bool(options.text_encoder_learning_rate),
-        )
         if cut := self.conditioning.cut_captions(entry.caption for entry in self.data.entries):
             names = [entry.path for entry in self.data.entries if entry.caption in cut]
             events.tell(

@@ -52,7 +52,8 @@ def find_faults(options: TrainingOptions) -> list[Message]:
         lambda: _check_blocks(options),
         lambda: read_prior_prompts(options.prior_prediction_prompts),
     ]
-    faults = [*_wrong_values(options), *_wrong_files(options), *check_name(options.output_name)]
+    faults = [*_wrong_values(options), *find_contradictions(options), *_wrong_files(options)]
+    faults += check_name(options.output_name)
     for check in checks:
         with _noting(faults, ""):
             check()
@@ -131,6 +132,25 @@ def _wrong_values(options: TrainingOptions) -> Iterator[Message]:
             "caption_extension is {value}: write the ending of the files, such as .txt.",
             value=repr(options.caption_extension),
             about="caption_extension",
+        )
+
+
+def find_contradictions(options: TrainingOptions) -> Iterator[Message]:
+    """Ways to spare memory that do not go together with the rest."""
+    needs_checkpointing = "{option} goes only with gradient_checkpointing: set it to true."
+    for option in ("blocks_to_swap", "cpu_offload_checkpointing"):
+        if getattr(options, option) and not options.gradient_checkpointing:
+            yield Message(needs_checkpointing, option=option, about=option)
+    if options.cache_text_encoder_outputs and options.text_encoder_learning_rate:
+        yield Message(
+            "cache_text_encoder_outputs is for text encoders that are not trained: set "
+            "text_encoder_lr to 0.",
+            about="cache_text_encoder_outputs",
+        )
+    if options.fp8_base and options.network_type != "lora":
+        yield Message(
+            "fp8_base goes only with network_type lora: LyCORIS computes with whole weights.",
+            about="fp8_base",
         )
 
 

@@ -81,12 +81,12 @@ def test_wrong_axis_values_are_said_in_the_picture_s_place(page, server):
     page.fill(PROMPT, "a cat <lora:one:1>")
     choose("#script_list", "X/Y/Z plot")
     # First, since the page writes into the field once more when the axis is chosen.
-    page.fill("#script_txt2img_xyz_plot_x_values textarea", "MIDD; 1,2")
+    page.fill("#script_txt2img_xyz_plot_x_values textarea", "MIDD; 1,2,3")
     choose("#script_txt2img_xyz_plot_x_type", "Block weights")
     page.click("#txt2img_generate")
     said = page.locator("#html_log_txt2img .error").first
     said.wait_for()
-    assert said.inner_text().startswith("AxisError: 2 block values fit no layout")
+    assert said.inner_text().startswith("AxisError: 3 block values fit no layout")
 
 
 def paste(page, infotext):

@@ -125,9 +125,9 @@ def test_what_the_panel_writes_changes_the_picture(open_panel, server):
 
 def test_a_wrong_tag_is_explained(open_panel):
     panel = open_panel("txt2img")
-    panel.prompt.fill("<lora:one:1:1,1> <lora:nosuch:1>")
+    panel.prompt.fill("<lora:one:1:1,1,1> <lora:nosuch:1>")
     problems = panel.page.locator("#rimo_panel_txt2img .rimo-problems div")
     problems.nth(1).wait_for()
-    missing, wrong = problems.all_inner_texts()
+    wrong, missing = problems.all_inner_texts()
     assert missing == "nosuch: there is no such LoRA file."
-    assert wrong.startswith("<lora:one:1:1,1> was left out: 2 block values fit no layout")
+    assert wrong.startswith("<lora:one:1:1,1,1> was left out: 3 block values fit no layout")

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
@@ -25,8 +26,9 @@ from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.jobs.machine import Machine, this_machine
-from lib_rimo.training.jobs.memory import SAVINGS
+from lib_rimo.training.jobs.memory import SAVINGS, SMALLER
 from lib_rimo.training.network.large_maps import MANY_POSITIONS
+from lib_rimo.training.validation import find_contradictions
 
 TOKENS = 77
 # Values that a backward pass keeps for each value that a layer gives out: queries, keys, values,
@@ -34,9 +36,13 @@ TOKENS = 77
 # heap's own count.
 KEPT_PER_OUTPUT = 1.25
 # The same with gradient checkpointing, with the inside of one block at a time, for all outputs.
-# SD1.5: 0.68 by the peak at 448x704; SDXL: 0.24 counted with saved tensor hooks, before norms and
-# gates were computed again.
-KEPT_WITH_CHECKPOINTING = {False: 0.68, True: 0.4}  # by whether it is an SDXL model
+# SD1.5: 0.68 by the peak at 448x704; SDXL: by what is held on the meta device, at 768 and 1024.
+KEPT_WITH_CHECKPOINTING = {False: 0.68, True: 0.166}  # by whether it is an SDXL model
+# SDXL, where what goes into each block waits in main memory: skips and the inside of one block.
+KEPT_WITH_OFFLOADING = 0.09
+# Values for each pixel while the autoencoder encodes a picture: five of its widest maps, 128 values
+# each, by what is held on the meta device.
+KEPT_ENCODING = 5 * 128
 # The forward work that gradient checkpointing does again: SD1.5's 0.16 at 256x256, 0.24 at 512x512,
 # 0.26 at 448x704, counted with PyTorch's FlopCounterMode.
 RECOMPUTED = {False: 0.25, True: 1.0}
@@ -58,6 +64,10 @@ class Model:
     unet_parameters: int
     text_parameters: int
     vae_parameters: int
+    block_parameters: int
+    """Of the UNet's weights those in its blocks, which can be stored in 8 bits."""
+    transformer_blocks: tuple[int, ...]
+    """Weights of each transformer block, the largest first."""
     unet_work: float
     """Multiply-adds of one forward pass for one picture."""
     text_work: float
@@ -69,6 +79,8 @@ class Model:
     """Those of them that are not kept, for they go into gates over large maps."""
     lora_width: float
     """Sum of inputs and outputs of all layers that get a LoRA: parameters per rank."""
+    pixels: int
+    """Of one picture at this resolution."""
     native: int
     """Side in pixels of the pictures the model was made for."""
     is_sdxl: bool
@@ -155,19 +167,51 @@ def work_of_step(model: Model, options: TrainingOptions) -> float:
 def memory_of(model: Model, options: TrainingOptions, machine: Machine) -> float:
     """Bytes at the peak of a training."""
     size = 4 if _is_full_precision(options, machine) else 2
-    weights = model.unet_parameters + model.text_parameters
+    weights = float(_unet_bytes(model, options, machine, size))
+    text = model.text_parameters * size
+    reads_ahead = options.cache_text_encoder_outputs and machine.kind == "cuda"
+    weights += 0 if reads_ahead else text
     if machine.kind == "cpu" or options.sample_every_n_steps or options.sample_every_n_epochs:
-        weights += model.vae_parameters
+        weights += model.vae_parameters * size
     kept = (model.unet_outputs - model.gate_outputs) * KEPT_PER_OUTPUT
     if options.gradient_checkpointing:
         kept = model.unet_outputs * KEPT_WITH_CHECKPOINTING[model.is_sdxl]
+        if options.cpu_offload_checkpointing and model.is_sdxl and machine.kind == "cuda":
+            kept = model.unet_outputs * KEPT_WITH_OFFLOADING
     activations = kept * options.train_batch_size * size
     if machine.kind == "cpu":
         activations *= HEAP_GAPS
     states = STATES.get(options.optimizer_type.lower().removesuffix("8bit"), 2)
     lora = model.lora_width * min(options.network_dim, MOST_DIM) * 4 * (2 + states)
     overhead = CPU_OVERHEAD if machine.kind == "cpu" else GPU_OVERHEAD
-    return weights * size + activations + lora + overhead
+    training = weights + activations + lora
+    if machine.kind == "cuda":  # before the first step: pictures are encoded, captions read
+        is_wide = size == 4 or options.no_half_vae or options.mixed_precision == "fp16"
+        vae_size = 4 if is_wide else 2
+        encoding = model.vae_parameters * vae_size + KEPT_ENCODING * model.pixels * vae_size
+        # Captions that are not known before have the text encoders come back.
+        comes_back = reads_ahead and (
+            options.shuffle_caption
+            or options.caption_tag_dropout_rate
+            or options.enable_wildcard
+            or options.sample_every_n_steps
+            or options.sample_every_n_epochs
+        )
+        later = text if comes_back else 0
+        training = max(training, text, weights + lora + max(encoding, later))
+    return training + overhead
+
+
+def _unet_bytes(model: Model, options: TrainingOptions, machine: Machine, size: int) -> int:
+    """What the UNet's weights take of the device's memory."""
+    of_blocks = 1 if options.fp8_base else size
+    total = (model.unet_parameters - model.block_parameters) * size
+    total += model.block_parameters * of_blocks
+    swapped = model.transformer_blocks[: options.blocks_to_swap]
+    if not swapped or machine.kind != "cuda":
+        return total
+    # The running one and the next one are there.
+    return total - (sum(swapped) - 2 * swapped[0]) * of_blocks
 
 
 def learn_speed(options: TrainingOptions, seconds_a_step: float, folder: Path) -> None:
@@ -210,31 +254,45 @@ def _advice(model: Model, options: TrainingOptions, machine: Machine) -> Message
     path = Path(options.pretrained_model_name_or_path)
     width, height = _size_in_pixels(options.resolution, model.native)
     smaller = str(max(64, int(math.sqrt(width * height)) * 3 // 4 // 64 * 64))
-    changes = [(saving.option, saving.value(options)) for saving in SAVINGS]
-    cheaper, need, done = options, memory_of(model, options, machine), list[str]()
-    for name, value in (*changes, ("resolution", smaller)):
-        changed = replace(cheaper, **{name: value})
-        less = memory_of(read_model(path, changed.resolution), changed, machine)
-        if less >= need:
-            continue
-        cheaper, need = changed, less
-        done.append(f"{name} {str(value).lower()}")
-        if need <= machine.memory:
-            return Message(
-                "It cannot fit as it is. With {changes} it takes {memory}.",
-                level="warning",
-                changes=done,
-                memory=_size(need),
-            )
+
+    def need_with(changes: dict[str, Any]) -> float:
+        changed = replace(options, **changes)
+        return memory_of(read_model(path, changed.resolution), changed, machine)
+
+    changes: dict[str, Any] = {}
+    need = need_with(changes)
+    for saving in (*SAVINGS, replace(SMALLER, values=lambda _: [smaller])):
+        so_far = replace(options, **changes)
+        for value in saving.values(so_far) if saving.is_possible(so_far) else ():
+            less = need_with({**changes, saving.option: value})
+            if less < need and need > machine.memory:
+                changes[saving.option], need = value, less
+    if need > machine.memory:
+        return Message(
+            "It cannot fit on {device}, which has {available} for it: even with {changes} it takes "
+            "{memory}.",
+            level="warning",
+            device=machine.name,
+            available=_size(machine.memory),
+            changes=_said(changes),
+            memory=_size(need),
+        )
+    for name in reversed(list(changes)):  # what a dearer change has made needless
+        fewer = {other: value for other, value in changes.items() if other != name}
+        if not find_contradictions(replace(options, **fewer)) and (
+            (less := need_with(fewer)) <= machine.memory
+        ):
+            changes, need = fewer, less
     return Message(
-        "It cannot fit on {device}, which has {available} for it: even with {changes} it takes "
-        "{memory}.",
+        "It cannot fit as it is. With {changes} it takes {memory}.",
         level="warning",
-        device=machine.name,
-        available=_size(machine.memory),
-        changes=done,
+        changes=_said(changes),
         memory=_size(need),
     )
+
+
+def _said(changes: dict[str, Any]) -> list[str]:
+    return [f"{name} {str(value).lower()}" for name, value in changes.items()]
 
 
 def _size_in_pixels(resolution: str, native: int) -> Size:
@@ -260,11 +318,16 @@ def read_model(path: Path, resolution: str = "") -> Model:
     cells = width * height / LATENT_PIXELS**2
     halvings = 2 if family == "sdxl" else 3
     work = outputs = gates = wide = 0.0
+    in_blocks, transformers = 0, dict[str, int]()
     for key, shape in unet.items():
         if len(shape) < 2 or not key.endswith(".weight"):
             continue
         positions = _positions(key, cells, halvings)
-        work += math.prod(shape) * positions
+        weights = math.prod(shape)
+        work += weights * positions
+        in_blocks += weights if _IN_BLOCKS.search(key) else 0
+        if match := _TRANSFORMER.match(key):
+            transformers[match[0]] = transformers.get(match[0], 0) + weights
         outputs += shape[0] * positions
         if "ff.net.0.proj" in key and positions > MANY_POSITIONS:
             gates += shape[0] * positions
@@ -278,6 +341,8 @@ def read_model(path: Path, resolution: str = "") -> Model:
         unet_parameters=sum(map(math.prod, unet.values())),
         text_parameters=sum(map(math.prod, text.values())),
         vae_parameters=sum(map(math.prod, vae.values())),
+        block_parameters=in_blocks,
+        transformer_blocks=tuple(sorted(transformers.values(), reverse=True)),
         unet_work=work,
         text_work=float(
             sum(TOKENS * math.prod(s) for k, s in text.items() if len(s) == 2 and "embed" not in k)
@@ -290,11 +355,14 @@ def read_model(path: Path, resolution: str = "") -> Model:
         unet_outputs=outputs,
         gate_outputs=gates,
         lora_width=wide,
+        pixels=width * height,
         native=native,
         is_sdxl=family == "sdxl",
     )
 
 
+_IN_BLOCKS = re.compile(r"\.(input_blocks\.(?!0\.)|middle_block\.|output_blocks\.)")
+_TRANSFORMER = re.compile(r".*\.transformer_blocks\.\d+\.")
 _BASE = "pretrained_model_name_or_path"
 
 

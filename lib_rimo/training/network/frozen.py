@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib_rimo.training.network.narrow import scale_of, widened
 from lib_rimo.training.network.products import applied, product
 
 aten = torch.ops.aten
@@ -25,7 +26,8 @@ class FrozenConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, h, w) -> (B, out, h', w')."""
-        return applied(_FrozenConv, x, self.weight, self.bias, self.stride, self.padding)
+        stored = self.weight, scale_of(self)
+        return applied(_FrozenConv, x, *stored, self.bias, self.stride, self.padding)
 
 
 class _FrozenConv(torch.autograd.Function):
@@ -34,12 +36,14 @@ class _FrozenConv(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         weight: Tensor,
+        scale: Tensor | None,
         bias: Tensor | None,
         stride: tuple[int, int],
         padding: tuple[int, int],
     ) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        weight = widened(weight, scale, x.dtype)
         x = x.to(weight.dtype)
-        ctx.save_for_backward(weight)
         ctx.x_shape, ctx.stride, ctx.padding = x.shape, stride, padding
         ctx.as_product = (
             x.device.type == "cpu"
@@ -52,7 +56,8 @@ class _FrozenConv(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
+        weight, scale = ctx.saved_tensors
+        weight = widened(weight, scale, gradient.dtype)
         if ctx.as_product:
             x_gradient = _input_gradient_as_product(gradient, weight)
         else:
@@ -61,7 +66,7 @@ class _FrozenConv(torch.autograd.Function):
                 *(gradient, x, weight, None, ctx.stride, ctx.padding),
                 *((1, 1), False, (0, 0), 1, (True, False, False)),
             )[0]
-        return x_gradient, None, None, None, None
+        return x_gradient, None, None, None, None, None
 
 
 def _conv_as_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

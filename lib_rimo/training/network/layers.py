@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lib_rimo.sd.family import TIMESTEPS
 from lib_rimo.training.network.low_rank import LowRank, low_rank
+from lib_rimo.training.network.narrow import scale_of
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,9 @@ class LoRALayer(nn.Module):
         if not pointwise or adapter.form.is_random or adapter.ranks is not None:
             return None
         down, up = adapter.lora_down.weight.flatten(1), adapter.lora_up.weight.flatten(1)
-        return LowRank(frozen.weight.flatten(1), frozen.bias, down, up, adapter.scale)
+        weight, scale = frozen.weight.flatten(1), scale_of(frozen)
+        weight_scale = None if scale is None else scale.flatten(1)
+        return LowRank(weight, frozen.bias, down, up, adapter.scale, weight_scale)
 
 
 class LyCORISLayer(nn.Module):

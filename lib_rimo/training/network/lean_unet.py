@@ -5,7 +5,6 @@ Parts change their class and nothing else, so that keys, weights and results sta
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,17 +16,12 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from lib_rimo.training.network.frozen import FrozenConv2d, norm_silu
 from lib_rimo.training.network.heap import give_back_gaps
 from lib_rimo.training.network.large_maps import MANY_POSITIONS
 from lib_rimo.training.network.layers import LoRALayer
 from lib_rimo.training.network.low_rank import LowRank, Norm, feed_forward, geglu, projections
-
-KEPT = [torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default]
-"""What gradient checkpointing does not compute again: a CPU's attention takes long over a large map
-and gives no more than its input is."""
 
 
 class LeanResnet(ResnetBlock2D):  # type: ignore[misc]
@@ -162,29 +156,6 @@ def _give_back_large_gaps(
     """After a block over a large map, between whose kept activations others were freed."""
     if torch.is_grad_enabled() and arguments["hidden_states"][0, 0].numel() > MANY_POSITIONS:
         give_back_gaps()
-
-
-def recompute_large_activations(
-    unet: UNet2DConditionModel, family: str, *, is_random: bool
-) -> None:
-    """Gradient checkpointing where it saves the most for its time.
-
-    In SD1 and SD2 the transformers of the finest level keep about half of all and do little of the
-    work; in SDXL the many transformers of coarser levels keep it, so all is computed again.
-    Only what `is_random`, as dropout is, needs the random numbers' state, which a recording for
-    replay may not ask for.
-    """
-    recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=is_random)
-    if unet.device.type == "cpu":
-        recompute.keywords["context_fn"] = partial(create_selective_checkpoint_contexts, KEPT)
-    unet.enable_gradient_checkpointing(recompute)
-    if family == "sdxl":
-        return
-    finest = unet.config.block_out_channels[0]
-    for module in unet.modules():
-        if hasattr(module, "gradient_checkpointing"):
-            is_transformer = isinstance(module, Transformer2DModel)
-            module.gradient_checkpointing = is_transformer and module.in_channels == finest
 
 
 def _is_plain(block: ResnetBlock2D) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib_rimo.training.network.narrow import widened
 from lib_rimo.training.network.products import applied, product
 
 aten = torch.ops.aten
@@ -27,11 +28,20 @@ class LowRank(NamedTuple):
     down: Tensor  # (dim, in), trained
     up: Tensor  # (out, dim), trained
     scale: float
+    weight_scale: Tensor | None = None  # (out, 1), of a weight that is stored narrow
 
-    def prepared(self) -> LowRank:
-        """The same as products take it: in the weight's type, the scale in `up`."""
-        down, up = self.down.to(self.weight.dtype), self.up.to(self.weight.dtype) * self.scale
-        return self._replace(down=down, up=up)
+    def prepared(self, dtype: torch.dtype) -> LowRank:
+        """The same as products take it: in the weight's type, the scale in `up`.
+
+        A weight that is stored narrow is widened to `dtype`.
+        """
+        weight = widened(self.weight, self.weight_scale, dtype)
+        down, up = self.down.to(weight.dtype), self.up.to(weight.dtype) * self.scale
+        return self._replace(weight=weight, down=down, up=up)
+
+    def kept(self, weight: Tensor) -> tuple[Tensor | None, ...]:
+        """Prepared: what a backward pass needs, with the `weight` as it is stored."""
+        return weight, self.bias, self.down, self.up, self.weight_scale
 
     def wide(self, rows: Tensor, inner: Tensor) -> Tensor:
         """Prepared: (N, in) and (N, dim), which is rows down^T -> (N, out)."""
@@ -87,9 +97,24 @@ def projections(x: Tensor, norm: Norm | None, layers: Sequence[LowRank]) -> tupl
 WIDTH = len(LowRank._fields)  # of a layer's arguments
 
 
-def _layers(flat: Sequence[Any]) -> list[LowRank]:
+KEPT = 5
+
+
+def _layers(flat: Sequence[Any], dtype: torch.dtype) -> list[LowRank]:
     """From arguments of an autograd function, which takes no structures, ready for products."""
-    return [LowRank(*flat[at : at + WIDTH]).prepared() for at in range(0, len(flat), WIDTH)]
+    return [LowRank(*flat[at : at + WIDTH]).prepared(dtype) for at in range(0, len(flat), WIDTH)]
+
+
+def _matrices(layers: Sequence[LowRank], flat: Sequence[Any]) -> list[Tensor | None]:
+    """What is kept of prepared layers, for `_again`; `flat` has their weights as stored."""
+    weights = flat[::WIDTH]
+    return [m for layer, weight in zip(layers, weights, strict=True) for m in layer.kept(weight)]
+
+
+def _again(matrices: Sequence[Any], scale: float, dtype: torch.dtype) -> LowRank:
+    """A prepared layer again, in the backward pass."""
+    weight, bias, down, up, weight_scale = matrices
+    return LowRank(widened(weight, weight_scale, dtype), bias, down, up, scale)
 
 
 def _frozen(norm: Norm | None) -> tuple[Tensor | None, Tensor | None]:
@@ -115,12 +140,11 @@ class _Projections(torch.autograd.Function):
         norm: Norm | None,
         *flat: Any,
     ) -> tuple[Tensor, ...]:
-        layers = _layers(flat)
+        layers = _layers(flat, x.dtype)
         rows = x.flatten(0, -2).to(layers[0].weight.dtype)  # (N, in)
         normed, *_ = _normed(rows, norm)
         inner = [product(normed, layer.down) for layer in layers]
-        matrices = [matrix for layer in layers for matrix in (layer.weight, layer.down, layer.up)]
-        ctx.save_for_backward(rows, *_frozen(norm), *inner, *matrices)
+        ctx.save_for_backward(rows, *_frozen(norm), *inner, *_matrices(layers, flat))
         ctx.norm_eps, ctx.scales = norm and norm.eps, [layer.scale for layer in layers]
         ctx.x_shape, ctx.x_type = x.shape, x.dtype
         return tuple(
@@ -138,8 +162,8 @@ class _Projections(torch.autograd.Function):
         of_normed: Tensor | None = None
         of_layers: list[Tensor | None] = []
         for index, gradient in enumerate(gradients):
-            weight, down, up = matrices[3 * index : 3 * index + 3]
-            layer = LowRank(weight, None, down, up, ctx.scales[index])
+            of_layer = matrices[KEPT * index : KEPT * (index + 1)]
+            layer = _again(of_layer, ctx.scales[index], rows.dtype)
             at = 2 + WIDTH * index  # of the layer's arguments, after x and the norm
             part, of_down, of_up = layer.gradients(
                 gradient.reshape(-1, gradient.shape[-1]),
@@ -148,7 +172,7 @@ class _Projections(torch.autograd.Function):
                 (needs[0], needs[at + 2], needs[at + 3]),
             )
             of_normed = part if of_normed is None or part is None else of_normed.add_(part)
-            of_layers += [None, None, of_down, of_up, None]
+            of_layers += [None, None, of_down, of_up, None, None]
         if norm is not None and of_normed is not None:
             of_normed = norm.gradient(of_normed, rows, *moments)
         return _like(of_normed, ctx), None, *of_layers
@@ -176,7 +200,7 @@ class _FeedForward(torch.autograd.Function):
         keep: bool,
         *flat: Any,
     ) -> Tensor:
-        first, second = _layers(flat)
+        first, second = layers = _layers(flat, x.dtype)
         all_rows = x.flatten(0, -2).to(first.weight.dtype)  # (N, C)
         ctx.at_once = len(all_rows) if keep else FEW_ROWS
         results = []
@@ -186,7 +210,7 @@ class _FeedForward(torch.autograd.Function):
             hidden = _geglu(wide)  # (N, 4 C)
             results.append(second.wide(hidden, product(hidden, second.down)))
         kept = wide if keep else None
-        ctx.save_for_backward(all_rows, kept, *norm[:-1], *first[:-1], *second[:-1])
+        ctx.save_for_backward(all_rows, kept, *norm[:-1], *_matrices(layers, flat))
         ctx.norm_eps, ctx.scales = norm.eps, (first.scale, second.scale)
         ctx.x_shape, ctx.x_type = x.shape, x.dtype
         return torch.cat(results).view(x.shape)
@@ -194,10 +218,10 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         all_rows, kept, norm_weight, norm_bias, *flat = ctx.saved_tensors
-        first = LowRank._make([*flat[:4], ctx.scales[0]])
-        second = LowRank._make([*flat[4:], ctx.scales[1]])
+        first = _again(flat[:KEPT], ctx.scales[0], all_rows.dtype)
+        second = _again(flat[KEPT:], ctx.scales[1], all_rows.dtype)
         norm = Norm(norm_weight, norm_bias, ctx.norm_eps)
-        needs = ctx.needs_input_grad  # x, the norm, keep, the layers' 5 each
+        needs = ctx.needs_input_grad  # x, the norm, keep, the layers' 6 each
         of_rows: list[Tensor] = []
         of_trained: list[list[Tensor | None]] = []
         for rows, gradient_rows in zip(
@@ -210,7 +234,7 @@ class _FeedForward(torch.autograd.Function):
             wide = first.wide(normed, inner) if kept is None else kept
             hidden = _geglu(wide)
             of_hidden, *of_second = second.gradients(
-                gradient_rows, hidden, product(hidden, second.down), (True, needs[10], needs[11])
+                gradient_rows, hidden, product(hidden, second.down), (True, needs[11], needs[12])
             )
             assert of_hidden is not None
             of_normed, *of_first = first.gradients(
@@ -221,7 +245,7 @@ class _FeedForward(torch.autograd.Function):
             of_trained.append([*of_first, *of_second])
         sums = [_sum(parts) for parts in zip(*of_trained, strict=True)]
         of_x = _like(torch.cat(of_rows) if of_rows else None, ctx)
-        of_layers = (None, None, *sums[:2], None, None, None, *sums[2:], None)
+        of_layers = (None, None, *sums[:2], *(None,) * 4, *sums[2:], None, None)
         return of_x, None, None, *of_layers
 
 

@@ -35,14 +35,18 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def options(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_header(path, SHAPES)
+    return TrainingOptions(pretrained_model_name_or_path=str(path))
+
+
+def write_header(path, shapes):
     header = {
         key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]}
-        for key, shape in SHAPES.items()
+        for key, shape in shapes.items()
     }
     text = json.dumps({"__metadata__": {}, **header}).encode()
-    path = tmp_path / "model.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text)
-    return TrainingOptions(pretrained_model_name_or_path=str(path))
 
 
 def test_work_is_counted_at_each_layers_resolution(options, tmp_path):
@@ -91,7 +95,7 @@ def test_each_picture_is_encoded_once(options, machine, tmp_path):
 
 
 def test_what_cannot_fit_is_said_with_the_cheapest_change(options, machine, tmp_path, monkeypatch):
-    options.train_batch_size = 8
+    options.train_batch_size = 64
     need = estimate(options, tmp_path).memory
     tight = dataclasses.replace(machine, memory=need - 1)
     monkeypatch.setattr(module, "this_machine", lambda device: tight)

@@ -18,6 +18,27 @@ class MachineOptions:
         choices=("auto", "no", "fp16", "bf16"),
     )
     gradient_checkpointing: bool = option(False, "Less memory, somewhat slower", "machine")
+    cpu_offload_checkpointing: bool = option(
+        False, "Keep what gradient_checkpointing keeps in main memory", "machine"
+    )
+    cache_text_encoder_outputs: bool = option(
+        False,
+        "Read all captions first and keep the text encoders in main memory; they cannot be trained",
+        "machine",
+    )
+    fp8_base: bool = option(
+        False,
+        "Store the UNet's frozen weights in 8 bits: half the memory, a little less exact",
+        "machine",
+    )
+    blocks_to_swap: int = option(
+        0,
+        "So many of the UNet's transformer blocks wait in main memory until they are computed with",
+        "machine",
+        minimum=0,
+        maximum=70,
+        usual="SD1 has 16, SDXL 70",
+    )
     vae: str = option("", "A file to take the autoencoder from, not the base model's", "machine")
     no_half_vae: bool = option(False, "Encode pictures in fp32", "machine")
     device: str = option(

@@ -77,9 +77,7 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "async_upload": (),
     "base_weights": (),
     "base_weights_multiplier": (),
-    "blocks_to_swap": (),
     "color_aug": (),
-    "cpu_offload_checkpointing": (),
     "custom_attributes": (),
     "dataset_class": (),
     "dataset_repeats": (1,),
@@ -89,8 +87,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "disable_mmap_load_safetensors": (),
     "face_crop_aug_range": (),
     "fp16_master_weights_and_gradients": (),
-    "fp8_base": (),
-    "fp8_base_unet": (),
     "full_bf16": (),
     "full_fp16": (),
     "fused_backward_pass": (),
@@ -333,11 +329,14 @@ def _left_to_the_model(name: str) -> Translate:
 
 
 def _cache_text_encoder_outputs(given: Given, value: Any, messages: list[Message]) -> None:
-    """Always so where the text encoder is not trained; kohya's trainer refuses it otherwise."""
-    if is_on(value) and not is_on(given.get("network_train_unet_only", False)):
+    """Where the text encoder is not trained; kohya's trainer refuses it otherwise."""
+    if is_on(value):
         rate = given.get("text_encoder_lr", given.get("learning_rate", 1))
         rates = rate if isinstance(rate, list) else [rate]
-        if any(number(one) for one in rates):
+        unet_only = is_on(given.get("network_train_unet_only", False))
+        if unet_only or not any(number(one) for one in rates):
+            given["cache_text_encoder_outputs"] = True
+        else:
             messages.append(
                 warning(
                     "cache_text_encoder_outputs is left out, because the text encoder is trained: "
@@ -346,9 +345,17 @@ def _cache_text_encoder_outputs(given: Given, value: Any, messages: list[Message
             )
 
 
+def _blocks_to_swap(given: Given, value: Any, messages: list[Message]) -> None:
+    """kohya's trainer knows it for other models, with other blocks; front ends write 0 for off."""
+    if number(value) > 0:
+        given["blocks_to_swap"] = value
+
+
 _TRANSLATIONS: dict[str, Translate] = {
     "cache_text_encoder_outputs": _cache_text_encoder_outputs,
     "cache_text_encoder_outputs_to_disk": _cache_text_encoder_outputs,
+    "fp8_base_unet": _renamed("fp8_base"),
+    "blocks_to_swap": _blocks_to_swap,
     "network_train_unet_only": _only("text_encoder_lr"),
     "network_train_text_encoder_only": _only("unet_lr"),
     "text_encoder_lr": _text_encoder_lr,
