@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.training.config.job_file import from_mapping
     from lib_rimo.training.events import print_json
     from lib_rimo.training.jobs.console import console_sink
+    from lib_rimo.training.jobs.estimate import find_shortage
     from lib_rimo.training.jobs.job import run_job
     from lib_rimo.training.proposal import propose_backgrounds_kept
     from lib_rimo.training.validation import find_stale
@@ -81,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     messages += find_stale(options)
     if proposal := propose_backgrounds_kept(options):
         messages.append(proposal)
+    if shortage := find_shortage(options):
+        messages.append(shortage)
     run_job(
         options,
         [print_json if arguments.events == "json" else console_sink()],
