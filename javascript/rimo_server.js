@@ -27,9 +27,8 @@ class RimoServer {
         }
         const reply = JSON.parse((await response.json()).data[0]);
         if (reply.error) {
-            const {messages, is_stale: isStale} = reply;
-            const error = new Error(RimoPage.text(messages || reply.error));
-            throw Object.assign(error, {messages: messages || [], isStale: isStale === true});
+            const {messages} = reply;
+            throw Object.assign(new Error(RimoPage.text(messages || reply.error)), {messages: messages || []});
         }
         return reply;
     }

@@ -31,8 +31,6 @@ class BaseModel:
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     """What this model needs to be trained with in place of the recipe's."""
-    is_demonstration: bool = False
-    """The small model that comes with Rimo."""
 
 
 def base_model(path: Path) -> BaseModel:
@@ -45,7 +43,7 @@ def base_model(path: Path) -> BaseModel:
         "unet_lr": recipe.unet_learning_rate * factor,
         "text_encoder_lr": recipe.text_encoder_learning_rate * factor,
     }
-    return BaseModel(path.stem, path, suited, is_demonstration=True)
+    return BaseModel(path.stem, path, suited)
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,6 @@ class TrainingHost(Protocol):
 
     def base_models(self) -> Sequence[BaseModel]:
         """The checkpoints that there are, the loaded one first."""
-
-    def model_folder(self) -> Path:
-        """Where one's own checkpoints go."""
 
     def open_folders(self) -> Sequence[Path] | None:
         """Where the models lie that visitors of the page may use, folders or single files.

@@ -56,8 +56,18 @@ def trained_layers(
                 yield unet_key(family, path), parent, name, residual
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+def trained_norms(family: str, unet: nn.Module) -> Iterator[tuple[str, nn.Module, str, bool]]:
+    """The norms that LyCORIS' `train_norm` trains, in the same form: those of a UNet's blocks."""
+    for path, parent, name in _layers(unet, (nn.GroupNorm, nn.LayerNorm)):
+        residual = any(f".{part}." in path for part in _RESIDUAL_PARTS)
+        if residual or ".attentions." in path:
+            yield unet_key(family, path), parent, name, residual
+
+
+def _layers(
+    model: nn.Module, kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d)
+) -> Iterator[tuple[str, nn.Module, str]]:
     for parent_path, parent in model.named_modules():
         for name, child in parent.named_children():
-            if isinstance(child, (nn.Linear, nn.Conv2d)):
+            if isinstance(child, kinds):
                 yield f"{parent_path}.{name}".lstrip("."), parent, name

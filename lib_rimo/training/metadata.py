@@ -52,9 +52,7 @@ class Metadata:
             "ss_sd_model_hash": legacy_hash,
             "ss_new_sd_model_hash": new_hash,
             "ss_vae_name": Path(options.vae).name if options.vae else None,
-            "ss_network_module": (
-                "networks.lora" if options.network_type == "lora" else "lycoris.kohya"
-            ),
+            "ss_network_module": ("networks.lora" if is_plain_lora(options) else "lycoris.kohya"),
             "ss_network_dim": options.network_dim,
             "ss_network_alpha": options.network_alpha,
             "ss_network_dropout": options.network_dropout or None,
@@ -109,10 +107,24 @@ class Metadata:
         return {name: str(value) for name, value in values.items()}
 
 
+def is_plain_lora(options: TrainingOptions) -> bool:
+    """Whether kohya's trainer would need no LyCORIS for this network."""
+    return options.network_type == "lora" and not (options.use_scalar or options.train_norm)
+
+
 def network_arguments(options: TrainingOptions) -> dict[str, str]:
     """What kohya's trainer passes to a network as `network_args`."""
+    is_dora = options.network_type == "dora" or options.dora_wd
+    algorithm = "lora" if options.network_type == "dora" else options.network_type
     arguments = {
-        "algo": None if options.network_type == "lora" else options.network_type,
+        "algo": None if is_plain_lora(options) else algorithm,
+        "dora_wd": is_dora or None,
+        "use_scalar": options.use_scalar or None,
+        "rank_dropout_scale": options.rank_dropout_scale or None,
+        "rs_lora": options.rs_lora or None,
+        "constraint": options.constraint or None,
+        "rescaled": options.rescaled or None,
+        "train_norm": options.train_norm or None,
         "conv_dim": options.conv_dim,
         "conv_alpha": options.conv_alpha,
         "rank_dropout": options.rank_dropout or None,

@@ -11,6 +11,7 @@ import torch
 
 from lib_rimo.lora.files import write_lora
 from lib_rimo.messages import Message
+from lib_rimo.training.network.network import Parameters
 from lib_rimo.training.optimizers import is_schedule_free
 from lib_rimo.training.run import Run, is_due, not_finite
 from lib_rimo.training.samples import draw_samples
@@ -123,7 +124,7 @@ def restore(trainer: Trainer) -> None:
 
 def _stateful(trainer: Trainer) -> list[tuple[str, Any]]:
     parts = [
-        ("network", trainer.network),
+        ("network", Parameters(trainer.network)),
         ("optimizer", trainer.optimizer),
         ("schedule", trainer.schedule),
     ]

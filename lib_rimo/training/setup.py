@@ -215,6 +215,9 @@ def make_network(checkpoint: Checkpoint, options: TrainingOptions) -> Network:
     )
     if options.network_weights:
         network.load_tensors(read_lora(options.network_weights).tensors)
+    if options.full_bf16:
+        for parameter in network.parameters():
+            parameter.data = parameter.to(torch.bfloat16)
     return network
 
 

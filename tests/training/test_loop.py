@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.lora.files import hashes, read_lora
+from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.events import CommandFolder, read_events
 from lib_rimo.training.jobs.job import run_job, training_folder
 from lib_rimo.training.jobs.progress import Progress
+from lib_rimo.training.setup import make_network
 from tests.sd.narrow import write_narrow_checkpoint
 
 
@@ -348,6 +350,8 @@ def test_a_schedule_of_pytorchs(quick):
         {"scale_weight_norms": 1e-3},
         {"loraplus_lr_ratio": 4.0, "loss_type": "huber", "multires_noise_iterations": 3},
         {"network_type": "lokr", "factor": 2, "decompose_both": True},
+        {"network_type": "diag-oft", "network_dim": 2},
+        {"train_norm": True},
     ],
 )
 def test_kohyas_further_options_train_and_change_what_is_learned(quick, changes):
@@ -384,3 +388,12 @@ def test_captions_beyond_the_limit_are_said_once_with_their_names(quick, tmp_pat
     said = [event["text"] for event in told if "max_token_length 75" in event.get("text", "")]
     assert len(said) == 1
     assert said[0].endswith("not read: 3.png.")
+
+
+def test_full_bf16_keeps_what_is_trained_in_bf16(quick):
+    checkpoint = load_checkpoint(quick.pretrained_model_name_or_path)
+    options = dataclasses.replace(quick, full_bf16=True, mixed_precision="bf16")
+    for chosen, dtype in ((options, torch.bfloat16), (quick, torch.float32)):
+        network = make_network(checkpoint, chosen)
+        assert {parameter.dtype for parameter in network.parameters()} == {dtype}
+        network.detach()

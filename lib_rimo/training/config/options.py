@@ -19,7 +19,7 @@ from lib_rimo.training.config.declared.background import BackgroundOptions
 from lib_rimo.training.config.declared.data import DataOptions
 from lib_rimo.training.config.declared.essentials import Essentials
 from lib_rimo.training.config.declared.machine import MachineOptions
-from lib_rimo.training.config.declared.network import NetworkShape
+from lib_rimo.training.config.declared.network import ACTS_IN, NetworkShape
 from lib_rimo.training.config.declared.objective import ObjectiveOptions
 from lib_rimo.training.config.declared.recipe import Recipe
 from lib_rimo.training.config.declared.saving import Saving
@@ -79,6 +79,12 @@ def declared_options() -> dict[str, dataclasses.Field[Any]]:
     return {declared.name: declared for declared in dataclasses.fields(TrainingOptions)}
 
 
+def _asks(options: TrainingOptions, name: str) -> bool:
+    """Whether an option asks for anything: 0 does where none is something else."""
+    value = getattr(options, name)
+    return value is not None if name == "tlora_min_rank" else bool(value)
+
+
 def check_values(options: TrainingOptions) -> None:
     """Raise UserError, naming the options, for values that could be trained with by nobody."""
     faults: list[Message] = []
@@ -100,12 +106,24 @@ def check_values(options: TrainingOptions) -> None:
             for name in ("network_dim", "conv_dim")
             if (getattr(options, name) or 0) > MOST_DIM
         ]
-    if options.tlora_min_rank is not None and options.network_type != "lora":
+    faults += [
+        Message(
+            "{name} is for network_type {types}, and that is {type}: leave it out.",
+            name=name,
+            types=list(types),
+            type=options.network_type,
+            about=name,
+        )
+        for name, types in ACTS_IN.items()
+        if options.network_type not in types and _asks(options, name)
+    ]
+    if options.full_bf16 and options.mixed_precision != "bf16":
         faults.append(
             Message(
-                "tlora_min_rank is for network_type lora, and that is {type}: leave it empty.",
-                type=options.network_type,
-                about="tlora_min_rank",
+                "full_bf16 wants mixed_precision bf16, and that is {value}: set it, or leave "
+                "full_bf16 out.",
+                value=options.mixed_precision,
+                about="full_bf16",
             )
         )
     if options.min_timestep >= options.max_timestep:

@@ -96,8 +96,10 @@ def _as_columns(weight: Tensor) -> Tensor:
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
-def norm_silu(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """SiLU of a frozen group norm: (B, C, h, w) -> the same."""
+def norm_silu(x: Tensor, norm: nn.Module) -> Tensor:
+    """SiLU of a group norm, which may be a frozen one: (B, C, h, w) -> the same."""
+    if not isinstance(norm, nn.GroupNorm):
+        return functional.silu(norm(x))
     return applied(_NormSiLU, x, norm.weight, norm.bias, norm.num_groups, norm.eps)
 
 

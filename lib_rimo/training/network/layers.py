@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +25,13 @@ class Form:
     factor: int = -1
     decompose_both: bool = False
     use_tucker: bool = False
+    use_scalar: bool = False
+    rank_dropout_scale: bool = False
+    dora_wd: bool = False
+    rs_lora: bool = False
+    constraint: float = 0.0
+    rescaled: bool = False
+    train_norm: bool = False
     tlora_min_rank: int | None = None
     tlora_alpha_rank_scale: float = 1.0
 
@@ -34,6 +39,11 @@ class Form:
     def is_random(self) -> bool:
         """Whether anything is dropped while training."""
         return bool(self.network_dropout or self.rank_dropout or self.module_dropout)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the layers are ours, which take half precision as it is, and not LyCORIS'."""
+        return self.network_type == "lora" and not self.use_scalar
 
 
 PLAIN = Form()
@@ -174,65 +184,31 @@ class LoRALayer(nn.Module):
         return LowRank(weight, frozen.bias, down, up, adapter.scale, weight_scale)
 
 
-class LyCORISLayer(nn.Module):
-    """A frozen layer under one of LyCORIS' modules, which computes with the changed weight."""
+class NormChange(nn.Module):
+    """What is added to a norm's weight and bias, under LyCORIS' names in files."""
 
-    def __init__(self, frozen: nn.Linear | nn.Conv2d, adapter: nn.Module) -> None:
+    def __init__(self, frozen: nn.GroupNorm | nn.LayerNorm) -> None:
+        super().__init__()
+        self.w_norm = nn.Parameter(torch.zeros_like(frozen.weight, dtype=torch.float32))
+        self.b_norm = nn.Parameter(torch.zeros_like(frozen.bias, dtype=torch.float32))
+
+
+class NormLayer(nn.Module):
+    """A frozen norm with trainable changes of its weight and bias."""
+
+    def __init__(self, frozen: nn.GroupNorm | nn.LayerNorm, adapter: NormChange) -> None:
         super().__init__()
         self.frozen = frozen
         self.adapter = adapter
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output of the layer with its changed weight."""
-        output: Tensor = self.adapter(x)
-        return output
-
-
-AdaptedLayer = LoRALayer | LyCORISLayer
-
-
-def adapt(
-    frozen: nn.Linear | nn.Conv2d,
-    *,
-    form: Form,
-    key: str,
-    dim: int,
-    alpha: float,
-) -> AdaptedLayer:
-    """Make the trainable layer of this type over a frozen one."""
-    if form.network_type == "lora":
-        return LoRALayer(frozen, LoRA(frozen, dim, alpha, form))
-    module = _lycoris_module(form.network_type)(
-        key,
-        frozen,
-        lora_dim=dim,
-        alpha=alpha,
-        dropout=form.network_dropout,
-        rank_dropout=form.rank_dropout,
-        module_dropout=form.module_dropout,
-        use_tucker=form.use_tucker,
-        **_lycoris_arguments(form),
-    )
-    return LyCORISLayer(frozen, module)
-
-
-def _lycoris_arguments(form: Form) -> dict[str, Any]:
-    """What only one of LyCORIS' modules takes."""
-    if form.network_type == "dora":
-        # Magnitudes per input channel: the form that the WebUI's own network code reads.
-        return {"weight_decompose": True, "wd_on_out": False}
-    if form.network_type == "lokr":
-        return {"factor": form.factor, "decompose_both": form.decompose_both}
-    return {}
-
-
-def _lycoris_module(network_type: str) -> Any:
-    with warnings.catch_warnings():  # its import warns about optional accelerators
-        warnings.simplefilter("ignore")
-        from lycoris import modules
-
-    return {
-        "loha": modules.LohaModule,
-        "lokr": modules.LokrModule,
-        "dora": modules.LoConModule,
-    }[network_type]
+        """The norm of x, with the changed weight and bias."""
+        frozen = self.frozen
+        weight = (frozen.weight + self.adapter.w_norm).to(x.dtype)
+        bias = (frozen.bias + self.adapter.b_norm).to(x.dtype)
+        if isinstance(frozen, nn.GroupNorm):
+            # Scaled by hand: for a trained weight PyTorch 2.13 crashes going back through a
+            # channels-last picture on a CPU.
+            normed = functional.group_norm(x, frozen.num_groups, None, None, frozen.eps)
+            return normed * weight[:, None, None] + bias[:, None, None]
+        return functional.layer_norm(x, frozen.normalized_shape, weight, bias, frozen.eps)

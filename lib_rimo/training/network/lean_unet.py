@@ -45,11 +45,11 @@ class LeanFeedForward(FeedForward):  # type: ignore[misc]
     It is handed the norm before it, which a lean transformer block leaves to it.
     """
 
-    def forward(self, hidden_states: Tensor, norm: nn.LayerNorm) -> Tensor:
+    def forward(self, hidden_states: Tensor, norm: nn.Module) -> Tensor:
         """(B, N, C), not yet normed -> (B, N, C)."""
         proj, out = self.net[0].proj, self.net[2]
         layers = _low_ranks([proj, out])
-        if layers is None:
+        if layers is None or not isinstance(norm, nn.LayerNorm):
             result: Tensor = out(geglu(proj(norm(hidden_states))))
             return result
         # At the fine levels it weighs most, and computing it again is a fiftieth of the work each.
@@ -75,7 +75,7 @@ class LeanTransformerBlock(BasicTransformerBlock):  # type: ignore[misc]
         return result
 
 
-def _attend(attention: Attention, x: Tensor, norm: nn.LayerNorm, text: Tensor | None) -> Tensor:
+def _attend(attention: Attention, x: Tensor, norm: nn.Module, text: Tensor | None) -> Tensor:
     """x (B, N, C), normed, looks at itself or at the text (B, T, D) -> (B, N, C)."""
     to_q, to_k, to_v = attention.to_q, attention.to_k, attention.to_v
     if text is None:
@@ -91,10 +91,10 @@ def _attend(attention: Attention, x: Tensor, norm: nn.LayerNorm, text: Tensor | 
     return result
 
 
-def _project(x: Tensor, norm: nn.LayerNorm, layers: list[nn.Module]) -> tuple[Tensor, ...]:
+def _project(x: Tensor, norm: nn.Module, layers: list[nn.Module]) -> tuple[Tensor, ...]:
     """x (B, N, C), normed, through each of the layers."""
     low_ranks = _low_ranks(layers)
-    if low_ranks is None:
+    if low_ranks is None or not isinstance(norm, nn.LayerNorm):
         normed = norm(x)
         return tuple(layer(normed) for layer in layers)
     return projections(x, _lean_norm(norm), low_ranks)

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import block_of_key
-from lib_rimo.lora.keys import trained_layers
+from lib_rimo.lora.keys import trained_layers, trained_norms
 from lib_rimo.training.network.layers import (
     PLAIN,
-    AdaptedLayer,
     Form,
     LoRALayer,
+    NormChange,
+    NormLayer,
     TimestepRanks,
-    adapt,
 )
+from lib_rimo.training.network.lycoris import AdaptedLayer, adapt, load_values, trains
 from lib_rimo.training.network.norms import limit_norm
 
 
@@ -61,7 +62,7 @@ class Network(nn.Module):
         super().__init__()
         self.family = family
         # LyCORIS' modules need autocast where the model is in half precision.
-        self.casts_itself = form.network_type == "lora"
+        self.casts_itself = form.is_own
         self.ranks = ranks_of(form)
         self.layers: dict[str, AdaptedLayer] = {}
         self._places: list[tuple[nn.Module, str, nn.Module]] = []
@@ -70,18 +71,29 @@ class Network(nn.Module):
             assert isinstance(frozen, (nn.Linear, nn.Conv2d))
             rank = rank_of(self.block_of(key))
             dim, alpha = rank.of(frozen)
-            if dim == 0 or (residual and rank.conv_dim == 0):
+            if dim == 0 or (residual and rank.conv_dim == 0) or not trains(form, key):
                 continue
             layer = adapt(frozen, form=form, key=key, dim=dim, alpha=alpha)
             layer.adapter.to(frozen.weight.device)
             if isinstance(layer, LoRALayer) and self.block_of(key) != "BASE":
                 layer.adapter.ranks = self.ranks
-            self.layers[key] = layer
-            self._places.append((parent, name, frozen))
-            setattr(parent, name, layer)
+            self._put(key, layer, parent, name)
+        if form.train_norm and unet is not None:
+            for key, parent, name, residual in list(trained_norms(family, unet)):
+                rank = rank_of(self.block_of(key))
+                if rank.dim and (rank.conv_dim or not residual):
+                    norm = parent.get_submodule(name)
+                    assert isinstance(norm, (nn.GroupNorm, nn.LayerNorm))
+                    change = NormChange(norm).to(norm.weight.device)
+                    self._put(key, NormLayer(norm, change), parent, name)
         if not self.layers:
             raise UserError("No layer is left to train: give some block a dim above 0.")
         self.adapters = nn.ModuleDict({key: layer.adapter for key, layer in self.layers.items()})
+
+    def _put(self, key: str, layer: AdaptedLayer, parent: nn.Module, name: str) -> None:
+        self.layers[key] = layer
+        self._places.append((parent, name, layer.frozen))
+        setattr(parent, name, layer)
 
     def block_of(self, key: str) -> str:
         """The block that a layer belongs to, BASE for text encoders."""
@@ -127,12 +139,13 @@ class Network(nn.Module):
     def limit_norms(self, most: float) -> None:
         """Shorten every layer's change that is longer than this."""
         for layer in self.layers.values():
-            limit_norm(layer.adapter, most)
+            if not isinstance(layer, NormLayer):
+                limit_norm(layer.adapter, most)
 
     def tensors(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """The tensors of a kohya file, copied to the CPU, floats in `dtype`."""
         return {
-            f"{key}.{name}": tensor.detach().to("cpu", dtype, copy=True).contiguous()
+            f"{key}.{name}": _copied(tensor.detach(), dtype)
             for key, layer in self.layers.items()
             for name, tensor in layer.adapter.state_dict().items()
         }
@@ -165,9 +178,34 @@ class Network(nn.Module):
                     name=name,
                     expected=f"{float(tensor):g}",
                 )
+        for key, layer in self.layers.items():
+            names = layer.adapter.state_dict()
+            load_values(layer.adapter, {name: tensors[f"{key}.{name}"] for name in names})
+
+
+def _copied(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    is_number = tensor.is_floating_point()
+    return tensor.to("cpu", dtype if is_number else None, copy=True).contiguous()
+
+
+class Parameters:
+    """A network's state to go on from: what is trained, as it is.
+
+    LyCORIS' own state is that of files, in which some of it is multiplied.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every parameter by its name."""
+        return {name: tensor.detach() for name, tensor in self.network.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take the values over; a state may hold more, as older ones do."""
         with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(tensors[name])
+            for name, tensor in self.network.named_parameters():
+                tensor.copy_(state[name])
 
 
 def ranks_of(form: Form) -> TimestepRanks | None:

@@ -96,7 +96,10 @@ def test_single_fields(changes, expected):
         ({**GUI, "flux1_checkbox": True}, "file of kohya_ss's GUI is for Flux"),
         ({**GUI, "flux1_checkbox": True, "model_type": "chroma"}, "is for Chroma"),
         ({**GUI, "sd3_checkbox": True}, "is for SD3: only LoRAs for SD1, SD2 and SDXL"),
-        ({**GUI, "LoRA_type": "LyCORIS/iA3"}, "algo=ia3 is not supported: use one of"),
+        (
+            {"network_module": "lycoris.kohya", "network_args": ["algo=abba"]},
+            "algo=abba is not supp",
+        ),
         ({"optimizer": "AdamW", "max_resolution": "512"}, "Dreambooth tab"),
         ({"optimizer": "AdamW", "lr_warmup": 0, "token_string": "x"}, "Textual Inversion tab"),
         ({"network_module": "networks.lora_flux"}, "is for Flux"),
@@ -316,3 +319,31 @@ def test_the_survey_tells_outcomes(tmp_path):
         (tmp_path / name).write_text(json.dumps(content))
         what, said = outcome(tmp_path / name)
         assert what == expected or (what, str(said[0])[:4]) == (WARNED, "What")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken", "said"),
+    [
+        ("algo=ia3 preset=ia3", {"network_type": "ia3", "conv_dim": None}, ""),
+        ("algo=ia3 train_on_input=True", {"network_type": "ia3"}, "Of IA3 to_k, to_v"),
+        ("algo=diag-oft constraint=0.1 rescaled=True", {"constraint": 0.1, "rescaled": True}, ""),
+        ("algo=glora use_scalar=True", {"network_type": "glora", "use_scalar": True}, ""),
+        ("algo=full use_scalar=True", {"network_type": "full"}, "use_scalar is left out"),
+        ("algo=loha dora_wd=True bypass_mode=True", {"dora_wd": True}, ""),
+        ("algo=locon dora_wd=True", {"network_type": "dora", "dora_wd": False}, ""),
+        ("algo=locon train_norm=True rs_lora=True", {"train_norm": True, "rs_lora": True}, ""),
+        ("algo=dylora unit=4", {"network_type": "lora"}, "a plain LoRA is trained"),
+    ],
+)
+def test_lycoris_arguments_mean_what_they_mean_there(arguments, taken, said):
+    options, warnings = from_mapping(
+        {"network_module": "lycoris.kohya", "network_args": arguments.split()}
+    )
+    assert {name: getattr(options, name) for name in taken} == taken
+    about = [
+        text
+        for text in map(str, warnings)
+        if "left out" in text or "is trained" in text or "IA3" in text
+    ]
+    assert said in " ".join(about)
+    assert bool(about) == bool(said)

@@ -6,7 +6,8 @@ from torch import nn
 
 from lib_rimo.training.conditioning import Conditioning
 from lib_rimo.training.denoiser import Denoiser
-from lib_rimo.training.network.layers import Form, LoRA, TimestepRanks, adapt
+from lib_rimo.training.network.layers import Form, LoRA, TimestepRanks
+from lib_rimo.training.network.lycoris import adapt
 from lib_rimo.training.network.network import Network, Rank
 from lib_rimo.training.network.norms import limit_norm
 from tests.sd.narrow import narrow_checkpoint

@@ -17,6 +17,9 @@ class MachineOptions:
         "machine",
         choices=("auto", "no", "fp16", "bf16"),
     )
+    full_bf16: bool = option(
+        False, "Keep what is trained in bf16 too: less memory, small steps get lost", "machine"
+    )
     gradient_checkpointing: bool = option(False, "Less memory, somewhat slower", "machine")
     cpu_offload_checkpointing: bool = option(
         False, "Keep what gradient_checkpointing keeps in main memory", "machine"

@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 from lib_rimo.training.config.declaration import option
 
-NETWORK_TYPES = ("lora", "loha", "lokr", "dora")
+NETWORK_TYPES = ("lora", "loha", "lokr", "dora", "ia3", "full", "glora", "diag-oft", "boft")
+ACTS_IN = {
+    "tlora_min_rank": ("lora",),
+    "use_scalar": ("lora", "loha", "lokr", "dora", "glora"),
+    "use_tucker": ("loha", "lokr", "dora"),
+    "rank_dropout_scale": ("loha", "lokr", "dora", "glora", "full"),
+    "dora_wd": ("loha", "lokr"),
+    "rs_lora": ("lora", "loha", "lokr", "dora", "glora"),
+    "constraint": ("diag-oft", "boft"),
+    "rescaled": ("diag-oft", "boft"),
+    "scale_weight_norms": ("lora", "loha", "lokr", "dora"),
+    "conv_dim": ("lora", "loha", "lokr", "dora", "full", "glora", "diag-oft", "boft"),
+}
+"""Options that mean something in some types only."""
 
 
 @dataclass
@@ -15,7 +28,8 @@ class NetworkShape:
 
     network_type: str = option(
         "lora",
-        "lora (with conv_dim: LoCon), or LyCORIS' loha, lokr, dora",
+        "lora (with conv_dim: LoCon), or one of LyCORIS'; of diag-oft and boft the rank is the "
+        "size of a block",
         "network",
         choices=NETWORK_TYPES,
     )
@@ -111,6 +125,21 @@ class NetworkShape:
     use_tucker: bool = option(
         False, "LoHa, LoKr, DoRA: a core for the 3x3 convolutions (Tucker)", "network"
     )
+    use_scalar: bool = option(
+        False, "LyCORIS: both matrices start at random, times a number that starts at 0", "network"
+    )
+    rank_dropout_scale: bool = option(
+        False, "LyCORIS: ranks that rank_dropout leaves count as much more", "network"
+    )
+    dora_wd: bool = option(False, "LoHa, LoKr: learn lengths apart from directions", "network")
+    rs_lora: bool = option(
+        False, "Changes count alpha / √dim, so that large ranks are not held back", "network"
+    )
+    constraint: float = option(
+        0.0, "Diag-OFT, BOFT: how far the blocks may be turned; 0: any", "network", minimum=0
+    )
+    rescaled: bool = option(False, "Diag-OFT, BOFT: learn the outputs' sizes too", "network")
+    train_norm: bool = option(False, "Train the UNet's norms too", "network")
     network_weights: str = option("", "A LoRA to go on from", "network")
     block_dims: str = option(
         "",

@@ -87,7 +87,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "disable_mmap_load_safetensors": (),
     "face_crop_aug_range": (),
     "fp16_master_weights_and_gradients": (),
-    "full_bf16": (),
     "full_fp16": (),
     "fused_backward_pass": (),
     "in_json": (),

@@ -9,6 +9,7 @@ from typing import Any
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import UNET_LAYOUTS
 from lib_rimo.messages import Message
+from lib_rimo.training.config.declared.network import ACTS_IN, NETWORK_TYPES
 from lib_rimo.training.config.dialects.values import as_pairs, is_on, number, other_family, warning
 from lib_rimo.training.config.options import TrainingOptions, declared_options
 
@@ -20,7 +21,13 @@ MODULES = {
     "networks.lokr": "lokr",
     "lycoris.kohya": "lora",  # until its network_args name an algorithm
 }
-ALGORITHMS = {"locon": "lora", "lora": "lora", "loha": "loha", "lokr": "lokr"}
+ALGORITHMS = {
+    "locon": "lora",
+    "dylora": "lora",  # whose ranks are drawn by no seed of the training's
+    **{name: name for name in NETWORK_TYPES if name != "dora"},
+}
+# What LyCORIS computes differently to the same end, or does not read at all.
+_WITHOUT_EFFECT = {"bypass_mode", "train_on_input", "block_size", "unit", "wd_on_output"}
 _OTHER_FAMILIES = {
     "flux": "Flux",
     "sd3": "SD3",
@@ -55,17 +62,16 @@ def take_network(given: dict[str, Any], messages: list[Message]) -> None:
     if algorithm is not None:
         if algorithm not in ALGORITHMS:
             raise UserError(
-                "algo={algorithm} is not supported: use one of {list}, which is network_type lora, "
-                "loha or lokr here.",
+                "algo={algorithm} is not supported: use one of {list}, which is network_type here.",
                 algorithm=algorithm,
                 list=list(ALGORITHMS),
             )
+        if algorithm == "dylora":
+            messages.append(_as_plain_lora("algo=dylora"))
         given["network_type"] = ALGORITHMS[algorithm]
-    if is_on(arguments.pop("dora_wd", False)):
-        if given.get("network_type", "lora") == "lora":
-            given["network_type"] = "dora"
-        else:
-            messages.append(warning("dora_wd is supported only for algo=lora, and was left out."))
+    if is_on(arguments.get("dora_wd", False)) and given.get("network_type", "lora") == "lora":
+        given["network_type"] = "dora"
+        del arguments["dora_wd"]
     preset = arguments.pop("preset", "full")
     if is_lycoris:
         _take_preset(given, preset, arguments, messages)
@@ -87,14 +93,29 @@ def take_network(given: dict[str, Any], messages: list[Message]) -> None:
         ours = _RENAMED.get(name, name)
         if text in ("", "None"):
             continue
-        if ours == "use_tucker" and is_on(text) and given.get("network_type", "lora") == "lora":
-            sentence = "{name} is left out: only loha, lokr and dora have such a core here."
-            messages.append(warning(sentence, name=name))
+        if name in _WITHOUT_EFFECT:
+            continue
+        types = ACTS_IN.get(ours, NETWORK_TYPES)
+        if given.get("network_type", "lora") not in types:
+            if _asks(text):
+                sentence = "{name} is left out: it is for {types}."
+                messages.append(warning(sentence, name=name, types=list(types)))
         elif ours in declared_options():
             given[ours] = text
-        elif text not in ("", "0", "0.0", "False", "false", "None"):
+        elif _asks(text):
             sentence = "network_args {name}={value} is not supported and was left out."
             messages.append(warning(sentence, name=name, value=text))
+
+
+def _asks(text: str) -> bool:
+    return text not in ("", "0", "0.0", "False", "false", "None")
+
+
+def _as_plain_lora(what: str) -> Message:
+    return warning(
+        "{what} is not supported: a plain LoRA is trained, which is a file of the same form.",
+        what=what,
+    )
 
 
 def _arguments(value: Any) -> dict[str, str]:
@@ -113,13 +134,7 @@ def _take_module(given: dict[str, Any], module: str, messages: list[Message]) ->
             list=list(MODULES),
         )
     if module in ("networks.lora_fa", "networks.dylora"):
-        messages.append(
-            warning(
-                "network_module {module} is not supported: a plain LoRA is trained, which is a "
-                "file of the same form.",
-                module=module,
-            )
-        )
+        messages.append(_as_plain_lora(f"network_module {module}"))
     given.setdefault("network_type", MODULES[module])
 
 
@@ -127,6 +142,17 @@ def _take_preset(
     given: dict[str, Any], preset: str, arguments: dict[str, str], messages: list[Message]
 ) -> None:
     """LyCORIS trains what its preset names; convolutions have the dim of the rest by default."""
+    if given.get("network_type") == "ia3":
+        arguments.pop("conv_dim", None), arguments.pop("conv_alpha", None)
+        if preset != "ia3":
+            messages.append(
+                warning(
+                    "Of IA3 to_k, to_v and the second feed-forward layers are trained, as by "
+                    "LyCORIS' preset ia3 and not {preset}.",
+                    preset=preset,
+                )
+            )
+        return
     if preset not in WITH_CONVOLUTIONS:
         arguments.pop("conv_dim", None), arguments.pop("conv_alpha", None)
     else:
