@@ -7,6 +7,8 @@ Two parts, because the level of full resolution is three quarters of the work:
    so that it changes nothing: the encoder's averages 2x2 pixels, the decoder's repeats them. The
    latents are centred and scaled, and the encoder is done.
 2. The decoder with all its levels from the finished encoder's latents, again on crops first.
+3. Going on from a finished model: both halves together on what is too small for it, headphones,
+   near the latents that its diffusion knows.
 
 Level 0 has 64 channels and not 32: the layout's normalisation has 32 groups, and a group of one
 channel loses how bright that channel is.
@@ -14,6 +16,7 @@ channel loses how bright that channel is.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_rimo.base_model.drawings import make_drawings
+from lib_rimo.base_model.drawings import draw_headphones, make_drawings
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.stage import Stage, cosine_rate
 
@@ -37,6 +40,9 @@ BATCH = 4  # pictures, or crops of them, a process
 CROP = (96, 64)  # rows and columns of a crop, a quarter of a picture
 GOING_ON_RATE = 4e-4  # of a decoder that has learned before
 DRAWINGS = 2500  # a process
+HEADPHONES_SHARE = 0.7  # of the pictures of stage 3
+HEADPHONES_WEIGHT = 8.0  # of the error inside their mask
+STAY_WEIGHT = 1.0  # of how far the latents move where no headphones are, in units of their variance
 SEED = 11
 
 
@@ -119,11 +125,25 @@ def halved(pixels: NDArray[np.uint8]) -> Tensor:
 def cropped(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A random crop of each picture: four times the steps in the same time."""
     height, width = CROP
-    crops = np.empty((len(pixels), height, width, 3), dtype=np.uint8)
+    crops = np.empty((len(pixels), height, width, pixels.shape[3]), dtype=np.uint8)
     for crop, picture in zip(crops, pixels, strict=True):
         top = rng.integers(picture.shape[0] - height + 1)
         left = rng.integers(picture.shape[1] - width + 1)
         crop[:] = picture[top : top + height, left : left + width]
+    return crops
+
+
+def cropped_at_mask(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Crops of pictures (N, H, W, 4) that show something of their mask, the last channel."""
+    height, width = CROP
+    crops = cropped(pixels, rng)
+    for crop, picture in zip(crops, pixels, strict=True):
+        rows, columns = np.nonzero(picture[..., 3])
+        if len(rows):
+            chosen = rng.integers(len(rows))
+            top = np.clip(rows[chosen] - rng.integers(height), 0, picture.shape[0] - height)
+            left = np.clip(columns[chosen] - rng.integers(width), 0, picture.shape[1] - width)
+            crop[:] = picture[top : top + height, left : left + width]
     return crops
 
 
@@ -135,7 +155,7 @@ def recoloured(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     pixels = pixels.copy()
     for picture in pixels:
         if rng.random() < 0.33:
-            picture[:] = picture[:, :, rng.permutation(3)]
+            picture[..., :3] = picture[..., rng.permutation(3)]
     return pixels
 
 
@@ -177,6 +197,33 @@ def full_loss(model: AutoencoderKL, pixels: NDArray[np.uint8]) -> Tensor:
     return reconstruction_loss(output.float(), as_tensor(pixels))
 
 
+def ornaments_loss(
+    model: AutoencoderKL, known: AutoencoderKL, pixels: NDArray[np.uint8]
+) -> Tensor:
+    """Stage 3: reconstruction of (N, H, W, 4), above all inside the mask, near `known`'s latents.
+
+    Where the mask is, the latents are free: they are to say what they did not say before.
+    """
+    target, small = as_tensor(pixels[..., :3]), halved(pixels[..., :3])
+    mask = torch.from_numpy(pixels[..., 3] > 0)[:, None]  # (N, 1, H, W)
+    with mixed_precision():
+        with torch.no_grad():
+            before = encode_half(known, small)
+        posterior = encode_half(model, small)
+        output = model.decode(posterior.sample()).sample.float()
+    inside = torch.where(mask, output, target)  # errors of its own pixels and of its outline
+    free = functional.max_pool2d(mask.float(), 8)  # (N, 1, H / 8, W / 8)
+    moved = (posterior.mean - before.mean).float().square() * SCALE_FACTOR**2
+    spread = (posterior.logvar - before.logvar).float().square()
+    loss: Tensor = (
+        reconstruction_loss(output, target)
+        + HEADPHONES_WEIGHT * reconstruction_loss(inside, target)
+        + STAY_WEIGHT * ((1 - free) * moved).mean()
+        + KL_WEIGHT * spread.mean()
+    )
+    return loss
+
+
 def load_autoencoder(stage: Stage) -> AutoencoderKL | None:
     """The autoencoder that a stage has trained, or None while the stage is not done."""
     done = stage.load("final")
@@ -210,6 +257,26 @@ def train_decoder(
     _train(worker, stage, model, full_loss, on_crops, on_whole, rate)
 
 
+def train_ornaments(
+    worker: Worker, stage: Stage, model: AutoencoderKL, on_crops: int, on_whole: int, rate: float
+) -> None:
+    """Train a finished autoencoder's halves together on headphones, near its latents."""
+    known = copy.deepcopy(model).requires_grad_(False)
+    model.encoder.conv_in.weight.register_hook(lambda gradient: gradient * _centre(gradient))
+    model.encoder.down_blocks[0].requires_grad_(False)  # averages pixels: see `encode_half`
+    _train(
+        worker,
+        stage,
+        model,
+        lambda trained, pixels: ornaments_loss(trained, known, pixels),
+        on_crops,
+        on_whole,
+        rate,
+        pictures_of=lambda seed: draw_headphones(DRAWINGS, seed, HEADPHONES_SHARE),
+        crop=cropped_at_mask,
+    )
+
+
 def _full_resolution(model: AutoencoderKL) -> Iterator[nn.Parameter]:
     """The parameters of the level that works on whole pictures."""
     yield from model.encoder.down_blocks[0].parameters()
@@ -226,6 +293,10 @@ def _train(
     on_whole: int,
     rate: float,
     finish: Callable[[AutoencoderKL, NDArray[np.uint8]], None] | None = None,
+    pictures_of: Callable[[int], NDArray[np.uint8]] = lambda seed: make_drawings(
+        DRAWINGS, seed
+    ).pixels,
+    crop: Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]] = cropped,
 ) -> None:
     if load_autoencoder(stage):
         return
@@ -237,7 +308,7 @@ def _train(
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     worker.wait()
-    pictures = make_drawings(DRAWINGS, SEED + worker.rank).pixels
+    pictures = pictures_of(SEED + worker.rank)
     running: list[float] = []
     steps = on_crops + on_whole
     for step in stage.steps(start, steps, visible=worker.leads):
@@ -246,7 +317,7 @@ def _train(
         torch.manual_seed(seed)
         chosen = pictures[rng.integers(len(pictures), size=BATCH)]
         if step < on_crops:
-            chosen = cropped(chosen, rng)
+            chosen = crop(chosen, rng)
         loss = loss_of(model, recoloured(chosen, rng))
         worker.descend(optimizer, loss, cosine_rate(rate, step, steps, warm_up=100))
         running.append(loss.item())

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lib_rimo.demo.world import Attributes, caption, draw, sample_attributes
+from lib_rimo.demo.world import (
+    HEADPHONE_COLOURS,
+    Attributes,
+    Drawing,
+    caption,
+    draw,
+    sample_attributes,
+)
+from lib_rimo.demo.world.attributes import one_of
 
 PORTRAIT = (128, 192)  # width, height: most pictures
 SQUARE = (128, 128)  # closer framings
@@ -39,3 +48,25 @@ def make_drawings(
         captions.append(caption(chosen, rng))
         attributes.append(chosen)
     return Drawings(pixels, captions, attributes, detail)
+
+
+def draw_with_mask(
+    truth: Attributes, bare: Attributes, size: tuple[int, int], seed: tuple[int, ...]
+) -> tuple[Drawing, NDArray[np.bool_]]:
+    """A drawing, and where (height, width) it shows what `bare`, the same person, has not."""
+    drawing, without = (draw(each, size, np.random.default_rng(seed)) for each in (truth, bare))
+    shown, hidden = np.asarray(drawing.image), np.asarray(without.image)
+    return drawing, np.abs(shown.astype(int) - hidden).max(axis=2) > 8
+
+
+def draw_headphones(count: int, seed: int, share: float) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, 4), of which so many wear headphones; the last channel is their mask."""
+    pixels = np.empty((count, PORTRAIT[1], PORTRAIT[0], 4), dtype=np.uint8)
+    for index in range(count):
+        rng = np.random.default_rng((seed, index))
+        truth = sample_attributes(rng, flaws=0)
+        worn = one_of(rng, HEADPHONE_COLOURS) if rng.random() < share else None
+        shown, bare = (dataclasses.replace(truth, headphones=each) for each in (worn, None))
+        drawing, mask = draw_with_mask(shown, bare, PORTRAIT, (seed, index, 1))
+        pixels[index] = np.dstack([np.asarray(drawing.image), mask * np.uint8(255)])
+    return pixels

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_rimo.base_model.autoencoder import as_pixels, as_tensor, encode_half, halved
-from lib_rimo.base_model.drawings import PORTRAIT, SQUARE
+from lib_rimo.base_model.drawings import PORTRAIT, SQUARE, draw_with_mask
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.judge import (
@@ -30,7 +30,7 @@ from lib_rimo.demo.judge import (
     true_class,
     true_identity,
 )
-from lib_rimo.demo.world import Attributes, Likeness, draw, sample_attributes
+from lib_rimo.demo.world import Attributes, Likeness, sample_attributes
 from lib_rimo.files import written_beside
 
 PICTURES = 4000
@@ -71,13 +71,9 @@ def draw_people(
     pixels, truths, details, masks = [], [], [], []
     for index in range(count):
         truth = sample_person(np.random.default_rng((seed, index)))
-        drawing, bare = (
-            draw(each, size, np.random.default_rng((seed, index, 1)))
-            for each in (truth, _without_ornament(truth))
-        )
-        shown, hidden = np.asarray(drawing.image), np.asarray(bare.image)
-        pixels.append(shown)
-        masks.append(np.abs(shown.astype(int) - hidden).max(axis=2) > 8)
+        drawing, mask = draw_with_mask(truth, _without_ornament(truth), size, (seed, index, 1))
+        pixels.append(np.asarray(drawing.image))
+        masks.append(mask)
         truths.append(truth)
         details.append(drawing.detail)
     return np.stack(pixels), truths, details, np.stack(masks)

@@ -23,6 +23,7 @@ from lib_rimo.base_model.autoencoder import (
     load_autoencoder,
     train_decoder,
     train_encoder,
+    train_ornaments,
 )
 from lib_rimo.base_model.curves import read_curve, unpack_curves, write_curves
 from lib_rimo.base_model.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
@@ -36,7 +37,7 @@ from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.sd.embedded import MODEL
 
 CAPTIONS = 400  # that the model is measured with
-CURVES = ("encoder", "words", "diffusion", "decoder", "judge")
+CURVES = ("encoder", "words", "diffusion", "decoder", "ornaments", "judge")
 ENCODER_STEPS = (3500, 300)  # on crops, on whole pictures
 WORDS_STEPS = 900
 DECODER_STEPS = (2000, 150)  # on crops, on whole pictures
@@ -47,23 +48,30 @@ PHASES = [
 # From the carried model, on one core: a learning rate for small batches.
 GOING_ON_WORDS_STEPS = 3200
 GOING_ON_DECODER_STEPS = (700, 60)
+ORNAMENTS_STEPS = (550, 40)  # on crops, on whole pictures
 GOING_ON = [
     Phase(
-        steps=2400, batch=8, shrink=2, chunks=12, chunk_every=150, noisiness=3, learning_rate=6e-4
+        steps=1000, batch=8, shrink=2, chunks=12, chunk_every=150, noisiness=3, learning_rate=6e-4
     ),
     Phase(
-        steps=3000, batch=8, shrink=1, chunks=30, chunk_every=150, decay=1000, noisiness=2,
+        steps=2000, batch=8, shrink=1, chunks=18, chunk_every=150, decay=500, noisiness=2,
         learning_rate=6e-4,
     ),
 ]  # fmt: skip
 
 
 def _autoencoder(work: Path) -> AutoencoderKL:
-    """The autoencoder, with its refined decoder once there is one."""
-    model = load_autoencoder(Stage(work, "decoder")) or load_autoencoder(Stage(work, "encoder"))
-    if model is None:
-        raise FileNotFoundError(f"no encoder in {work}: run the stage `encoder` first")
-    return model
+    """The autoencoder as the last stage of it that is done has left it."""
+    for name in ("ornaments", "decoder", "encoder"):
+        if model := load_autoencoder(Stage(work, name)):
+            return model
+    raise FileNotFoundError(f"no encoder in {work}: run the stage `encoder` first")
+
+
+def _latents(work: Path) -> Stage:
+    """The latents of the present encoder."""
+    ornaments = Stage(work, "ornaments")
+    return Stage(work, "latents-ornaments" if ornaments.has("final") else "latents")
 
 
 def unpack_model(worker: Worker, work: Path) -> None:
@@ -93,7 +101,7 @@ def make_words(worker: Worker, work: Path) -> None:
 
 def make_diffusion(worker: Worker, work: Path) -> None:
     """UNet and text encoder."""
-    diffusion, words, latents = (Stage(work, name) for name in ("diffusion", "words", "latents"))
+    diffusion, words, latents = Stage(work, "diffusion"), Stage(work, "words"), _latents(work)
     phases = GOING_ON if diffusion.has("start") else PHASES
     train_diffusion(worker, diffusion, words, latents, _autoencoder(work), phases)
 
@@ -105,6 +113,13 @@ def make_decoder(worker: Worker, work: Path) -> None:
         train_decoder(worker, decoder, encoder, *GOING_ON_DECODER_STEPS, GOING_ON_RATE)
     else:
         train_decoder(worker, decoder, encoder, *DECODER_STEPS, LEARNING_RATE)
+
+
+def make_ornaments(worker: Worker, work: Path) -> None:
+    """Both halves of a finished autoencoder on headphones."""
+    ornaments = Stage(work, "ornaments")
+    if not ornaments.has("final"):
+        train_ornaments(worker, ornaments, _autoencoder(work), *ORNAMENTS_STEPS, GOING_ON_RATE)
 
 
 def make_judge(worker: Worker, work: Path) -> None:
@@ -130,6 +145,7 @@ STAGES: dict[str, Callable[[Worker, Path], None]] = {
     "words": make_words,
     "diffusion": make_diffusion,
     "decoder": make_decoder,
+    "ornaments": make_ornaments,
     "judge": make_judge,
     "write": write_model,
     "measure": measure_model,
