@@ -40,6 +40,7 @@ BATCH = 4  # pictures, or crops of them, a process
 CROP = (96, 64)  # rows and columns of a crop, a quarter of a picture
 GOING_ON_RATE = 4e-4  # of a decoder that has learned before
 DRAWINGS = 2500  # a process
+HEADPHONES_DRAWINGS = 800  # a process, of stage 3
 HEADPHONES_SHARE = 0.7  # of the pictures of stage 3
 HEADPHONES_WEIGHT = 8.0  # of the error inside their mask
 STAY_WEIGHT = 1.0  # of how far the latents move where no headphones are, in units of their variance
@@ -272,7 +273,7 @@ def train_ornaments(
         on_crops,
         on_whole,
         rate,
-        pictures_of=lambda seed: draw_headphones(DRAWINGS, seed, HEADPHONES_SHARE),
+        pictures_of=lambda seed: draw_headphones(HEADPHONES_DRAWINGS, seed, HEADPHONES_SHARE),
         crop=cropped_at_mask,
     )
 

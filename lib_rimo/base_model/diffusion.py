@@ -237,12 +237,14 @@ def _last_state(stage: Stage, phases: list[Phase]) -> dict[str, Any] | None:
 
 
 def trained_checkpoint(stage: Stage, autoencoder: AutoencoderKL) -> Checkpoint:
-    """The model with averaged weights as it stands in the state file."""
-    state = stage.load()
-    if state is None:
-        raise FileNotFoundError(f"no state in {stage.folder}: train first")
+    """The model with averaged weights as it stands in the state file, or as it starts."""
     networks = Networks()
-    networks.load_state_dict(state["averaged"])
+    if state := stage.load():
+        networks.load_state_dict(state["averaged"])
+    elif begun := stage.load("start"):
+        networks.load_state_dict(begun["networks"])
+    else:
+        raise FileNotFoundError(f"no state in {stage.folder}: train first")
     return make_checkpoint(networks.unet, networks.text_encoder, autoencoder)
 
 

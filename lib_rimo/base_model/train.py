@@ -1,11 +1,11 @@
 """Make the base model again from nothing: `python -m lib_rimo.base_model.train`.
 
-Stages that resume, each from its folder of states: the autoencoder's encoder, the words (the text
-encoder from captions), the diffusion (UNet and text encoder together) on latents, the decoder, the
-judge. When all are done the model is written and measured.
+Stages that resume, each from its folder of states: the autoencoder's encoder, its decoder, both on
+ornaments, the words (the text encoder from captions), the diffusion (UNet and text encoder
+together) on latents, the judge. When all are done the model is written and measured.
 
-`train unpack words decoder diffusion judge write measure` goes on from the carried model instead of
-from nothing.
+`train unpack decoder ornaments words diffusion judge write measure` goes on from the carried model
+instead of from nothing; without `words diffusion judge` it mends the autoencoder alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PHASES = [
 # From the carried model, on one core: a learning rate for small batches.
 GOING_ON_WORDS_STEPS = 3200
 GOING_ON_DECODER_STEPS = (700, 60)
-ORNAMENTS_STEPS = (550, 40)  # on crops, on whole pictures
+ORNAMENTS_STEPS = (290, 30)  # on crops, on whole pictures
 GOING_ON = [
     Phase(
         steps=1000, batch=8, shrink=2, chunks=12, chunk_every=150, noisiness=3, learning_rate=6e-4
@@ -142,10 +142,10 @@ def measure_model(worker: Worker, work: Path) -> None:
 STAGES: dict[str, Callable[[Worker, Path], None]] = {
     "unpack": unpack_model,
     "encoder": make_encoder,
-    "words": make_words,
-    "diffusion": make_diffusion,
     "decoder": make_decoder,
     "ornaments": make_ornaments,
+    "words": make_words,
+    "diffusion": make_diffusion,
     "judge": make_judge,
     "write": write_model,
     "measure": measure_model,

@@ -12,10 +12,12 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from lib_rimo.base_model.autoencoder import encode_half, make_autoencoder, normalise_latents
+from lib_rimo.base_model.diffusion import Networks, trained_checkpoint
 from lib_rimo.base_model.drawings import make_drawings
 from lib_rimo.base_model.latents import tokenize
 from lib_rimo.base_model.networks import make_checkpoint, make_text_encoder, make_unet
 from lib_rimo.base_model.publish import install_in_webui, publish
+from lib_rimo.base_model.stage import Stage
 from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors, load_checkpoint
 from lib_rimo.sd.embedded import MODEL
 from lib_rimo.sd.tokenizer import clip_tokenizer
@@ -86,6 +88,17 @@ def test_file_gives_back_the_model(untrained: Checkpoint, tmp_path):
 
 
 @pytest.mark.skipif(not MODEL.exists(), reason="the base model is not there yet")
+def test_mended_autoencoder_goes_with_the_networks_that_it_stays_near(untrained, tmp_path):
+    networks = Networks()
+    networks.unet, networks.text_encoder = untrained.unet, untrained.text_encoders[0]
+    stage = Stage(tmp_path, "diffusion")
+    with pytest.raises(FileNotFoundError):
+        trained_checkpoint(stage, untrained.vae)
+    stage.save({"networks": networks.state_dict(), "steps": 0}, "start")  # no step trained yet
+    kept = trained_checkpoint(stage, untrained.vae).unet.state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in untrained.unet.state_dict().items())
+
+
 def test_published_model_loads_and_is_small():
     assert MODEL.stat().st_size < 48e6
     checkpoint = load_checkpoint(MODEL)
