@@ -62,6 +62,7 @@ def test_latents_are_held_but_under_the_mask(pictures, mask, held):
 
 def test_headphones_are_learned_near_the_old_latents(tmp_path, monkeypatch, pictures):
     monkeypatch.setattr(autoencoder, "HEADPHONES_DRAWINGS", 4)
+    monkeypatch.setattr(autoencoder, "BATCH", 1)
     torch.manual_seed(0)
     known = make_autoencoder().eval()
     stage = Stage(tmp_path, "ornaments")
