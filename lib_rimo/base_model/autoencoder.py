@@ -198,9 +198,7 @@ def full_loss(model: AutoencoderKL, pixels: NDArray[np.uint8]) -> Tensor:
     return reconstruction_loss(output.float(), as_tensor(pixels))
 
 
-def ornaments_loss(
-    model: AutoencoderKL, known: AutoencoderKL, pixels: NDArray[np.uint8]
-) -> Tensor:
+def ornaments_loss(model: AutoencoderKL, known: AutoencoderKL, pixels: NDArray[np.uint8]) -> Tensor:
     """Stage 3: reconstruction of (N, H, W, 4), above all inside the mask, near `known`'s latents.
 
     Where the mask is, the latents are free: they are to say what they did not say before.
@@ -294,9 +292,9 @@ def _train(
     on_whole: int,
     rate: float,
     finish: Callable[[AutoencoderKL, NDArray[np.uint8]], None] | None = None,
-    pictures_of: Callable[[int], NDArray[np.uint8]] = lambda seed: make_drawings(
-        DRAWINGS, seed
-    ).pixels,
+    pictures_of: Callable[[int], NDArray[np.uint8]] = lambda seed: (
+        make_drawings(DRAWINGS, seed).pixels
+    ),
     crop: Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]] = cropped,
 ) -> None:
     if load_autoencoder(stage):
