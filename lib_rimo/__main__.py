@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -11,22 +12,26 @@ import sys
 from lib_rimo import __version__, commands, environment, pytorch_build
 from lib_rimo.errors import UserError
 from lib_rimo.messages import write_messages
+from lib_rimo.unforeseen import as_user_error
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, put up the environment the verb needs, and run it."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text that it knows
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)
-    except UserError as error:
-        write_messages(error.messages, sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # who read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        write_messages(as_user_error(error).messages, sys.stderr)
+        return 2 if isinstance(error, (UserError, OSError, UnicodeError)) else 1
 
 
 def _run(arguments: list[str]) -> int:

@@ -128,6 +128,11 @@ def read_messages(text: str) -> list[Message]:
     return messages
 
 
+def as_warning(message: Message) -> Message:
+    """What a refusal says, where it stops nothing."""
+    return Message(message.template, about=message.about, level="warning", **message.values)
+
+
 def in_turn(phrases: Iterable[Message]) -> Message:
     """Phrases to be read as an order of steps: this, then that."""
     first, *others = phrases

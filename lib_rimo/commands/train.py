@@ -91,17 +91,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _refuse_to_overwrite(options: TrainingOptions) -> None:
     """Raise UserError, with the commands to choose from, where a run of this name has saved."""
-    from lib_rimo.training.config.job_file import training_folder
+    from lib_rimo.training.config.job_file import has_state, training_folder
 
-    state = training_folder(options) / "state.pt"
-    if not state.exists():
+    folder = training_folder(options)
+    if not has_state(folder):
         return
     command = ["python", "-m", "lib_rimo", *sys.argv[1:]]
     raise UserError(
         "{name} was trained before and has saved in {folder}. To go on: {resume} - to start again "
         "over it: {overwrite} - or choose another output_name.",
         name=options.output_name,
-        folder=state.parent,
+        folder=folder,
         resume=shlex.join([*command, "--resume"]),
         overwrite=shlex.join([*command, "--overwrite"]),
         about="output_name",

@@ -21,7 +21,8 @@ def saved_files(folder: Path, name: str) -> list[Path]:
     """
     files = [
         file
-        for file in sorted(folder.glob(f"{_literal(name)}*.safetensors"))
+        for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if file.suffix == ".safetensors"
         if file.stem == name or (_SAVED.sub("", file.stem) == name and _SAVED.search(file.stem))
     ]
     if not files:
@@ -77,7 +78,3 @@ def reason_of(results: Sequence[Result], last: State) -> Message:
 
 def _numbers(result: Result) -> dict[str, str]:
     return {"fit": f"{result.score.fit:.2f}", "keeping": f"{result.score.keeping:.2f}"}
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([\[*?])", r"[\1]", name)

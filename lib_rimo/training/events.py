@@ -31,10 +31,11 @@ class Events:
         self.sinks = sinks
 
     def emit(self, kind: str, **values: Any) -> None:
-        """Tell all sinks of one event."""
+        """Tell all sinks of one event; what became of a terminal holds no training up."""
         event: Event = {"kind": kind, "time": round(time.time(), 3), **values}
         for sink in self.sinks:
-            sink(event)
+            with suppress(OSError):
+                sink(event)
 
     def tell(self, message: Message) -> None:
         """Tell of what the user should know and what stops nothing."""

@@ -55,7 +55,10 @@ def train(
     if options.sample_at_first and run.step == 0:
         sample(trainer)
     while run.step < options.max_train_steps:
-        train_step(trainer)
+        try:
+            train_step(trainer)
+        except KeyboardInterrupt:  # a second Ctrl+C, by somebody who will not wait for the step
+            leave(trainer)
         if run.step < options.max_train_steps:
             serve(trainer, shared_commands(trainer.accelerator, take_commands), signals)
     return finish(trainer, signals)
@@ -80,13 +83,22 @@ def serve(trainer: Trainer, commands: set[Command], signals: Signals) -> None:
         raise StoppedError
 
 
+def leave(trainer: Trainer) -> None:
+    """Out of the middle of a step: save what the steps before it gave; raises StoppedError."""
+    if not (trainer.run.step and trainer.is_whole):
+        raise KeyboardInterrupt
+    save_lora(trainer)
+    save_state(trainer)
+    raise StoppedError
+
+
 def finish(trainer: Trainer, signals: Signals) -> Path:
-    """After the last step: samples, the LoRA, the state; returns the LoRA's file."""
-    if trainer.sample_steps:
-        sample(trainer)
+    """After the last step: the LoRA, the state, samples; returns the LoRA's file."""
     path = save_lora(trainer)
     if trainer.run.signals and measure(trainer, signals):
         name_best(trainer)
     save_state(trainer)
+    if trainer.sample_steps:
+        sample(trainer)
     trainer.network.detach()
     return path

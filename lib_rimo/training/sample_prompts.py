@@ -18,6 +18,7 @@ from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.inference.infotext import Settings
+from lib_rimo.messages import Tell, as_warning
 from lib_rimo.sd.size import parse_resolution, whole_cells
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.options import TrainingOptions
@@ -54,10 +55,13 @@ _TABLE = {
 }
 
 
-def sample_settings(options: TrainingOptions, captions: list[str]) -> list[Settings]:
+def sample_settings(
+    options: TrainingOptions, captions: list[str], tell: Tell | None = None
+) -> list[Settings]:
     """What to draw: prompts from a file or the option's own text, else the first caption.
 
-    Raises UserError, naming the prompt or the file.
+    Raises UserError, naming the prompt or the file; with a `tell` a prompt that cannot be read is
+    told of and left out.
     """
     width, height = parse_resolution(options.resolution)
     usual = Settings(
@@ -71,7 +75,16 @@ def sample_settings(options: TrainingOptions, captions: list[str]) -> list[Setti
     if options.sample_sampler:
         usual = replace(usual, sampler=SAMPLERS[options.sample_sampler])
     prompts = _prompts(options.sample_prompts) or captions[:1]
-    return [_settings(prompt, usual) for prompt in prompts]
+    settings = []
+    for prompt in prompts:
+        try:
+            settings.append(_settings(prompt, usual))
+        except UserError as error:
+            if tell is None:
+                raise
+            for message in error.messages:
+                tell(as_warning(message))
+    return settings
 
 
 def _prompts(text: str) -> list[str | Mapping[str, Any]]:

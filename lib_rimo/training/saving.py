@@ -16,7 +16,14 @@ from lib_rimo.training.optimizers import is_schedule_free
 from lib_rimo.training.run import Run, is_due, not_finite
 from lib_rimo.training.samples import draw_samples
 from lib_rimo.training.signals import Signal, Signals, best_of, reason_of
-from lib_rimo.training.state import check_identity, identity, read_state, write_state
+from lib_rimo.training.state import (
+    check_identity,
+    identity,
+    is_sound,
+    other_run,
+    read_state,
+    write_state,
+)
 from lib_rimo.training.trainer import DTYPES, Trainer
 
 
@@ -54,16 +61,15 @@ def delete_old(trainer: Trainer) -> None:
 
 
 def sample(trainer: Trainer) -> None:
-    """Draw the sample prompts with the LoRA as it is now."""
+    """Draw the sample prompts with the LoRA as it is now; what cannot be drawn is told of."""
     if not trainer.accelerator.is_main_process:
         return
     captions = [entry.caption for entry in trainer.data.entries]
+    options, run, events = trainer.options, trainer.run, trainer.events
     at_hand = trainer.conditioning.at_hand(trainer.accelerator.device)
     with weights_to_use(trainer.optimizer), trainer.accelerator.autocast(), at_hand:
-        for path in draw_samples(
-            trainer.checkpoint, trainer.options, trainer.run.step, captions, trainer.events.tell
-        ):
-            trainer.events.emit("sample", path=str(path), step=trainer.run.step)
+        for path in draw_samples(trainer.checkpoint, options, run.step, captions, events.tell):
+            events.emit("sample", path=str(path), step=run.step)
 
 
 def measure(trainer: Trainer, signals: Signals) -> bool:
@@ -94,7 +100,7 @@ def name_best(trainer: Trainer) -> None:
 
 
 def save_state(trainer: Trainer) -> None:
-    """Write what a killed run needs to go on."""
+    """Write what a killed run needs to go on; UserError rather than write what is no number."""
     if not trainer.accelerator.is_main_process:
         return
     state: dict[str, Any] = {
@@ -104,22 +110,47 @@ def save_state(trainer: Trainer) -> None:
     }
     for name, part in _stateful(trainer):
         state[name] = part.state_dict()
-    write_state(trainer.state_path, state)
+    if not (is_sound(state["network"], infinite=False) and is_sound(state["optimizer"])):
+        raise not_finite(Message("weights"))  # before the last state is replaced that was well
+    write_state(trainer.folder, state)
 
 
 def restore(trainer: Trainer) -> None:
     """Go on from the saved state, if there is one; UserError where it is another run's."""
-    state = read_state(trainer.state_path)
+    state = read_state(trainer.folder, trainer.events.tell)
     if state is None:
         none = "There is no saved state to go on from: the training begins at its start."
         trainer.events.tell(Message(none, level="warning"))
         return
-    check_identity(state["identity"], identity(trainer.options, trainer.data))
+    current = identity(trainer.options, trainer.data)
+    changed = check_identity(state["identity"], current, trainer.options)
+    rates = [group["initial_lr"] for group in trainer.optimizer.param_groups]
+    if len(rates) != len(state["optimizer"]["param_groups"]):  # a rate of 0 trains no such part
+        raise other_run(changed)
     for name, part in _stateful(trainer):
-        part.load_state_dict(state[name])
+        if name in state:
+            part.load_state_dict(state[name])
     trainer.run = Run(*state["run"])
     trainer.run.signals = [tuple(one) for one in state.get("signals", [])]
+    if changed:
+        _set_rates(trainer, rates)
+        trainer.events.tell(
+            Message(
+                "The training goes on with other {names}: what comes out is not what one with the "
+                "same settings from its start gives.",
+                level="note",
+                names=changed,
+            )
+        )
     trainer.events.emit("resumed", step=trainer.run.step)
+
+
+def _set_rates(trainer: Trainer, rates: list[float]) -> None:
+    """Let the learning rates follow the same course as before from other beginnings."""
+    for group, rate in zip(trainer.optimizer.param_groups, rates, strict=True):
+        group["lr"] *= rate / group["initial_lr"] if group["initial_lr"] else 1.0
+        group["initial_lr"] = rate
+    trainer.schedule.base_lrs = [*rates]
 
 
 def _stateful(trainer: Trainer) -> list[tuple[str, Any]]:

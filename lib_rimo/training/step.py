@@ -32,12 +32,14 @@ def train_step(trainer: Trainer) -> None:
     mean_loss = accelerator.reduce(loss, "mean").item()
     if not math.isfinite(mean_loss):
         raise not_finite(Message("loss"))
+    trainer.is_whole = False
     trainer.optimizer.step()
     if options.scale_weight_norms:
         trainer.network.limit_norms(options.scale_weight_norms)
     trainer.schedule.step()
     trainer.optimizer.zero_grad()
     run.note(mean_loss, time.monotonic() - started, encoded=trainer.data.encoded > encoded)
+    trainer.is_whole = True
     _tell_progress(trainer)
 
 

@@ -50,8 +50,10 @@ class Trainer:
     ) -> None:
         self.options = options
         self.events = events
-        self.state_path = folder / "state.pt"
+        self.folder = folder
         self.run = Run()
+        self.is_whole = True
+        """Whether weights, optimizer and run are of one step; not while a step is taken over."""
 
         self.accelerator = make_accelerator(options, events.tell)
         self.dtype = DTYPES[self.accelerator.mixed_precision]

@@ -6,7 +6,8 @@ import mimetypes
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
@@ -18,7 +19,10 @@ from lib_rimo.ui.access import Guard
 from lib_rimo.ui.replies import as_json
 from lib_rimo.ui.search import Searches
 from lib_rimo.ui.train_server import TrainServer
+from lib_rimo.unforeseen import as_user_error
 
+HTTP_ERRORS = (HTTPException, RequestValidationError)
+"""Answers of FastAPI's own."""
 PREFIX = "/rimo/v1"
 LOOK_EVERY = 0.5  # seconds between looks for new events
 
@@ -156,6 +160,12 @@ class MessageRoute(APIRoute):
             except UserError as error:
                 content = {"detail": str(error), "messages": as_json(error.messages)}
                 return JSONResponse(content, 404 if isinstance(error, MissingError) else 400)
+            except HTTP_ERRORS:
+                raise
+            except Exception as error:
+                told = as_user_error(error)
+                content = {"detail": str(told), "messages": as_json(told.messages)}
+                return JSONResponse(content, 500)
 
         return answer
 

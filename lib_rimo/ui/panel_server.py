@@ -11,6 +11,7 @@ from lib_rimo.lora.blocks import FAMILY_LAYOUTS, UNET_FAMILIES, UNET_LAYOUTS
 from lib_rimo.lora.facts import LoraFacts, read_facts, read_foreign_model
 from lib_rimo.messages import Message
 from lib_rimo.ui.replies import as_json
+from lib_rimo.unforeseen import as_user_error
 from lib_rimo.weights.grammar import parse_blocks
 from lib_rimo.weights.presets import Presets
 from lib_rimo.weights.tags import find_extra_networks, parse_prompt
@@ -38,6 +39,13 @@ def answer(host: PanelHost, request: str) -> str:
     `{"prompt": text}` gives the presets, the facts of the files that the prompt names, and
     messages on its tags and the host; `{"save": [name, values]}` keeps a preset first.
     """
+    try:
+        return _answer(host, request)
+    except Exception as error:
+        return refusal(as_user_error(error))
+
+
+def _answer(host: PanelHost, request: str) -> str:
     asked = json.loads(request)
     messages: list[Message] = []
     if "save" in asked:

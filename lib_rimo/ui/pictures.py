@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import itertools
 import re
 import shutil
 from pathlib import Path
@@ -90,7 +89,7 @@ class Pictures:
     def do_augment(self, asked: Reply) -> Reply:
         """Make many pictures of few, in a folder of their own, and show them."""
         source = self._set(asked).folder
-        folder = self._folder_for_made(source.name)
+        folder = self._folder_for_made(source.name, source)
         folder.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["augment", str(source), str(folder), "--count", str(int(asked["count"]))]
         arguments += ["--seed", str(int(asked["seed"])), "--name", asked["name"] or "pictures"]
@@ -110,7 +109,6 @@ class Pictures:
             raise UserError("Only pictures that were made here can be thrown out.")
         if folder in self._needed():
             copy = self._folder_for_made(re.sub(r"-\d+$", "", folder.name))
-            shutil.rmtree(copy, ignore_errors=True)
             folder = shutil.copytree(folder, copy)
         held = self.opened.held
         discard(folder, {PictureSet(folder, held).path(asked["name"])}, held)
@@ -134,8 +132,18 @@ class Pictures:
             if job.snapshot.damage is None
         }
 
-    def _folder_for_made(self, name: str) -> Path:
-        """Where pictures made of the set of that name go: no job needs what lies there."""
+    def _folder_for_made(self, name: str, source: Path | None = None) -> Path:
+        """Where pictures made of the set of that name go: a folder that nobody would miss.
+
+        A new one, or one with pictures made of `source` that no job needs and nobody has edited.
+        """
         needed = self._needed()
-        folders = (self._made / f"{name}-{number}" for number in itertools.count(1))
-        return next(folder for folder in folders if folder.resolve() not in needed)
+        number = 1
+        while (folder := self._made / f"{name}-{number}").exists():
+            if source is not None and folder.resolve() not in needed:
+                from lib_rimo.training.augment.augmentation import is_untouched
+
+                if is_untouched(folder, source):
+                    break
+            number += 1
+        return folder

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.files import is_full
 from lib_rimo.messages import Message
 
 Reply = dict[str, Any]
@@ -20,11 +19,3 @@ def refusal(error: UserError) -> Reply:
 def as_json(messages: Iterable[Message]) -> list[Reply]:
     """Messages as the page takes them."""
     return [message.as_json() for message in messages]
-
-
-def why_not(error: OSError) -> UserError:
-    """What a file that could not be read or written comes down to."""
-    if is_full(error):
-        return UserError("The disk is full: make room.")
-    reason = error.strerror or str(error)
-    return UserError("{file}: {reason}.", file=error.filename or "-", reason=reason)

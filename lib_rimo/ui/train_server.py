@@ -13,6 +13,7 @@ from collections.abc import Callable
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.training import TrainingHost
 from lib_rimo.messages import Message
+from lib_rimo.text import shortened
 from lib_rimo.training.config.options import GROUPS
 from lib_rimo.training.config.recipes import BUILT_IN
 from lib_rimo.training.jobs.queue import Queue
@@ -20,9 +21,10 @@ from lib_rimo.ui.jobs import Jobs
 from lib_rimo.ui.lora_tools import LoraTools
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.pictures import Pictures
-from lib_rimo.ui.replies import Reply, as_json, refusal, why_not
+from lib_rimo.ui.replies import Reply, as_json, refusal
 from lib_rimo.ui.search import Searches
 from lib_rimo.ui.settings import Settings, declarations
+from lib_rimo.unforeseen import as_user_error, write_report
 
 
 class TrainServer:
@@ -40,19 +42,21 @@ class TrainServer:
 
     def answer(self, request: str) -> str:
         """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
-        asked = json.loads(request)
-        handler = self._handler(asked.get("do"))
         try:
+            asked = json.loads(request)
+            handler = self._handler(asked.get("do"))
             if handler is None:
                 raise UserError("The page is older than the program: reload it.")
             reply = handler(asked)
-        except UserError as error:
-            reply = refusal(error)
-        except OSError as error:  # a full disk, a folder that may not be written
-            reply = refusal(why_not(error))
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            sentence = "The request was not understood ({error}): reload the page."
-            reply = refusal(UserError(sentence, error=f"{type(error).__name__}: {error}"))
+            sentence = (
+                "The request was not understood ({error}): reload the page. If that does not help, "
+                "report it with the file {file}."
+            )
+            told = f"{type(error).__name__}: {shortened(str(error), 200)}"
+            reply = refusal(UserError(sentence, error=told, file=write_report(error) or "-"))
+        except Exception as error:
+            reply = refusal(as_user_error(error))
         return json.dumps(reply)
 
     def do_open(self, asked: Reply) -> Reply:

@@ -1,7 +1,10 @@
 """A killed training goes on to the very LoRA that an undisturbed one gives."""
 
 import dataclasses
+import math
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +15,13 @@ import torch
 
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
+from lib_rimo.inference.generation import Generator
 from lib_rimo.lora.files import read_lora
-from lib_rimo.training.config.job_file import write_job
+from lib_rimo.training import loop, step
+from lib_rimo.training.config.job_file import state_files, write_job
 from lib_rimo.training.events import CommandFolder, read_events
 from lib_rimo.training.jobs.job import run_job, training_folder
+from lib_rimo.training.state import read_state
 
 
 def assert_equal_loras(first, second):
@@ -235,3 +241,160 @@ def test_all_that_is_random_goes_on_the_same(options, changes, tmp_path):
 
     assert run_job(options, [stop_at_two]) is None
     assert_equal_loras(run_job(options, resume=True), straight)
+
+
+def stop_at(options, step, times=1):
+    """A sink that interrupts this process at a step, as Ctrl+C does."""
+
+    def strike(event):
+        if event["kind"] == "progress" and event["step"] == step:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    return strike
+
+
+def state_files_of(options):
+    return state_files(training_folder(options))
+
+
+def test_a_flipped_bit_goes_back_to_the_state_before(options, undisturbed):
+    options.save_state_every_n_steps = 2
+    assert run_job(options, [stop_at(options, 5)]) is None
+    newest, _ = state_files_of(options)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 4
+    newest.write_bytes(content)
+    told = []
+    path = run_job(options, [told.append], resume=True)
+    assert next(event for event in told if event["kind"] == "resumed")["step"] == 4
+    assert any("goes on from the one before it, after step 4" in str(event) for event in told)
+    assert_equal_loras(path, undisturbed)
+
+
+def test_no_flipped_bit_is_resumed_in_silence(options):
+    run_job(dataclasses.replace(options, max_train_steps=1))
+    newest, _ = state_files_of(options)
+    whole = newest.read_bytes()
+    state = read_state(newest.parent, lambda message: None)
+    rng = random.Random(0)
+    for _ in range(30):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        newest.write_bytes(content)
+        try:
+            read = read_state(newest.parent, lambda message: None)
+        except UserError:
+            continue
+        assert same(read, state)  # a byte between the parts, which nothing reads
+
+
+def same(first, second):
+    """Whether two states are equal to the bit."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    return repr(first) == repr(second)
+
+
+def test_the_same_pictures_elsewhere_are_the_same_run(options, undisturbed, tmp_path):
+    assert run_job(options, [stop_at(options, 2)]) is None
+    for name in ("train_data_dir", "pretrained_model_name_or_path"):
+        source = Path(getattr(options, name))
+        moved = tmp_path / "moved" / source.name
+        moved.parent.mkdir(exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, moved)
+        setattr(options, name, os.path.relpath(moved) + ("/" if source.is_dir() else ""))
+    assert_equal_loras(run_job(options, resume=True), undisturbed)
+    (Path(options.train_data_dir) / "0.txt").write_text("another caption")
+    with pytest.raises(UserError, match="other pictures"):
+        run_job(options, resume=True)
+
+
+def test_numbers_that_were_lost_are_never_saved_and_lower_rates_go_on(options, monkeypatch):
+    options.save_state_every_n_steps = 1
+    options.max_grad_norm = 0
+
+    train_step = loop.train_step
+
+    def loses_at_three(trainer):
+        train_step(trainer)
+        if trainer.run.step == 3:
+            trainer.parameters[0].data.fill_(math.nan)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", loses_at_three)
+        with pytest.raises(UserError, match="halve the learning rates"):
+            run_job(options)
+    options.unet_lr = options.text_encoder_lr = 5e-4
+    told = []
+    path = run_job(options, [told.append], resume=True)
+    assert next(event for event in told if event["kind"] == "resumed")["step"] == 2
+    assert any("goes on with other" in event.get("text", "") for event in told)
+    rates = [event["learning_rates"] for event in told if event["kind"] == "progress"]
+    assert max(rates[0]) <= 5e-4
+    assert all(tensor.isfinite().all() for tensor in read_lora(path).tensors.values())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_closed_terminal_saves_what_was_learned(options, undisturbed):
+    assert train_until(options, "SIGHUP", "progress", 2) == 0
+    saved = training_folder(options).parent / f"{options.output_name}.safetensors"
+    assert read_lora(saved).metadata["ss_steps"] == "2"
+    assert_equal_loras(run_job(options, resume=True), undisturbed)
+
+
+def test_a_second_ctrl_c_leaves_the_step_and_saves(options, undisturbed, monkeypatch):
+    batch_loss = step.batch_loss
+
+    def interrupted(trainer, index):
+        if trainer.run.step == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return batch_loss(trainer, index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(step, "batch_loss", interrupted)
+        assert run_job(options) is None
+    saved = training_folder(options).parent / f"{options.output_name}.safetensors"
+    assert read_lora(saved).metadata["ss_steps"] == "3"
+    assert_equal_loras(run_job(options, resume=True), undisturbed)
+
+
+def test_what_cannot_be_drawn_costs_no_training(options, undisturbed, monkeypatch):
+    options.sample_every_n_steps, options.save_state_every_n_steps = 3, 0
+    prompts = Path(options.output_dir) / "prompts.txt"
+    prompts.write_text("a --w 64 --h 64 --s 1")
+    options.sample_prompts = str(prompts)
+
+    def spoil(event):
+        if event["kind"] == "progress" and event["step"] == 2:
+            prompts.write_text("a --w x\nb --w 64 --h 64 --s 1\nc --s 1")
+        if event["kind"] == "sample" and event["step"] == 3:
+            prompts.unlink()
+
+    draw = Generator.draw
+
+    def failing(self, settings):
+        if settings.prompt == "c":
+            raise RuntimeError("no more memory")
+        return draw(self, settings)
+
+    monkeypatch.setattr(Generator, "draw", failing)
+    told = []
+    path = run_job(options, [spoil, told.append])
+    assert_equal_loras(path, undisturbed)
+    warnings = [event["text"] for event in told if event["kind"] == "warning"]
+    assert [event["step"] for event in told if event["kind"] == "sample"] == [3]
+    for words in ("'a --w x' cannot be read", "no more memory", "prompts.txt cannot be read"):
+        assert any(words in text for text in warnings), words
+
+
+def test_a_terminal_that_is_gone_holds_no_training_up(options):
+    def gone(event):
+        raise OSError(5, "Input/output error")
+
+    assert run_job(dataclasses.replace(options, max_train_steps=1), [gone]) is not None

@@ -16,6 +16,7 @@ from PIL import Image
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
+from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.config.recipes import BUILT_IN
 from lib_rimo.ui.comparison import Comparison
@@ -268,6 +269,22 @@ def test_a_jobs_made_pictures_stay_as_they_are(
     assert len(ask(server, "pictures", set=made["set"])["pictures"]) == 6
     assert ask(server, "augment", **asked)["set"] != made["set"]
     assert len(ask(server, "pictures", set=made["set"])["pictures"]) == 6
+
+
+def test_made_pictures_that_somebody_would_miss_are_kept(server, pictures, tmp_path):  # noqa: F811
+    other = shutil.copytree(pictures, tmp_path / "elsewhere" / pictures.name)
+    first = server.pictures._folder_for_made(pictures.name, pictures)
+    augment(pictures, first, count=5, resolution="64")
+    assert server.pictures._folder_for_made(pictures.name, pictures) == first
+    second = server.pictures._folder_for_made(other.name, other)
+    assert second != first  # of another folder of the same name
+    caption = next(first.rglob("*.txt"))
+    caption.write_text("edited")
+    assert server.pictures._folder_for_made(pictures.name, pictures) == second
+    augment(other, second, count=5, resolution="64")
+    next(second.rglob("1_*/*.png")).unlink()  # thrown out
+    third = server.pictures._folder_for_made(other.name, other)
+    assert third not in (first, second)
 
 
 def test_only_made_pictures_are_thrown_out(server, pictures):  # noqa: F811

@@ -222,6 +222,27 @@ def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
     ]
 
 
+def is_untouched(folder: Path, source: Path) -> bool:
+    """Whether a folder was made of the pictures in `source`, and nothing in it changed since."""
+    try:
+        found = read_augmentation(folder)
+        check_destination(folder)
+        numbers = [int(file.stem) for file, _ in found]
+        return numbers == list(range(1, len(numbers) + 1)) and all(
+            variant.source.is_relative_to(source)
+            and file.is_file()
+            and _caption_of(file) == variant.caption.strip()
+            for file, variant in found
+        )
+    except (UserError, OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _caption_of(file: Path) -> str:
+    caption = file.with_suffix(".txt")
+    return caption.read_text(encoding="utf-8").strip() if caption.is_file() else ""
+
+
 def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
     """Throw out single pictures of an augmented folder that is held, with their captions."""
     with reading_through(held):

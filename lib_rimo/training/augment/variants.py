@@ -32,6 +32,9 @@ from lib_rimo.training.data.folders import folder_at
 from lib_rimo.training.data.pictures import Picture
 from lib_rimo.training.data.plain_background import plain_background
 
+MOST = 10_000
+"""Pictures made of few; more would say nothing new."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -73,6 +76,8 @@ def plan_augmentation(
             n=len(pictures),
             count=count,
         )
+    if count > MOST:
+        raise UserError("{count} pictures are too many; ask for {n} at most.", count=count, n=MOST)
     out_of_frame = read_out_of_frame() if out_of_frame is None else out_of_frame
     streams = [
         _variants(picture, resolution, f"{seed} {number}", mirror, out_of_frame, caption_extension)

@@ -86,3 +86,13 @@ def flatten(content: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def state_files(folder: Path) -> tuple[Path, Path]:
+    """In a training's folder: what it goes on from, and the state before, kept for damage."""
+    return folder / "state.pt", folder / "state-previous.pt"
+
+
+def has_state(folder: Path) -> bool:
+    """Whether there is a state to go on from in a training's folder."""
+    return any(file.exists() for file in state_files(folder))

@@ -75,7 +75,9 @@ def _unicode(content: bytes) -> str | None:
 
 def _others(file: Path) -> Iterator[bytes]:
     """The captions of a file's folder that are not UTF-8, its own among them."""
-    for other in sorted(file.parent.glob(f"*{file.suffix}")):
+    for other in sorted(file.parent.iterdir()):
+        if other.suffix != file.suffix or not other.is_file():
+            continue
         with suppress(UserError):
             content = _content(other)
             if _unicode(content) is None:

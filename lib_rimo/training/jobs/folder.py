@@ -22,13 +22,14 @@ from typing import Any, Generic, Literal, TypeVar
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.messages import Message
-from lib_rimo.training.config.job_file import read_job
+from lib_rimo.training.config.job_file import has_state, read_job
 from lib_rimo.training.config.names import check_name
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Command, CommandFolder
 from lib_rimo.training.jobs.diagnosis import Ending, diagnose, disk_is_full, kind_of_end
 from lib_rimo.training.jobs.lock import is_held
 from lib_rimo.training.jobs.progress import Progress
+from lib_rimo.training.jobs.published import Published
 
 State = Literal["waiting", "running", "finished", "stopped", "failed", "died", "damaged"]
 UNFINISHED: tuple[State, ...] = ("stopped", "failed", "died")
@@ -167,7 +168,7 @@ class Job:
     @property
     def can_resume(self) -> bool:
         """Whether there is a state to go on from."""
-        return (self.training_folder / "state.pt").exists()
+        return has_state(self.training_folder)
 
     def is_alive(self) -> bool:
         """Whether a process trains this job, whoever started it."""
@@ -228,7 +229,7 @@ class Job:
     def publish(self) -> bool:
         """Copy the LoRA to where it is used, if it is newer than the copy; whether it was.
 
-        Raises UserError where there is no room for it.
+        Raises UserError where there is no room for it, or a file that was not published from here.
         """
         folder = self.status.publish_to
         if not folder or not self.lora.exists():
@@ -236,10 +237,19 @@ class Job:
         copied = Path(folder) / self.lora.name
         if copied.exists() and copied.stat().st_mtime_ns == self.lora.stat().st_mtime_ns:
             return False
+        published = Published(self.folder.parent)
+        if not published.owns(copied):
+            raise UserError(
+                "{file} lies in {folder} already and is not of this training, so it was left as it "
+                "is: rename it, or the LoRA.",
+                file=copied.name,
+                folder=folder,
+            )
         with written_beside(copied) as beside:
             if shutil.disk_usage(copied.parent).free < self.lora.stat().st_size:
                 raise OSError(errno.ENOSPC, "")  # at once: who cannot publish tries it every second
             shutil.copy2(self.lora, beside)
+            published.note(copied, beside)
         return True
 
 

@@ -25,6 +25,7 @@ from lib_rimo.training.jobs.memory import advice
 from lib_rimo.training.loop import StoppedError, train
 from lib_rimo.training.tensorboard import to_tensorboard
 from lib_rimo.training.validation import find_faults
+from lib_rimo.unforeseen import as_user_error
 
 
 def run_job(
@@ -95,9 +96,12 @@ def _run_alone(
     except StoppedError:
         events.emit("stopped")
         return None
+    except KeyboardInterrupt:  # a second Ctrl+C before the first step
+        events.emit("stopped")
+        raise
     except Exception as error:
         mendable = explain(error, options)
-        events.fail(mendable or UserError(f"{type(error).__name__}: {error}"))
+        events.fail(mendable or as_user_error(error))
         if mendable is None:
             raise
         raise mendable from error
@@ -128,9 +132,16 @@ def explain(error: Exception, options: TrainingOptions) -> UserError | None:
     return None
 
 
+# Ctrl+C, an end asked for from outside, a terminal or a session that is closed.
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """Within it Ctrl+C and a termination signal set the event; a second one kills as usual."""
+    """Within it Ctrl+C and a termination signal set the event; a second one acts as usual.
+
+    A signal that is ignored, as by nohup, stays so.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -141,8 +152,10 @@ def _stop_on_signals() -> Iterator[threading.Event]:
         asked.set()
         signal.signal(number, previous[number])
 
-    for asking in (signal.SIGINT, signal.SIGTERM):
-        previous[asking] = signal.signal(asking, ask)
+    for name in _STOPPING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, ask)
     try:
         yield asked
     finally:

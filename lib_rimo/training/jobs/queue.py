@@ -29,6 +29,7 @@ from lib_rimo.training.jobs.diagnosis import count_memory_kills, disk_is_full
 from lib_rimo.training.jobs.estimate import learn_speed
 from lib_rimo.training.jobs.folder import UNFINISHED, Job, Status
 from lib_rimo.training.jobs.lock import HeldError, hold, is_held
+from lib_rimo.training.jobs.published import Published
 from lib_rimo.training.validation import validate
 
 LOOK_EVERY = 1.0  # seconds between the runner's looks at a training
@@ -121,12 +122,14 @@ class Queue:
             self._runners.append(start_detached(self.python, ["queue", str(self.folder)], log))
 
     def _check_name(self, name: str, publish_to: Path) -> None:
-        """Refuse a name under which there is a LoRA that was not trained here."""
-        if not (publish_to / f"{name}.safetensors").exists():
+        """Refuse a name under which there is a LoRA that no job here has published."""
+        file = publish_to / f"{name}.safetensors"
+        if not file.exists():
             return
-        for job in self.jobs():
-            if job.options.output_name == name and job.status.publish_to == str(publish_to):
-                return
+        if Published(self.folder).owns(file):
+            for job in self.jobs():
+                if job.options.output_name == name and job.status.publish_to == str(publish_to):
+                    return
         raise UserError(
             "There is a LoRA called {name} already: choose another name.",
             name=name,

@@ -164,6 +164,32 @@ def test_a_full_disk_at_publishing_is_told(queue, options, tmp_path, monkeypatch
     assert (tmp_path / "loras" / "small.safetensors").read_bytes() == b"lora"
 
 
+def test_a_lora_that_somebody_else_put_there_is_never_overwritten(
+    queue, options, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(queue, "ensure_running", lambda: None)
+    job = queue.add(options, tmp_path / "loras")
+    published = tmp_path / "loras" / "small.safetensors"
+    for content in (b"first", b"second"):
+        job.lora.write_bytes(content)
+        assert job.publish()
+        assert published.read_bytes() == content
+    assert not job.publish()
+    published.write_bytes(b"somebody's")
+    job.lora.write_bytes(b"third")
+    with pytest.raises(UserError, match="is not of this training, so it was left as it is"):
+        job.publish()
+    with pytest.raises(UserError, match="called small already"):
+        queue.add(options, tmp_path / "loras")
+    assert published.read_bytes() == b"somebody's"
+    published.unlink()
+    assert job.publish()
+    (queue.folder / "published.json").write_bytes(b"[damaged")  # then by the time of the file
+    job.lora.write_bytes(b"fourth")
+    with pytest.raises(UserError, match="left as it is"):
+        job.publish()
+
+
 def test_a_full_disk_is_told_of_by_the_runner(queue, options, monkeypatch):
     monkeypatch.setattr(queue, "ensure_running", lambda: None)
     monkeypatch.setattr(queue_module, "disk_is_full", lambda folder: True)
