@@ -66,7 +66,7 @@ class A1111(WebUI):
         for read in tags:
             tag = read.tag
             if not loaded or loaded[0].mentioned_name != tag.name:
-                messages.append(not_found(read))
+                messages.append(not_found(read, self._names()))
                 continue
             net = loaded.pop(0)
             if has_blocks:

@@ -6,6 +6,7 @@ messages. Nothing here imports a host.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from lib_rimo.errors import UserError
@@ -90,8 +91,18 @@ def left_out(items: Sequence[str], error: UserError) -> Message:
     return Message("{tag} was left out: {why}", tag=f"<lora:{':'.join(items)}>", why=error)
 
 
-def not_found(read: ReadTag) -> Message:
-    """What to tell of a tag whose file the host has not loaded."""
+_LONGEST_NAME = 300  # characters of a name that near ones are looked for
+
+
+def not_found(read: ReadTag, names: Iterable[str]) -> Message:
+    """What to tell of a tag whose file the host has not loaded, and which of `names` is near."""
+    near = get_close_matches(read.tag.name[:_LONGEST_NAME], list(names), n=1)
+    if near and near[0] != read.tag.name:
+        return Message(
+            "{tag} was left out: no such file was found; did you mean {name}?",
+            tag=read.text,
+            name=near[0],
+        )
     return Message(
         "{tag} was left out: no such file was found, or it cannot be read.", tag=read.text
     )

@@ -228,7 +228,8 @@ class WebUI:
         for params, items in zip(params_list, written, strict=True):
             try:
                 read = getattr(params, "rimo", None) or read_tag(items, presets, _seed(p))
-                readings.append(read if self.can_load(read.tag.name) else not_found(read))
+                known = self.can_load(read.tag.name)
+                readings.append(read if known else not_found(read, self._names()))
             except UserError as error:
                 readings.append(left_out(items, error))
         return readings

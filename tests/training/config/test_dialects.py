@@ -347,3 +347,15 @@ def test_lycoris_arguments_mean_what_they_mean_there(arguments, taken, said):
     ]
     assert said in " ".join(about)
     assert bool(about) == bool(said)
+
+
+def test_an_option_of_other_networks_is_left_out_of_foreign_files():
+    options, warnings = from_mapping(
+        {
+            "network_module": "lycoris.kohya",
+            "network_args": ["algo=ia3", "preset=ia3"],
+            "scale_weight_norms": 1,
+        }
+    )
+    assert options.scale_weight_norms == 0
+    assert any("scale_weight_norms is left out" in str(text) for text in warnings)

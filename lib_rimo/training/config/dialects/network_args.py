@@ -105,6 +105,13 @@ def take_network(given: dict[str, Any], messages: list[Message]) -> None:
         elif _asks(text):
             sentence = "network_args {name}={value} is not supported and was left out."
             messages.append(warning(sentence, name=name, value=text))
+    if module:
+        for name, types in ACTS_IN.items():
+            is_asked = name in given and _asks(str(given[name]))
+            if is_asked and given.get("network_type", "lora") not in types:
+                del given[name]
+                sentence = "{name} is left out: it is for {types}."
+                messages.append(warning(sentence, name=name, types=list(types)))
 
 
 def _asks(text: str) -> bool:
