@@ -51,6 +51,15 @@ class RimoPage {
         return label;
     }
 
+    /** An option's value as it is written in a field. */
+    static number(value) {
+        if (value === null || value === undefined) return "";
+        if (Array.isArray(value)) return value.join(" ");
+        // 5e-05 reads better than 0.00005
+        if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3) return value.toExponential();
+        return String(value);
+    }
+
     /** Seconds as people say them. */
     static duration(seconds) {
         const {say} = RimoPage;

@@ -27,8 +27,9 @@ class RimoServer {
         }
         const reply = JSON.parse((await response.json()).data[0]);
         if (reply.error) {
-            const {messages} = reply;
-            throw Object.assign(new Error(RimoPage.text(messages || reply.error)), {messages: messages || []});
+            const {messages, is_stale: isStale} = reply;
+            const error = new Error(RimoPage.text(messages || reply.error));
+            throw Object.assign(error, {messages: messages || [], isStale: isStale === true});
         }
         return reply;
     }

@@ -49,24 +49,31 @@ class RimoTrain {
         this.memory = new RimoTrainMemory();
         this.refusals = 0; // an estimate that was called for before one must not take it back
         this.states = new Map(); // job's id -> its last known state
-        this.pictures = new RimoTrainPictures(this.server, this.memory, () => this.#changed(),
-            (size) => this.recipe.fill({resolution: size}));
+        this.pictures = new RimoTrainPictures(this.server, this.memory, {
+            onChange: () => this.#changed(),
+            onSize: (size) => this.recipe.fill({resolution: size}),
+            base: () => this.recipe.baseModel,
+        });
         this.recipe = new RimoTrainRecipe(this.server, this.memory, () => this.#changed());
         this.job = new RimoTrainJob(this.server, (what, job) => this.#act(what, job));
-        this.jobs = new RimoTrainJobs((id) => this.#choose(id), (id) => {
+        this.jobs = new RimoTrainJobs(this.memory, (id) => this.#choose(id), (id) => {
             this.#choose(id);
             this.#act("resume", {id});
         });
         this.tools = new RimoLoraTools(this.server);
+        this.page = document.title;
         this.#build();
         this.#open();
     }
 
     #build() {
         const {make, say, button, card} = RimoPage;
-        this.estimate = make("p", "rimo-hint");
-        this.advice = make("p", "rimo-problem rimo-warning", {hidden: true});
-        this.problem = make("p", "rimo-problem", {hidden: true});
+        this.estimate = make("p", "rimo-hint", {role: "status"});
+        this.advice = make("p", "rimo-problem rimo-warning", {hidden: true, role: "status"});
+        this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
+        this.anyway = button("Train on them as they are", "The made pictures stay as they were made",
+            () => this.#train(true));
+        this.anyway.hidden = true;
         this.install = button("Install the trainer's libraries",
             "Once; into a folder of the extension, the WebUI's own stay as they are",
             () => this.#install(), "rimo-primary");
@@ -79,7 +86,7 @@ class RimoTrain {
         this.root.append(make("div", "rimo-columns", {},
             make("div", "rimo-column", {},
                 this.pictures.root, this.recipe.root,
-                card("3. Train", this.estimate, this.advice, this.problem, this.install, this.start)),
+                card("3. Train", this.estimate, this.advice, this.problem, this.anyway, this.install, this.start)),
             make("div", "rimo-column", {}, this.empty, this.job.root, this.jobs.root, this.tools.root)));
     }
 
@@ -88,7 +95,7 @@ class RimoTrain {
             const opened = await this.server.ask("open");
             this.install.hidden = opened.is_ready;
             if (!opened.is_ready) this.#followInstallation();
-            this.recipe.build(opened);
+            await this.recipe.build(opened);
             await this.pictures.restore(opened.sets, opened.interrogators);
             this.#showJobs(opened.jobs);
             this.#choose(this.memory.get("job") || opened.jobs[0]?.id || "");
@@ -107,7 +114,7 @@ class RimoTrain {
     }
 
     #changed() {
-        this.pictures.suggestSize(this.recipe.options.resolution);
+        this.pictures.made.suggestSize(this.recipe.size);
         clearTimeout(this.pending);
         const {refusals} = this;
         this.pending = setTimeout(() => this.#estimate(refusals), RimoTrain.PATIENCE);
@@ -121,7 +128,8 @@ class RimoTrain {
             return;
         }
         try {
-            const {messages} = await this.server.ask("estimate", {options: this.#options});
+            const {messages, stale} = await this.server.ask("estimate", {options: this.#options});
+            this.pictures.made.showStale(stale);
             const advice = messages.filter(({level}) => level !== "note");
             this.estimate.textContent = RimoPage.text(messages.filter(({level}) => level === "note"));
             this.advice.textContent = RimoPage.text(advice);
@@ -179,6 +187,7 @@ class RimoTrain {
     #say(error) {
         this.problem.textContent = error?.message || "";
         this.problem.hidden = !error;
+        this.anyway.hidden = !error?.isStale;
         this.recipe.mark((error?.messages || []).map(({about}) => about));
     }
 
@@ -188,12 +197,13 @@ class RimoTrain {
         this.#say(error);
     }
 
-    async #train() {
+    /** `anyway`: although the made pictures would be made otherwise today. */
+    async #train(anyway = false) {
         this.start.disabled = true;
         RimoTrain.#askToNotify();
         try {
             await this.pictures.saved();
-            const {job, jobs} = await this.server.ask("train", {options: this.#options});
+            const {job, jobs} = await this.server.ask("train", {options: this.#options, anyway});
             this.#say();
             this.#choose(job);
             this.#showJobs(jobs);
@@ -242,8 +252,21 @@ class RimoTrain {
             if (ended && !calledOff) this.#ended(job);
             this.states.set(job.id, job.state);
         }
+        this.#showInTitle(jobs.find((job) => job.state === "running"));
         this.empty.hidden = jobs.length > 0;
         this.jobs.show(jobs, this.job.id);
+    }
+
+    /** How far the running training is, in the title of the browser's tab. */
+    #showInTitle(job) {
+        if (!job) {
+            if (this.isInTitle) document.title = this.page;
+            this.isInTitle = false;
+            return;
+        }
+        if (!this.isInTitle) this.page = document.title;
+        this.isInTitle = true;
+        document.title = `${Math.floor(100 * job.step / Math.max(1, job.steps))} % ${job.name} · ${this.page}`;
     }
 
     /** To be called while a click is answered: browsers let pages ask at no other time. */
@@ -265,6 +288,7 @@ class RimoTrain {
 
     #ended(job) {
         RimoTrain.#notify(job);
+        this.jobs.ring();
         // The WebUI's LoRA pages show new files after their own refresh.
         for (const tab of ["txt2img", "img2img"]) {
             gradioApp().querySelector(`#${tab}_lora_extra_refresh`)?.click();
@@ -273,13 +297,25 @@ class RimoTrain {
     }
 
     async #act(what, job) {
+        const {say} = RimoPage;
         if (what === "resume") RimoTrain.#askToNotify();
         try {
             if (what === "try") {
-                await RimoTrain.tryPrompt(job.prompt);
+                await RimoTry.go({...await this.server.ask("try", {job: job.id}), prompt: job.prompt});
             } else if (what === "compare") {
                 await this.server.ask(what, {job: job.id});
-            } else if (what === "resume" || what === "forget") {
+            } else if (what === "edit") {
+                await this.#take((await this.server.ask("settings", {job: job.id})).options);
+            } else if (what === "more") {
+                const {options} = await this.server.ask("settings", {job: job.id, more: 500});
+                await this.#take(options);
+            } else if (what === "csv" || what === "tensorboard") {
+                RimoTrain.#save(await this.server.ask("curve", {job: job.id, as: what}));
+            } else if (what === "forget") {
+                const question = say("Remove {name} with its log, samples and saved steps? The LoRA in use stays.", {name: job.name});
+                if (!window.confirm(question)) return;
+                this.#showJobs((await this.server.ask(what, {job: job.id})).jobs);
+            } else if (what === "resume") {
                 this.#showJobs((await this.server.ask(what, {job: job.id})).jobs);
             } else {
                 this.#showJobs((await this.server.ask("command", {job: job.id, command: what})).jobs);
@@ -291,17 +327,17 @@ class RimoTrain {
         }
     }
 
-    /** Go where pictures are made, and put a prompt there. */
-    static async tryPrompt(prompt) {
-        const page = gradioApp();
-        if (typeof switch_to_txt2img === "function") switch_to_txt2img();
-        else [...page.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === RimoPage.say("Generate"))?.click();
-        let area = null;
-        while (!(area = page.querySelector("#txt2img_prompt textarea, #rimo_prompt textarea"))) {
-            await new Promise((resolve) => setTimeout(resolve, 50)); // Gradio makes a tab when it is opened
-        }
-        area.value = prompt;
-        area.dispatchEvent(new Event("input", {bubbles: true}));
+    /** Fill in the options of a training that was, and the pictures that it was trained on. */
+    async #take(options) {
+        await this.recipe.take(options);
+        await this.pictures.take(options.train_data_dir, options.trigger_word);
+        this.recipe.root.scrollIntoView({behavior: "smooth", block: "start"});
+    }
+
+    /** Hand a file to the browser; `content` is in base64. */
+    static #save({name, content}) {
+        const link = RimoPage.make("a", "", {download: name, href: `data:application/octet-stream;base64,${content}`});
+        link.click();
     }
 }
 

@@ -1,21 +1,25 @@
 "use strict";
 
-/** The first part of the Train tab: pictures, captions, and twenty made of five. */
+/** The first part of the Train tab: pictures and captions, and what is made of them. */
 class RimoTrainPictures {
     /** Milliseconds until captions are sent again to a server that did not answer. */
     static AGAIN = 2000;
 
     /**
      * `onChange` is called when what would be trained on has changed, `onSize(text)` when pictures
-     * are made of another size.
+     * are made of another size; `base()` tells the base model's file.
      */
-    constructor(server, memory, onChange, onSize) {
+    constructor(server, memory, {onChange, onSize, base}) {
         this.server = server;
         this.memory = memory;
         this.onChange = onChange;
         this.onSize = onSize;
+        this.base = base;
+        this.viewer = new RimoTrainViewer(server);
+        this.made = new RimoTrainMade(server, this.viewer, {
+            onMake: () => this.#augment(), onChange: () => this.#changed(), onSize,
+        });
         this.originals = {set: "", pictures: [], own: true};
-        this.augmented = {set: "", pictures: []};
         this.asText = false;
         this.interrogators = [];
         /** Captions that the server does not have yet, by their pictures; the browser keeps them. */
@@ -25,12 +29,8 @@ class RimoTrainPictures {
 
     /** The folder to train on. */
     get folder() {
-        if (this.useAugmented && this.augmented.pictures.length) return this.augmented.set;
+        if (this.made.folder) return this.made.folder;
         return this.originals.pictures.length ? this.originals.set : "";
-    }
-
-    get useAugmented() {
-        return this.choice.value === "augmented";
     }
 
     get triggerWord() {
@@ -66,12 +66,15 @@ class RimoTrainPictures {
 
         this.path = make("input", "rimo-path", {
             type: "text", spellcheck: false, placeholder: say("or a folder on the WebUI's machine"),
+            ariaLabel: say("Folder of pictures"),
         });
         const openFolder = () => this.#tell(() => this.open(this.path.value.trim()));
         this.path.addEventListener("keydown", (event) => {
             if (event.key === "Enter") openFolder();
         });
-        this.known = make("select", "rimo-known", {title: say("Pictures dropped in earlier")});
+        this.known = make("select", "rimo-known", {
+            title: say("Pictures dropped in earlier"), ariaLabel: say("Pictures dropped in earlier"),
+        });
         this.known.addEventListener("change", () => {
             if (this.known.value) this.#tell(() => this.open(this.known.value));
         });
@@ -89,41 +92,22 @@ class RimoTrainPictures {
             this.#show();
         });
         this.proposals = make("span", "rimo-bar");
-        this.gallery = make("div", "rimo-gallery");
-        this.problem = make("p", "rimo-problem", {hidden: true});
-        this.unsavedHint = make("p", "rimo-problem rimo-unsaved", {hidden: true});
-
-        this.count = make("input", "rimo-short", {type: "number", min: 1, max: 500, value: 20});
-        this.size = make("input", "rimo-short", {
-            type: "text", name: "augment_size", value: "448,704", spellcheck: false,
+        this.gallery = new RimoTrainGallery({
+            label: "Your pictures",
+            onShow: (index) => this.#showLarge(index),
+            onRemove: () => this.originals.own && ((picture) => this.#tell(() => this.#remove(picture))),
         });
-        this.size.addEventListener("change", () => this.onSize(this.size.value.trim()));
-        this.mirror = make("input", "", {type: "checkbox", checked: true});
-        this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
-        this.twenty = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
-            () => this.#augment(), "rimo-primary");
-        this.choice = make("select", "", {},
-            make("option", "", {value: "augmented", textContent: say("Train on the made pictures")}),
-            make("option", "", {value: "originals", textContent: say("Train on your pictures as they are")}));
-        this.choice.addEventListener("change", () => this.#changed());
-        this.made = make("div", "rimo-gallery rimo-small");
-        this.summary = make("p", "rimo-hint");
-        this.toAugment = make("div", "rimo-augment", {},
-            make("div", "rimo-bar rimo-fields", {},
-                labelled("Pictures", this.count),
-                labelled("Width,height", this.size),
-                labelled("Seed", this.seed),
-                labelled("Mirror", this.mirror),
-                this.twenty),
-            this.summary, this.made,
-            make("div", "rimo-bar", {}, this.choice));
+        this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
+        this.unsavedHint = make("p", "rimo-problem rimo-unsaved", {hidden: true, role: "status"});
+
         this.captions = make("div", "rimo-bar rimo-fields", {},
             labelled("Trigger word", this.trigger, "What will call the character in a prompt"),
             this.textMode, this.proposals);
         this.root = card("1. Pictures", this.drop, this.files,
             make("div", "rimo-bar", {}, this.path,
                 button("Open", "Use the pictures of this folder", openFolder), this.known),
-            this.problem, this.unsavedHint, this.captions, this.gallery, this.toAugment);
+            this.problem, this.unsavedHint, this.captions, this.gallery.root, this.made.root,
+            this.viewer.root);
         this.#show();
     }
 
@@ -132,7 +116,7 @@ class RimoTrainPictures {
         this.interrogators = interrogators;
         this.#fillKnown(sets);
         this.trigger.value = this.memory.get("trigger") || "";
-        this.choice.value = this.memory.get("choice") || "augmented";
+        this.made.choice.value = this.memory.get("choice") || "augmented";
         for (const name of interrogators) {
             const button = RimoPage.button(name, "Let the WebUI propose captions for pictures without one",
                 () => this.#interrogate(name, button));
@@ -143,7 +127,7 @@ class RimoTrainPictures {
         if (last) {
             try {
                 await this.open(last);
-                if (made) this.augmented = await this.server.ask("pictures", {set: made});
+                if (made) this.made.take(await this.server.ask("pictures", {set: made}));
             } catch {
                 // gone since: nothing to show
             }
@@ -152,9 +136,22 @@ class RimoTrainPictures {
         this.#send();
     }
 
-    /** Make pictures as large as they are trained on; nothing leaves the size as it is. */
-    suggestSize(size) {
-        if (size) this.size.value = size;
+    /** Show what a training was trained on: one's own pictures, or those that were made of them. */
+    async take(folder, triggerWord) {
+        this.trigger.value = triggerWord;
+        this.memory.set("trigger", this.triggerWord);
+        await this.#tell(async () => {
+            const shown = await this.server.ask("pictures", {set: folder});
+            if (shown.source) {
+                await this.open(shown.source);
+                this.made.take(shown);
+                this.made.choice.value = "augmented";
+            } else {
+                await this.open(folder);
+                this.made.choice.value = "originals";
+            }
+            this.#changed();
+        });
     }
 
     #fillKnown(sets) {
@@ -172,8 +169,7 @@ class RimoTrainPictures {
         for (const picture of this.originals.pictures) {
             picture.caption = this.unsaved.get(this.#key(picture))?.caption ?? picture.caption;
         }
-        this.augmented = {set: "", pictures: []};
-        this.summary.textContent = "";
+        this.made.take(RimoTrainMade.NONE);
         this.#changed();
         if (!this.originals.pictures.length) {
             throw new Error(RimoPage.say("There are no pictures in this folder."));
@@ -197,7 +193,6 @@ class RimoTrainPictures {
                 this.originals = reply;
                 this.#show();
             }
-            this.augmented = {set: "", pictures: []};
             this.#changed();
             if (refused.length) throw new Error(RimoPage.text(refused));
         });
@@ -216,23 +211,37 @@ class RimoTrainPictures {
     }
 
     async #augment() {
-        const {say} = RimoPage;
-        this.twenty.disabled = true;
-        this.twenty.textContent = say("Making …");
+        const {button, choice} = this.made;
+        button.disabled = true;
+        button.textContent = RimoPage.say("Making …");
         await this.#tell(async () => {
             await this.saved();
-            this.augmented = await this.server.ask("augment", {
-                set: this.originals.set, count: this.count.value, seed: this.seed.value,
-                resolution: this.size.value, mirror: this.mirror.checked,
+            this.made.take(await this.server.ask("augment", {
+                ...this.made.request, set: this.originals.set, base: this.base(),
                 name: this.triggerWord.replace(/[^\w-]+/g, "_"),
-            });
-            this.summary.textContent = RimoPage.text(this.augmented.messages);
-            this.choice.value = "augmented";
+            }));
+            choice.value = "augmented";
+            this.onSize(this.made.size);
             this.#changed();
-            this.onSize(this.size.value.trim());
         });
-        this.twenty.disabled = false;
-        this.#show();
+        button.disabled = false;
+        this.made.show();
+    }
+
+    async #remove(picture) {
+        this.originals = await this.server.ask("remove", {set: this.originals.set, name: picture.name});
+        this.#changed();
+    }
+
+    #showLarge(index) {
+        const {own} = this.originals;
+        this.viewer.open(() => this.originals, index, own ? {
+            onRemove: (picture) => this.#remove(picture),
+            onCrop: (reply) => {
+                this.originals = reply;
+                this.#changed();
+            },
+        } : {});
     }
 
     async #interrogate(name, button) {
@@ -250,8 +259,7 @@ class RimoTrainPictures {
                 const picture = bare().find((one) => one.name === next);
                 if (!picture) continue;
                 this.#write(picture, caption);
-                const place = this.originals.pictures.indexOf(picture);
-                this.gallery.children[place]?.replaceWith(this.#tile(picture));
+                this.gallery.update(picture);
             }
         });
         button.textContent = name;
@@ -271,8 +279,8 @@ class RimoTrainPictures {
 
     #changed() {
         this.memory.set("set", this.originals.set);
-        this.memory.set("augmented", this.augmented.set);
-        this.memory.set("choice", this.choice.value);
+        this.memory.set("augmented", this.made.made.set);
+        this.memory.set("choice", this.made.choice.value);
         this.#show();
         this.onChange();
     }
@@ -287,9 +295,6 @@ class RimoTrainPictures {
         picture.caption = caption;
         this.unsaved.set(this.#key(picture), {set: this.originals.set, name: picture.name, caption});
         this.#keepUnsaved();
-        if (this.augmented.pictures.length) {
-            this.summary.textContent = RimoPage.say("Captions have changed: make the pictures again.");
-        }
         this.#send();
     }
 
@@ -309,6 +314,7 @@ class RimoTrainPictures {
 
     async #sendAll() {
         clearTimeout(this.again);
+        const hasSent = this.unsaved.size > 0;
         while (this.unsaved.size) {
             const [key, caption] = this.unsaved.entries().next().value;
             try {
@@ -327,6 +333,7 @@ class RimoTrainPictures {
             this.#keepUnsaved();
         }
         this.unsavedHint.hidden = true;
+        if (hasSent) this.onChange(); // made pictures may be stale now
     }
 
     #keepUnsaved() {
@@ -334,63 +341,28 @@ class RimoTrainPictures {
     }
 
     #show() {
-        const {say} = RimoPage;
         const some = this.originals.pictures.length > 0;
-        for (const part of [this.captions, this.toAugment]) part.hidden = !some;
+        for (const part of [this.captions, this.gallery.root, this.made.root]) part.hidden = !some;
         this.drop.classList.toggle("rimo-filled", some);
-        this.twenty.textContent = this.count.value === "20" ? say("Make twenty") : say("Make them");
-        this.choice.parentElement.hidden = !this.augmented.pictures.length;
         this.proposals.hidden = !this.interrogators.length;
-        this.gallery.replaceChildren(...this.originals.pictures.map((p) => this.#tile(p)));
-        this.made.replaceChildren(...this.augmented.pictures.map((p) => this.#madeTile(p)));
-        this.made.classList.toggle("rimo-unused", !this.useAugmented);
+        this.gallery.show(this.originals.pictures, (picture) => this.#below(picture));
+        this.made.show();
     }
 
-    #tile(picture) {
-        const {make, say} = RimoPage;
-        const tile = make("figure", "rimo-tile", {}, this.#image(picture));
+    /** What stands under a picture: its caption to edit, or why it is left out. */
+    #below(picture) {
         if (picture.left_out) {
-            tile.append(make("p", "rimo-problem", {
-                textContent: say("Left out: it {reason}.", {reason: picture.left_out}),
-            }));
-        } else {
-            tile.append(this.asText ? this.#textEditor(picture) : this.#tagEditor(picture));
+            return RimoPage.make("p", "rimo-problem", {
+                textContent: RimoPage.say("Left out: it {reason}.", {reason: picture.left_out}),
+            });
         }
-        if (this.originals.own) {
-            tile.append(this.#cross("Remove this picture", async () => {
-                this.originals = await this.server.ask("remove",
-                    {set: this.originals.set, name: picture.name});
-                this.#changed();
-            }));
-        }
-        return tile;
-    }
-
-    #madeTile(picture) {
-        const tile = RimoPage.make("figure", "rimo-tile", {title: picture.caption},
-            this.#image(picture));
-        tile.append(this.#cross("Throw this picture out", async () => {
-            this.augmented = await this.server.ask("discard",
-                {set: this.augmented.set, name: picture.name});
-            this.#changed();
-        }));
-        return tile;
-    }
-
-    #image(picture) {
-        return RimoPage.make("img", "", {
-            src: picture.thumbnail || "data:,", alt: picture.name, loading: "lazy",
-            title: `${picture.name}, ${picture.width}×${picture.height}`,
-        });
-    }
-
-    #cross(title, action) {
-        return RimoPage.button("×", title, () => this.#tell(action), "rimo-cross");
+        return this.asText ? this.#textEditor(picture) : this.#tagEditor(picture);
     }
 
     #textEditor(picture) {
         const area = RimoPage.make("textarea", "", {
             value: picture.caption, rows: 3, placeholder: RimoPage.say("caption"),
+            ariaLabel: RimoPage.say("Caption of {name}", {name: picture.name}),
         });
         area.addEventListener("input", () => this.#write(picture, area.value.trim()));
         return area;
@@ -406,10 +378,17 @@ class RimoTrainPictures {
             box.replaceWith(editor);
             if (hasFocus) editor.querySelector("input").focus();
         };
-        const chips = tags.map((tag, index) => make("span", "rimo-chip", {},
-            tag, RimoPage.button("×", "Remove this tag",
-                () => save(tags.filter((_, other) => other !== index)))));
-        const input = make("input", "", {type: "text", placeholder: say("add a tag"), spellcheck: false});
+        const chips = tags.map((tag, index) => {
+            const cross = RimoPage.button("×", "Remove this tag",
+                () => save(tags.filter((_, other) => other !== index)));
+            cross.tabIndex = -1; // Backspace in the field does the same
+            cross.ariaLabel = say("Remove {tag}", {tag});
+            return make("span", "rimo-chip", {}, tag, cross);
+        });
+        const input = make("input", "", {
+            type: "text", placeholder: say("add a tag"), spellcheck: false,
+            ariaLabel: say("Add a tag to {name}", {name: picture.name}),
+        });
         const add = () => {
             const tag = input.value.trim();
             input.value = ""; // leaving the field would add it once more

@@ -7,7 +7,6 @@ class RimoTrainRecipe {
         "network_dim", "network_alpha", "train_batch_size", "max_train_steps", "optimizer_type",
         "unet_lr", "text_encoder_lr", "lr_scheduler", "resolution", "sample_every_n_steps",
     ];
-    static OTHER_BASE = "other";
 
     constructor(server, memory, onChange) {
         this.server = server;
@@ -15,39 +14,33 @@ class RimoTrainRecipe {
         this.onChange = onChange;
         this.fields = new Map(); // option's name -> its input
         this.declared = new Map(); // option's name -> its declaration
+        this.base = new RimoTrainBase(server, () => this.#suit());
+        this.questions = new RimoTrainQuestions((options) => this.fill(options));
         this.root = RimoPage.card("2. Base model, name and recipe");
     }
 
     /** Build the fields from what the server declares. */
-    build({options, groups, bases, recipes, builtIn, messages}) {
-        this.builtIn = builtIn;
+    async build(opened) {
         const {make, say, labelled, button} = RimoPage;
+        const {options, groups, recipes, messages, reasons, questions} = opened;
         for (const option of options) this.declared.set(option.name, option);
-        this.suited = new Map(bases.map((base) => [base.path, base.options]));
-
-        this.base = make("select", "", {name: "base"}, ...bases.map(({title, path}) =>
-            make("option", "", {value: path, textContent: title})),
-        make("option", "", {value: RimoTrainRecipe.OTHER_BASE, textContent: say("another file …")}));
-        this.otherBase = make("input", "", {
-            type: "text", spellcheck: false, placeholder: "/models/model.safetensors",
-        });
+        this.reasons = reasons;
         this.name = make("input", "", {
             type: "text", name: "output_name", value: "rimochan", spellcheck: false,
         });
-        for (const input of [this.otherBase, this.name]) {
-            input.addEventListener("input", () => this.#changed());
-        }
-        this.base.addEventListener("input", () => this.#suit());
-        this.fit = make("p", "rimo-hint", {hidden: true});
+        this.name.addEventListener("input", () => this.#changed());
+        this.questions.build(questions);
 
-        this.recipe = make("select", "", {title: say("Recipes")});
+        this.recipe = make("select", "", {title: say("Recipes"), ariaLabel: say("Recipes")});
         this.recipe.addEventListener("change", () => this.#follow(this.recipe.value));
-        this.recipeName = make("input", "rimo-short", {type: "text", placeholder: say("Name")});
+        this.reason = make("p", "rimo-hint rimo-reason");
+        this.recipeName = make("input", "rimo-short", {
+            type: "text", placeholder: say("Name"), ariaLabel: say("Name of a new recipe"),
+        });
         this.file = make("input", "", {type: "file", accept: ".toml,.json", hidden: true});
         this.file.addEventListener("change", () => this.#loadFile());
-        this.note = make("p", "rimo-hint", {hidden: true});
+        this.note = make("p", "rimo-hint", {hidden: true, role: "status"});
         const bar = make("div", "rimo-bar", {},
-            this.recipe,
             button("Load file …", "A job file: TOML or JSON with kohya's names", () => this.file.click()),
             this.recipeName,
             button("Save recipe", "Keep these options under the name", () => this.#saveRecipe()),
@@ -55,49 +48,79 @@ class RimoTrainRecipe {
 
         const sight = make("div", "rimo-grid");
         for (const name of RimoTrainRecipe.IN_SIGHT) sight.append(this.#field(this.declared.get(name)));
-        const folded = Object.entries(groups).map(([group, title]) => {
+        this.groups = Object.entries(groups).flatMap(([group, title]) => {
             const inside = options.filter((option) =>
                 option.group === group && !RimoTrainRecipe.IN_SIGHT.includes(option.name));
-            if (!inside.length) return "";
-            return make("details", "rimo-fold", {},
+            if (!inside.length) return [];
+            return [make("details", "rimo-fold", {},
                 make("summary", "", {textContent: say(title)}),
-                make("div", "rimo-grid", {}, ...inside.map((option) => this.#field(option))));
+                make("div", "rimo-grid", {}, ...inside.map((option) => this.#field(option))))];
         });
+        this.search = make("input", "", {
+            type: "search", spellcheck: false, placeholder: say("Find an option …"),
+            ariaLabel: say("Find an option …"),
+        });
+        this.search.addEventListener("input", () => this.#find(this.search.value));
+        this.deep = make("details", "rimo-fold rimo-deep", {open: this.memory.get("deep") === true},
+            make("summary", "", {textContent: say("All options, by kohya's names")}),
+            this.search, sight, ...this.groups, bar);
+        this.deep.addEventListener("toggle", () => this.memory.set("deep", this.deep.open));
+        const [baseField, otherField, ...belowBase] = this.base.parts;
         this.root.append(
             make("div", "rimo-grid rimo-wide", {},
-                labelled("Base model", this.base),
-                labelled("File", this.otherBase),
-                labelled("Name", this.name, "As in <lora:NAME:1>")),
-            this.fit, bar, this.note, sight,
-            make("details", "rimo-fold", {},
-                make("summary", "", {textContent: say("All other options")}), ...folded));
+                baseField, otherField, labelled("Name", this.name, "As in <lora:NAME:1>")),
+            ...belowBase,
+            make("div", "rimo-grid rimo-wide", {}, labelled("Recipe", this.recipe)),
+            this.reason, this.questions.root, this.deep, this.note);
         this.#fillRecipes(recipes);
         this.note.textContent = RimoPage.text(messages);
         this.note.hidden = !messages.length;
         // All is read first: filling in a field remembers what is in the others.
-        const [last, base, name] = ["options", "base", "name"].map((key) => this.memory.get(key));
-        if (base) this.#setBase(base);
+        const [last, base, name, recipe] = ["options", "base", "name", "recipe"].map((key) => this.memory.get(key));
+        await this.base.build(opened, base);
         if (name) this.name.value = name;
+        this.recipe.value = recipe in recipes ? recipe : this.base.facts?.recipe || this.recipe.value;
         this.#follow(this.recipe.value);
         if (last) this.fill(last);
     }
 
-    /** Fill in a recipe; a built-in one as the base model wants it. */
+    /** Fill in a recipe; a built-in one as the base model wants it, and with the usual answers. */
     #follow(name) {
-        const isBuiltIn = this.builtIn.includes(name);
-        this.fill({...this.recipes[name], ...(isBuiltIn ? this.#wanted : {})});
+        this.fill({...this.recipes[name], ...(this.#isBuiltIn(name) ? {...this.#usual(name), ...this.#wanted} : {})});
+    }
+
+    /** The questions' usual answers, but for what a recipe decides itself. */
+    #usual(name) {
+        const [author] = Object.values(this.recipes);
+        const recipe = this.recipes[name];
+        return Object.fromEntries(Object.entries(this.questions.usual).filter(
+            ([option]) => String(recipe[option]) === String(author[option])));
+    }
+
+    #isBuiltIn(name) {
+        return Object.hasOwn(this.reasons, name);
     }
 
     get #wanted() {
-        return this.suited.get(this.base.value) || {};
+        return this.base.facts?.options || {};
     }
 
     /** Another base model: put in what it wants, and what the one before wanted back. */
     #suit() {
+        const {facts} = this.base;
+        if (facts && this.#isBuiltIn(this.recipe.value)) this.recipe.value = facts.recipe;
         const recipe = this.recipes[this.recipe.value];
-        const names = new Set([...this.suited.values()].flatMap(Object.keys));
+        const builtIn = Object.keys(this.reasons).map((name) => this.recipes[name]);
+        const differ = Object.keys(recipe).filter((name) =>
+            new Set(builtIn.map((options) => JSON.stringify(options[name]))).size > 1);
+        const names = new Set([...differ, "resolution", ...this.base.bases.flatMap(({options}) => Object.keys(options))]);
         const usual = [...names].map((name) => [name, recipe[name] ?? this.declared.get(name).default]);
         this.fill({...Object.fromEntries(usual), ...this.#wanted});
+    }
+
+    /** Width,height that pictures are made at for the base model and these options. */
+    get size() {
+        return this.fields.get("resolution")?.value.trim() || this.base.facts?.standing || "";
     }
 
     /** Everything filled in, as a job file has it. */
@@ -112,8 +135,29 @@ class RimoTrainRecipe {
     }
 
     get baseModel() {
-        const other = this.base.value === RimoTrainRecipe.OTHER_BASE;
-        return other ? this.otherBase.value.trim() : this.base.value;
+        return this.base.path;
+    }
+
+    /** Take over everything of a training that was. */
+    async take(options) {
+        await this.base.choose(options.pretrained_model_name_or_path);
+        this.name.value = options.output_name;
+        this.fill(options);
+    }
+
+    /** Show the options whose name or help has all the words, and the groups that they are in. */
+    #find(text) {
+        const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+        for (const input of this.fields.values()) {
+            const field = input.closest(".rimo-field");
+            const said = field.textContent.toLowerCase();
+            field.hidden = !words.every((word) => said.includes(word));
+        }
+        for (const group of this.groups) {
+            const some = group.querySelector(".rimo-field:not([hidden])") !== null;
+            group.hidden = !some;
+            group.open = words.length > 0 && some;
+        }
     }
 
     /** Put values into the fields; options that are not named keep theirs. */
@@ -122,7 +166,7 @@ class RimoTrainRecipe {
             const input = this.fields.get(name);
             if (!input) continue;
             if (input.type === "checkbox") input.checked = value === true;
-            else input.value = RimoTrainRecipe.#text(value);
+            else input.value = RimoPage.number(value);
         }
         this.#changed();
     }
@@ -138,9 +182,8 @@ class RimoTrainRecipe {
     }
 
     get #marked() {
-        if (!this.base) return [];
-        const base = this.base.value === RimoTrainRecipe.OTHER_BASE ? this.otherBase : this.base;
-        return [...this.fields, ["output_name", this.name], ["pretrained_model_name_or_path", base]];
+        if (!this.name) return [];
+        return [...this.fields, ["output_name", this.name], ["pretrained_model_name_or_path", this.base.input]];
     }
 
     #field(option) {
@@ -171,32 +214,17 @@ class RimoTrainRecipe {
         return `${minimum ?? "…"} – ${maximum ?? "…"}`;
     }
 
-    static #text(value) {
-        if (value === null || value === undefined) return "";
-        if (Array.isArray(value)) return value.join(" ");
-        // 5e-05 reads better than 0.00005
-        if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3) return value.toExponential();
-        return String(value);
-    }
-
-    #setBase(path) {
-        const known = [...this.base.options].some((option) => option.value === path);
-        this.base.value = known ? path : RimoTrainRecipe.OTHER_BASE;
-        if (!known) this.otherBase.value = path;
-    }
-
     #changed() {
-        if (!this.base) return;
-        this.otherBase.parentElement.hidden = this.base.value !== RimoTrainRecipe.OTHER_BASE;
-        const wanted = Object.entries(this.#wanted).map(([name, value]) => `${name} ${RimoTrainRecipe.#text(value)}`);
-        this.fit.hidden = !wanted.length;
-        this.fit.textContent = RimoPage.say("For this model: {options}", {options: wanted.join(", ")});
+        if (!this.recipe) return;
         const given = this.options;
         for (const [name, input] of this.fields) {
             const {default: usual} = this.declared.get(name);
-            const changed = String(given[name]) !== (typeof usual === "boolean" ? String(usual) : RimoTrainRecipe.#text(usual));
+            const changed = String(given[name]) !== (typeof usual === "boolean" ? String(usual) : RimoPage.number(usual));
             input.closest(".rimo-field").classList.toggle("rimo-changed", changed);
         }
+        this.questions.show(given);
+        this.reason.textContent = RimoPage.text(this.reasons[this.recipe.value] || []);
+        this.memory.set("recipe", this.recipe.value);
         this.memory.set("options", given);
         this.memory.set("base", this.baseModel);
         this.memory.set("name", this.name.value);
@@ -227,7 +255,7 @@ class RimoTrainRecipe {
             const {options, messages} = await this.server.ask("load_file",
                 {name: file.name, content: await file.text()});
             this.fill(options);
-            if (options.pretrained_model_name_or_path) this.#setBase(options.pretrained_model_name_or_path);
+            if (options.pretrained_model_name_or_path) await this.base.choose(options.pretrained_model_name_or_path);
             if (options.output_name) this.name.value = options.output_name;
             this.#changed();
             return [RimoPage.say("Loaded {name}.", {name: file.name}), RimoPage.text(messages)].join(" ").trim();

@@ -24,7 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", type=Path, metavar="DST", help="folder to make")
     parser.add_argument("--count", type=int, default=20, help="pictures to make (20)")
     parser.add_argument(
-        "--resolution", default="448,704", help='width and height of each ("448,704")'
+        "--resolution", default="", help='width and height of each (the model\'s, or "448,704")'
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="the base model that will be trained on: decides how large the pictures are, and is "
+        "remembered in the folder",
     )
     parser.add_argument("--seed", type=int, default=1, help="another seed, other pictures (1)")
     parser.add_argument(
@@ -58,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.destination,
             count=arguments.count,
             resolution=arguments.resolution,
+            base=arguments.model,
             seed=arguments.seed,
             mirror=not arguments.no_mirror,
             name=arguments.name,

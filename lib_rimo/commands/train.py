@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.training.config.built_in import BUILT_IN, FEW_PICTURES
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
-from lib_rimo.training.config.recipes import BUILT_IN, DEFAULT
 
 HELP = "train a LoRA on a folder of pictures"
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         choices=tuple(BUILT_IN),
-        default=DEFAULT,
+        default=FEW_PICTURES,
         help="what holds where neither job file nor options say anything (default: %(default)s)",
     )
     parser.add_argument(
@@ -67,18 +67,23 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.training.config.job_file import from_mapping
     from lib_rimo.training.events import print_json
     from lib_rimo.training.jobs.console import console_sink
+    from lib_rimo.training.jobs.estimate import find_shortage
     from lib_rimo.training.jobs.job import run_job
     from lib_rimo.training.proposal import propose_backgrounds_kept
+    from lib_rimo.training.validation import find_stale
 
-    given = dict(BUILT_IN[arguments.recipe])
+    given = dict(BUILT_IN[arguments.recipe].options)
     given |= read_mapping(arguments.job) if arguments.job else {}
     names = {declared.name for declared in dataclasses.fields(TrainingOptions)}
     given |= {name: value for name, value in vars(arguments).items() if name in names}
     options, messages = from_mapping(given)
     if not (arguments.resume or arguments.overwrite):
         _refuse_to_overwrite(options)
+    messages += find_stale(options)
     if proposal := propose_backgrounds_kept(options):
         messages.append(proposal)
+    if shortage := find_shortage(options):
+        messages.append(shortage)
     run_job(
         options,
         [print_json if arguments.events == "json" else console_sink()],

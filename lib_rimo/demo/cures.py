@@ -26,7 +26,7 @@ from lib_rimo.demo.rimochan_pictures import PICTURES, SIZE, TRIGGER
 from lib_rimo.demo.studio import Studio
 from lib_rimo.demo.world import draw, full_caption
 from lib_rimo.errors import UserError
-from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT, BUILT_IN
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 
 MASKED = {"masked_training": True, "normalize_masked_area_loss": True}
 BEHIND = {**MASKED, "masked_prior_preservation_weight": 1.0}
@@ -48,7 +48,7 @@ class Cure:
 RECIPE = "author's recipe"
 CURES: dict[str, Cure] = {
     RECIPE: Cure(),
-    BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT]),
+    BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
     "masked prior": Cure(BEHIND),
     "prior by prediction": Cure(SCENES),

@@ -33,7 +33,7 @@ from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, file_hash
 from lib_rimo.sd import embedded
-from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT, BUILT_IN
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 
 FIVE = Path(__file__).parent / "rimochan"
 
@@ -163,7 +163,7 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
 
 def kept_recipe(factor: float) -> Recipe:
     """The recipe that learns the subject alone."""
-    return Recipe("backgrounds-kept-seed-1", BUILT_IN[BACKGROUNDS_KEPT], factor)
+    return Recipe("backgrounds-kept-seed-1", BUILT_IN[BACKGROUNDS_KEPT].options, factor)
 
 
 def train_recipe(studio: Studio, *recipes: Recipe) -> list[Path]:

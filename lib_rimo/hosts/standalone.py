@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rimo.hosts.model_folders import models_in, remembered_folders
 from lib_rimo.hosts.reach import Reach, names_set
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.inference.infotext import Settings
@@ -59,11 +60,16 @@ class Standalone:
         """There is nothing to install."""
 
     def base_models(self) -> list[BaseModel]:
-        """The embedded model and those in the folders of models."""
-        files = [embedded.MODEL] if embedded.MODEL.exists() else []
-        for place in self.models:
-            files += sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
-        return [base_model(file) for file in files]
+        """Those in the folders of models, and behind them the embedded one."""
+        places = [*self.models, *remembered_folders(self.home)]
+        files = [file for file in models_in(places) if file != embedded.MODEL]
+        if embedded.MODEL.exists():
+            files.append(embedded.MODEL)
+        return [base_model(file) for file in dict.fromkeys(files)]
+
+    def model_folder(self) -> Path:
+        """Where one's own models go."""
+        return self.models[0]
 
     def open_folders(self) -> list[Path] | None:
         """Any file, unless others can reach the page."""
@@ -72,7 +78,8 @@ class Standalone:
         # What is listed may be a link to elsewhere.
         models = [model.path for model in self.base_models()]
         loras = self.lora_folder.rglob("*.safetensors")
-        return [embedded.MODEL.parent, *self.models, *models, *loras]
+        named = remembered_folders(self.home)
+        return [embedded.MODEL.parent, *self.models, *named, *models, *loras]
 
     def openings(self) -> list[str]:
         """The one flag that there is for that."""

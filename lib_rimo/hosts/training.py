@@ -31,6 +31,8 @@ class BaseModel:
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     """What this model needs to be trained with in place of the recipe's."""
+    is_demonstration: bool = False
+    """The small model that comes with Rimo."""
 
 
 def base_model(path: Path) -> BaseModel:
@@ -43,7 +45,7 @@ def base_model(path: Path) -> BaseModel:
         "unet_lr": recipe.unet_learning_rate * factor,
         "text_encoder_lr": recipe.text_encoder_learning_rate * factor,
     }
-    return BaseModel(path.stem, path, suited)
+    return BaseModel(path.stem, path, suited, is_demonstration=True)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class TrainingHost(Protocol):
 
     def base_models(self) -> Sequence[BaseModel]:
         """The checkpoints that there are, the loaded one first."""
+
+    def model_folder(self) -> Path:
+        """Where one's own checkpoints go."""
 
     def open_folders(self) -> Sequence[Path] | None:
         """Where the models lie that visitors of the page may use, folders or single files.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.environment import Installation, TrainerEnvironment
 from lib_rimo.hosts.lora_files import entry_of, find_file
+from lib_rimo.hosts.model_folders import models_in, remembered_folders
 from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.reach import Reach, is_loopback, reach_of_webui
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
@@ -62,9 +63,15 @@ class WebUITraining:
     def base_models(self) -> list[BaseModel]:
         """The WebUI's checkpoints, the chosen one first."""
         chosen = self._chosen_checkpoint()
-        files = (Path(info.filename) for info in self.sd_models.checkpoints_list.values())
-        models = [base_model(file) for file in files if file.suffix == ".safetensors"]
+        listed = [Path(info.filename) for info in self.sd_models.checkpoints_list.values()]
+        files = [*listed, *models_in(remembered_folders(self.home))]
+        models = [base_model(f) for f in dict.fromkeys(files) if f.suffix == ".safetensors"]
         return sorted(models, key=lambda model: model.path != chosen)
+
+    def model_folder(self) -> Path:
+        """Where the WebUI looks for checkpoints."""
+        given = getattr(self.shared.cmd_opts, "ckpt_dir", None)
+        return Path(given or self.sd_models.model_path)
 
     def _chosen_checkpoint(self) -> Path | None:
         try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
 from lib_rimo.sd import embedded
+from lib_rimo.sd.native import native_of
+from lib_rimo.sd.size import Size
 from lib_rimo.text import shortened
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", help='"DPM++ 2M Karras", "Euler a", "Euler" or "DDIM"')
     parser.add_argument("--cfg", type=float, metavar="SCALE", help="CFG scale (7)")
     parser.add_argument("--seed", type=int, help="seed of the first picture, -1 for any (1)")
-    parser.add_argument("--size", metavar="WxH", help="width and height, as in 448x704 (512x512)")
+    parser.add_argument(
+        "--size", metavar="WxH", help="width and height, as in 448x704 (the model's)"
+    )
     parser.add_argument(
         "--clip-skip",
         type=int,
@@ -87,7 +91,9 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
     text = arguments.prompt
     if text is None:
         text = _read_text(arguments.prompt_file)
-    settings, fields = parse_infotext(text, Settings(), typed=arguments.prompt is not None)
+    own = own_size(arguments.model) or (Settings.width, Settings.height)
+    usual = Settings(width=own[0], height=own[1])
+    settings, fields = parse_infotext(text, usual, typed=arguments.prompt is not None)
     width, height = parse_size(arguments.size) if arguments.size else (None, None)
     given = {
         "negative_prompt": arguments.negative,
@@ -111,6 +117,14 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
     if named != arguments.model.stem:
         print(f"The text names the model {named}; drawn with {arguments.model.stem}.")
     return replace(settings, **{k: v for k, v in given.items() if v is not None}), fields
+
+
+def own_size(model: Path) -> Size | None:
+    """Width and height of what a model draws well; None where its file does not tell."""
+    try:
+        return native_of(model).size
+    except UserError:  # a pickled file, or one that loading will have more to say of
+        return None
 
 
 def read_presets(arguments: argparse.Namespace) -> Presets:

@@ -9,8 +9,8 @@ import numpy as np
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.image_files import UnusablePictureError
 from lib_rimo.training.data.pictures import find_pictures, read_picture

@@ -19,7 +19,9 @@ from lib_rimo.inference.infotext import check_settings
 from lib_rimo.lora.blocks import UNET_LAYOUTS, expand_vector
 from lib_rimo.messages import Message
 from lib_rimo.sd.file_header import read_header
+from lib_rimo.sd.native import native_of
 from lib_rimo.sd.size import LATENT_PIXELS, parse_resolution, read_size
+from lib_rimo.training.augment.origin import staleness
 from lib_rimo.training.config.dataset_config import read_dataset_config
 from lib_rimo.training.config.names import check_name
 from lib_rimo.training.config.optimizer_names import check_optimizer, read_arguments
@@ -78,17 +80,30 @@ def _noting(faults: list[Message], about: str) -> Iterator[None]:
 
 def find_disappointments(options: TrainingOptions) -> list[Message]:
     """What can be trained, but would not give what is wanted; to be told before the start."""
+    if options.dataset_config or not Path(options.train_data_dir or ".").is_dir():
+        return []
     proposal = propose_backgrounds_kept(options)
     return [
+        *find_stale(options),
         *_not_used(options),
         *_without_words(options),
         *([proposal] if proposal else []),
     ]
 
 
+def find_stale(options: TrainingOptions) -> list[Message]:
+    """Why the pictures, where they were made of others, would be made otherwise today."""
+    base = Path(options.pretrained_model_name_or_path)
+    try:
+        native = native_of(base)
+    except UserError:  # told of the model itself
+        native = None
+    return staleness(Path(options.train_data_dir or "."), base.stem, native)
+
+
 def _not_used(options: TrainingOptions) -> list[Message]:
     """Pictures that lie where the trainer does not look."""
-    if options.dataset_config or not options.train_data_dir:
+    if not options.train_data_dir:
         return []
     root = Path(options.train_data_dir)
     return unused_folders(root, find_folders(root))
@@ -96,7 +111,7 @@ def _not_used(options: TrainingOptions) -> list[Message]:
 
 def _without_words(options: TrainingOptions) -> list[Message]:
     """What no word of a prompt would call."""
-    if options.trigger_word.strip() or options.dataset_config or not options.train_data_dir:
+    if options.trigger_word.strip() or not options.train_data_dir:
         return []
     bare: list[str] = []
     for folder in find_folders(Path(options.train_data_dir)):

@@ -36,6 +36,11 @@ class Training(BaseModel):
         "pictures. Needed: pretrained_model_name_or_path (a path, or a name that the WebUI lists), "
         "train_data_dir, output_name.",
     )
+    anyway: bool = Field(
+        False,
+        description="Train on made pictures although their sources, captions or base model have "
+        "changed since.",
+    )
 
 
 def add_routes(app: FastAPI, server: TrainServer, guard: Guard) -> None:
@@ -56,7 +61,8 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
 
     @router.post("/jobs", summary="Start a training, or queue it behind the running one")
     def start(training: Training) -> dict[str, Any]:
-        return server.jobs.describe(server.jobs.start(server.settings.filled_in(training.options)))
+        options = server.settings.filled_in(training.options)
+        return server.jobs.describe(server.jobs.start(options, anyway=training.anyway))
 
     @router.get("/jobs", summary="All trainings, the newest first")
     def jobs() -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, written_beside
 from lib_rimo.hosts.training import Plot, TrainingHost
 from lib_rimo.messages import Message
-from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.jobs.folder import Job
+from lib_rimo.ui.trial import trial_size
 
 STRENGTHS = (0.4, 0.7, 1.0)
 MOST_STEPS = 6
@@ -58,7 +58,7 @@ class Comparison:
             ],
             columns=list(names.values()),
             rows=[f"{strength:g}" for strength in STRENGTHS],
-            size=_size(self.job),
+            size=trial_size(self.job.options),
             model=Path(self.job.options.pretrained_model_name_or_path),
         )
         self.total = len(plot.prompts)
@@ -83,12 +83,12 @@ class Comparison:
 
 
 def offer_steps(job: Job, host: TrainingHost, most: int | None = MOST_STEPS) -> dict[str, str]:
-    """Put a job's last saved steps where the host finds them: a LoRA's name and its label each."""
+    """Put saved steps, `most` of them at most, where the host finds them: name and label each."""
     saved = [(step, Path(path)) for step, path in job.progress().saved]
     present = [(step, path) for step, path in saved if path.exists()]
     folder = host.lora_folder / FOLDER
     names = {}
-    for step, path in present if most is None else present[-most:]:
+    for step, path in present if most is None else evenly(present, most):
         names[path.stem] = f"step {step}"
         if path != job.lora or not job.status.publish_to:
             copy_whole(path, folder / path.name)
@@ -97,6 +97,8 @@ def offer_steps(job: Job, host: TrainingHost, most: int | None = MOST_STEPS) -> 
     return names
 
 
-def _size(job: Job) -> Size:
-    """Width and height of the training pictures."""
-    return parse_resolution(job.options.resolution or "512")
+def evenly(steps: list[tuple[int, Path]], most: int) -> list[tuple[int, Path]]:
+    """At most so many of the steps, spread over all of them, the first and the last among them."""
+    if len(steps) <= most:
+        return steps
+    return [steps[round(place * (len(steps) - 1) / (most - 1))] for place in range(most)]

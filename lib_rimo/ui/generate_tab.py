@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
-from lib_rimo.hosts.training import base_model
 from lib_rimo.inference.grid import AXIS_NAMES, axes_infotext, cells, draw_grid, parse_axis
 from lib_rimo.inference.infotext import Settings, format_infotext, parse_size
 from lib_rimo.inference.sampling import SAMPLERS
 from lib_rimo.messages import Message
+from lib_rimo.sd.native import native_of
 from lib_rimo.ui.page_head import texts_for
 from lib_rimo.ui.panel import render_panel
 
@@ -30,7 +32,7 @@ Shown = tuple[list[tuple[Image.Image, str]], str, str]
 
 def render_generate_tab(host: Standalone, say: Say) -> None:
     """Add the tab's content, to be called where components are made."""
-    models = host.base_models()
+    models = _choices(host)
     with gr.Row():
         with gr.Column():
             prompt = gr.Textbox(
@@ -44,7 +46,8 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
             model = gr.Dropdown(
                 elem_id="rimo_model",
                 label=say("Model"),
-                choices=[(found.title, str(found.path)) for found in models],
+                choices=models,
+                value=models[0][1] if models else None,
             )
             with gr.Row():
                 steps = gr.Slider(1, 100, 20, step=1, label=say("Steps"), elem_id="rimo_steps")
@@ -53,7 +56,9 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
                 )
             with gr.Row():
                 size = gr.Textbox(
-                    _size(models[0].path if models else ""), label=say("Size"), elem_id="rimo_size"
+                    _size(models[0][1] if models else None),
+                    label=say("Size"),
+                    elem_id="rimo_size",
                 )
                 seed = gr.Number(1, label=say("Seed"), precision=0)
                 sampler = gr.Dropdown(
@@ -69,6 +74,10 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
             gallery = gr.Gallery(show_label=False, columns=2, format="png", height="auto")
             messages = gr.Markdown()
             infotext = gr.Textbox(label=say("Drawn from"), lines=3, interactive=False)
+    # Filled in by the Train tab's Try it; hidden by the style sheet, for the script has to find it.
+    trial = gr.Textbox(elem_id="rimo_try", container=False, show_label=False, label=say("Try it"))
+    trial.input(partial(_try, host), trial, [model, size, trial])
+    model.focus(lambda: gr.update(choices=_choices(host)), None, model)
     model.input(_size, model, size)
     inputs = [prompt, negative, model, steps, scale, size, seed, sampler, *axes]
 
@@ -84,9 +93,33 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
     button.click(generate, inputs, [gallery, infotext, messages])
 
 
-def _size(model: str | Path) -> str:
+def _choices(host: Standalone) -> list[tuple[str, str]]:
+    """The models that there are by now: title and file."""
+    return [(found.title, str(found.path)) for found in host.base_models()]
+
+
+def _try(host: Standalone, asked: str) -> tuple[Any, Any, str]:
+    """Choose the model and the size that a LoRA was trained with."""
+    try:
+        wanted = json.loads(asked)
+        base, drawn = str(wanted["base"]), str(wanted["size"])
+    except (ValueError, KeyError, TypeError):
+        return gr.update(), gr.update(), ""
+    choices = _choices(host)
+    known = any(path == base for _, path in choices)
+    if not known and Path(base).is_file() and host.open_folders() is None:
+        choices.append((Path(base).stem, base))
+        known = True
+    chosen = gr.update(choices=choices, value=base) if known else gr.update(choices=choices)
+    return chosen, drawn, ""
+
+
+def _size(model: str | None) -> str:
     """The size of pictures that a model was made for."""
-    width, height = str(base_model(Path(model)).options.get("resolution", "512,512")).split(",")
+    try:
+        width, height = native_of(Path(model or "")).size
+    except UserError:  # said when it is drawn with
+        width, height = 512, 512
     return f"{width}x{height}"
 
 

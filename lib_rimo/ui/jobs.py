@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,18 @@ from lib_rimo.training.jobs.diagnosis import disk_is_full
 from lib_rimo.training.jobs.estimate import estimate, read_model
 from lib_rimo.training.jobs.folder import UNFINISHED, Job
 from lib_rimo.training.jobs.queue import Queue
-from lib_rimo.training.validation import find_disappointments, find_faults, validate
+from lib_rimo.training.validation import (
+    find_disappointments,
+    find_faults,
+    find_stale,
+    validate,
+)
 from lib_rimo.ui.comparison import Comparison, offer_steps
+from lib_rimo.ui.curve_files import curve_file
 from lib_rimo.ui.opened_folders import OpenedFolders
-from lib_rimo.ui.replies import Reply, as_json
+from lib_rimo.ui.replies import Reply, StaleError, as_json
 from lib_rimo.ui.settings import Settings
-from lib_rimo.ui.trial import try_prompt
+from lib_rimo.ui.trial import trial_size, try_prompt
 
 
 class Jobs:
@@ -44,20 +51,32 @@ class Jobs:
         if faults:
             raise UserError(*faults)
         expected = estimate(options, self.queue.folder)
-        messages = [*expected.messages, *find_disappointments(options)]
-        return {**vars(expected), "text": expected.text, "messages": as_json(messages)}
+        stale = find_stale(options)
+        others = [message for message in find_disappointments(options) if message not in stale]
+        return {
+            **vars(expected),
+            "text": expected.text,
+            "messages": as_json([*expected.messages, *others]),
+            "stale": as_json(stale),
+        }
 
     def do_train(self, asked: Reply) -> Reply:
         """Queue a training."""
-        job = self.start(asked["options"])
+        job = self.start(asked["options"], anyway=bool(asked.get("anyway")))
         return {"job": job.id, **self.do_jobs(asked)}
 
-    def start(self, content: dict[str, Any]) -> Job:
-        """Queue a training of these options; raises UserError."""
+    def start(self, content: dict[str, Any], *, anyway: bool = False) -> Job:
+        """Queue a training of these options.
+
+        Raises UserError; StaleError where it is on made pictures that would be made otherwise
+        today, unless that is wanted `anyway`.
+        """
         check_ready(self.host)
         options = self.settings.options(content)
         validate(options)
         read_model(Path(options.pretrained_model_name_or_path))  # or says what is wrong with it
+        if not anyway and (stale := find_stale(options)):
+            raise StaleError(*stale)
         return self.queue.add(options, self.host.lora_folder)
 
     def do_jobs(self, asked: Reply) -> Reply:
@@ -123,6 +142,37 @@ class Jobs:
         prompt = try_prompt(job.options)
         return {"prompt": prompt.replace(f"<lora:{name}:1>", f"<lora:{paths[-1].stem}:1>")}
 
+    def do_settings(self, asked: Reply) -> Reply:
+        """The options of any job; with `more` those of so many steps that begin with its LoRA."""
+        job = self.queue.job(asked["job"])
+        options = dataclasses.asdict(job.options)
+        if "more" in asked:
+            _, lora = job.progress().last_good_file() or (0, job.lora)
+            options |= {
+                "network_weights": str(lora),
+                "max_train_steps": int(asked["more"]),
+                "max_train_epochs": None,
+                "output_name": f"{job.options.output_name}-more",
+            }
+        return {"options": options}
+
+    def do_curve(self, asked: Reply) -> Reply:
+        """Loss and learning rate as a file, `csv` or `tensorboard`."""
+        job = self.queue.job(asked["job"])
+        return {**curve_file(job.options.output_name, job.progress().curve, asked["as"])}
+
+    def do_try(self, asked: Reply) -> Reply:
+        """What is needed to draw with a job's LoRA: prompt, base model, size."""
+        options = self.queue.job(asked["job"]).options
+        base = Path(options.pretrained_model_name_or_path)
+        is_listed = any(model.path == base for model in self.host.base_models())
+        width, height = trial_size(options)
+        return {
+            "prompt": try_prompt(options),
+            "base": {"path": str(base), "listed": base.name if is_listed else ""},
+            "size": f"{width}x{height}",
+        }
+
     def do_compare(self, asked: Reply) -> Reply:
         """Draw the saved steps against strengths."""
         job = self.queue.job(asked["job"])
@@ -185,6 +235,8 @@ class Jobs:
             "samples": [[step, Path(path).name] for step, path in progress.samples],
             "saved": [[step, Path(path).name] for step, path in progress.saved],
             "ending": end,
+            "published": str(job.lora_in_use or ""),
+            "seconds_a_step": progress.seconds_a_step,
             "log": [*progress.lines[-200:], *_tail(job.log, 50)],
             "asked": sorted(CommandFolder(job.training_folder / "commands").pending()),
             "prompt": try_prompt(options),

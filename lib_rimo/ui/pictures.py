@@ -9,8 +9,10 @@ import shutil
 from pathlib import Path
 
 from lib_rimo.errors import UserError
-from lib_rimo.hosts.training import TrainingHost
+from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.messages import Message
+from lib_rimo.sd.native import native_of
+from lib_rimo.training.augment.origin import source_of
 from lib_rimo.training.data.picture_set import PictureSet
 from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.ui.opened_folders import OpenedFolders
@@ -53,7 +55,22 @@ class Pictures:
             for picture in pictures.shown()
         ]
         own = pictures.folder.is_relative_to((self._dropped).resolve())
-        return {"set": str(pictures.folder), "pictures": shown, "own": own}
+        return {
+            "set": str(pictures.folder),
+            "pictures": shown,
+            "own": own,
+            "source": source_of(pictures.folder),
+        }
+
+    def do_picture(self, asked: Reply) -> Reply:
+        """One picture, large."""
+        return {"picture": self._set(asked).large(asked["name"])}
+
+    def do_crop(self, asked: Reply) -> Reply:
+        """Keep a part of a dropped picture: `box` is left, top, right, bottom, of 0 to 1."""
+        left, top, right, bottom = map(float, asked["box"])
+        self._own_set(asked).crop(asked["name"], (left, top, right, bottom))
+        return self.do_pictures(asked)
 
     def do_add(self, asked: Reply) -> Reply:
         """Take in dropped files: `files` with `name` and base64 `content`."""
@@ -93,6 +110,10 @@ class Pictures:
         folder.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["augment", str(source), str(folder), "--count", str(int(asked["count"]))]
         arguments += ["--seed", str(int(asked["seed"])), "--name", asked["name"] or "pictures"]
+        if asked.get("base"):
+            base = check_folder(Path(asked["base"]), self.host, is_model=True)
+            native_of(base)  # or says what is wrong with it
+            arguments += ["--model", str(base)]
         if asked.get("resolution"):
             arguments += ["--resolution", str(asked["resolution"])]
         if not asked.get("mirror", True):

@@ -11,9 +11,14 @@ from lib_rimo.messages import Message
 Reply = dict[str, Any]
 
 
+class StaleError(UserError):
+    """Made pictures would be made otherwise today."""
+
+
 def refusal(error: UserError) -> Reply:
     """What the page is answered where something is refused: the English text, and all of it."""
-    return {"error": str(error), "messages": as_json(error.messages)}
+    reply = {"error": str(error), "messages": as_json(error.messages)}
+    return {**reply, "is_stale": True} if isinstance(error, StaleError) else reply
 
 
 def as_json(messages: Iterable[Message]) -> list[Reply]:

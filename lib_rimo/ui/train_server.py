@@ -14,9 +14,11 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.training import TrainingHost
 from lib_rimo.messages import Message
 from lib_rimo.text import shortened
+from lib_rimo.training.config.built_in import BUILT_IN
 from lib_rimo.training.config.options import GROUPS
-from lib_rimo.training.config.recipes import BUILT_IN
+from lib_rimo.training.config.questions import QUESTIONS
 from lib_rimo.training.jobs.queue import Queue
+from lib_rimo.ui.base_models import BaseModels
 from lib_rimo.ui.jobs import Jobs
 from lib_rimo.ui.lora_tools import LoraTools
 from lib_rimo.ui.opened_folders import OpenedFolders
@@ -34,6 +36,7 @@ class TrainServer:
         self.host = host
         self.queue = Queue(host.home / "jobs", host.python)
         self.opened = OpenedFolders(host)
+        self.bases = BaseModels(host)
         self.pictures = Pictures(host, self.queue, self.opened)
         self.settings = Settings(host, self.queue.folder)
         self.jobs = Jobs(host, self.queue, self.opened, self.settings)
@@ -61,18 +64,15 @@ class TrainServer:
 
     def do_open(self, asked: Reply) -> Reply:
         """All that the page needs when it opens."""
-        models = self.host.base_models()
         messages: list[Message] = []
         return {
+            **self.bases.do_bases(asked),
             "groups": GROUPS,
             "options": declarations(),
+            "questions": [dataclasses.asdict(question) for question in QUESTIONS],
             "recipes": self.settings.recipes(messages.append),
-            "builtIn": list(BUILT_IN),
+            "reasons": {name: as_json(recipe.reasons) for name, recipe in BUILT_IN.items()},
             "messages": as_json(messages),
-            "bases": [
-                {"title": base.title, "path": str(base.path), "options": dict(base.options)}
-                for base in models
-            ],
             "interrogators": list(self.host.interrogators()),
             "sets": self.pictures.sets(),
             "host": self.host.name,
@@ -95,7 +95,15 @@ class TrainServer:
 
     def _handler(self, name: str) -> Callable[[Reply], Reply] | None:
         """The method `do_` of that name, whichever part has it."""
-        parts = (self, self.pictures, self.settings, self.jobs, self.searches, self.tools)
+        parts = (
+            self,
+            self.bases,
+            self.pictures,
+            self.settings,
+            self.jobs,
+            self.searches,
+            self.tools,
+        )
         return next(
             (getattr(part, f"do_{name}") for part in parts if hasattr(part, f"do_{name}")), None
         )

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from lib_rimo.demo.rimochan_pictures import FOLDER
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN, FEW_PICTURES
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.config.recipes import BACKGROUNDS_KEPT, BUILT_IN, DEFAULT
 from lib_rimo.training.proposal import MOST, propose_backgrounds_kept
 from lib_rimo.training.validation import find_disappointments
 
@@ -18,9 +18,9 @@ def test_the_bundled_pictures_are_plain():
     assert proposal in find_disappointments(options)
     assert proposal.text().startswith("5 of 5 pictures have a plain background")
     assert f'--recipe "{BACKGROUNDS_KEPT}"' in proposal.text()
-    followed = dataclasses.replace(options, **BUILT_IN[BACKGROUNDS_KEPT])
+    followed = dataclasses.replace(options, **BUILT_IN[BACKGROUNDS_KEPT].options)
     assert propose_backgrounds_kept(followed) is None
-    assert TrainingOptions(**BUILT_IN[DEFAULT]) == TrainingOptions()
+    assert TrainingOptions(**BUILT_IN[FEW_PICTURES].options) == TrainingOptions()
 
 
 def draw(folder, plain, detailed):

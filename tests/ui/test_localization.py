@@ -10,7 +10,9 @@ import pytest
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
+from lib_rimo.training.config.built_in import BUILT_IN as RECIPES
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
+from lib_rimo.training.config.questions import QUESTIONS
 from lib_rimo.ui.settings import HIDDEN_OPTIONS
 
 CHINESE = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
@@ -129,13 +131,17 @@ def test_every_text_of_the_page_is_translated():
     for path in SCRIPTS:
         source = path.read_text(encoding="utf-8")
         said |= set(re.findall(r'\b(?:say|button|labelled|card)\("([^"]+)"', source))
-        said |= set(re.findall(r'\bbutton\([^,]+, "([^"]+)"', source))
+        said |= set(re.findall(r'\bbutton\([^,]+,\s+"([^"]+)"', source))
+        said |= set(re.findall(r'\blabel: "([^"]+)"', source))
         said |= set(re.findall(r'\blabelled\([^()]+, "([^"]+)"\)', source))
         said |= set(re.findall(r'#cross\("([^"]+)"', source))
     assert len(said) > 60
     said.remove("{name}: ")  # a job's state follows
     said |= {f"{{name}}: {state}" for state in ("finished", "stopped", "failed", "died")}
-    said |= {"damaged", "stop", "save", "sample"}
+    said |= {"damaged", "stop", "save", "sample", *RECIPES}
+    for question in QUESTIONS:
+        said |= {question.text}
+        said |= {text for answer in question.answers for text in (answer.text, answer.why)}
     assert {text for text in said if WORD.search(text)} - set(CHINESE) == set()
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
+from lib_rimo.sd.embedded import MODEL
 from lib_rimo.training.augment.augmentation import augment
+from lib_rimo.training.config.built_in import BUILT_IN
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.config.recipes import BUILT_IN
-from lib_rimo.ui.comparison import Comparison
+from lib_rimo.ui.comparison import Comparison, evenly
 from lib_rimo.ui.settings import HIDDEN_OPTIONS
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.ui.trial import try_prompt
@@ -112,7 +113,7 @@ def test_recipes_are_kept_without_what_they_were_for(server):
     assert recipes["small"]["network_dim"] == 4
     assert recipes["small"]["flip_aug"] is True
     assert "output_name" not in recipes["small"]
-    for name in ("", "../up", "a/b", ".hidden", "few pictures"):
+    for name in ("", "../up", "a/b", ".hidden", *BUILT_IN):
         assert "cannot name a recipe" in ask(server, "save_recipe", name=name, options={})["error"]
 
 
@@ -338,9 +339,123 @@ def test_to_try_a_lora_the_prompt_begins_as_all_captions_do(options, tmp_path): 
     assert subject() == "rimochan"
     assert subject(trigger_word="rimo") == "rimo"
     assert subject(tmp_path / "gone") == "small"
-    next(mine.rglob("*.txt")).write_text("another, 1girl")
+    for number, caption in enumerate(mine.rglob("*.txt")):
+        caption.write_text(f"only {number}, full body")
     os.utime(mine, (1, 1))
     assert subject() == "small"
+
+
+def test_a_base_model_says_what_it_was_made_for(server, narrow_sd1):  # noqa: F811
+    reply = ask(server, "base", path=str(narrow_sd1))
+    assert (reply["standing"], reply["recipe"]) == ("448,704", "few pictures")
+    assert not reply["is_demonstration"]
+    assert (
+        "no base model" in ask(server, "base", path=str(narrow_sd1) + "gone.safetensors")["error"]
+    )
+    assert "not a .safetensors" in ask(server, "base", path="/etc/passwd")["error"]
+
+
+def test_models_that_come_later_and_folders_that_are_named_are_listed(server, tmp_path, narrow_sd1):  # noqa: F811
+    def listed():
+        return [
+            base["title"] for base in ask(server, "bases")["bases"] if not base["is_demonstration"]
+        ]
+
+    assert listed() == []  # nor is the missing folder of models one
+    mine = tmp_path / "mine"
+    assert "no folder" in ask(server, "add_base_folder", folder=str(mine))["error"]
+    mine.mkdir()
+    assert "no .safetensors" in ask(server, "add_base_folder", folder=str(mine))["error"]
+    shutil.copy(narrow_sd1, mine / "later.safetensors")
+    reply = ask(server, "add_base_folder", folder=str(mine))
+    assert reply["added"] == str(mine / "later.safetensors")
+    assert listed() == ["later"]
+    server.host.models[0].mkdir(parents=True)
+    shutil.copy(narrow_sd1, server.host.models[0] / "own.safetensors")
+    assert listed() == ["own", "later"]
+    again = TrainServer(Standalone(server.host.home))
+    assert len(ask(again, "bases")["bases"]) == 2 + MODEL.exists()
+
+
+def test_others_cannot_add_folders(shared_server, narrow_sd1):  # noqa: F811
+    reply = ask(shared_server, "add_base_folder", folder=str(narrow_sd1.parent))
+    assert "cannot be added while others" in reply["error"]
+
+
+def test_stale_pictures_are_not_trained_on_unless_that_is_wanted(
+    server,
+    options,  # noqa: F811
+    pictures,  # noqa: F811
+    monkeypatch,
+):
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    mine, _ = drop(server, pictures)
+    base = options.pretrained_model_name_or_path
+    for number in range(5):
+        Image.effect_noise((70, 70), 80).convert("RGB").save(Path(mine) / f"{number}.png")
+    made = ask(server, "augment", set=mine, count=5, seed=1, resolution="64", name="", base=base)
+    wanted = {**dataclasses.asdict(options), "train_data_dir": made["set"]}
+    assert ask(server, "estimate", options=wanted)["stale"] == []
+    assert made["source"] == mine
+    assert "error" not in ask(server, "train", options=wanted)
+
+    ask(server, "caption", set=mine, name="0.png", caption="hat")
+    assert "changed" in ask(server, "estimate", options=wanted)["stale"][0]["text"]
+    refused = ask(server, "train", options=wanted)
+    assert "(0.png): make them again" in refused["error"]
+    assert refused["is_stale"]
+    assert len(ask(server, "train", options=wanted, anyway=True)["jobs"]) == 2
+
+
+def test_a_dropped_picture_is_cropped_with_its_mask(server, tmp_path):
+    (tmp_path / "large").mkdir()
+    name = "0.jpg"
+    Image.effect_noise((100, 200), 80).save(tmp_path / "large" / name)
+    mine, _ = drop(server, tmp_path / "large")
+    folder = Path(mine)
+    Image.new("L", (100, 200)).save(folder / "0-masklabel.png")
+    shown = ask(server, "crop", set=mine, name=name, box=[0, 0.1, 1, 0.6])["pictures"]
+    assert [(it["name"], it["width"], it["height"]) for it in shown] == [("0.png", 100, 100)]
+    with Image.open(folder / "0-masklabel.png") as mask:
+        assert mask.size == (100, 100)
+    with Image.open(folder / f".uncropped-{name}") as whole:
+        assert whole.size == (100, 200)
+    name = "0.png"
+    assert "Too little" in ask(server, "crop", set=mine, name=name, box=[0, 0, 1, 0.1])["error"]
+    assert ask(server, "picture", set=mine, name=name)["picture"].startswith("data:image/jpeg")
+
+
+def test_settings_and_curve_of_a_job_can_be_taken(server, options, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    job = server.queue.add(options)
+    taken = ask(server, "settings", job=job.id)["options"]
+    assert taken["network_dim"] == options.network_dim
+    more = ask(server, "settings", job=job.id, more=500)["options"]
+    assert (more["output_name"], more["max_train_steps"]) == ("small-more", 500)
+    assert more["network_weights"] == str(job.lora)
+    progress = {"kind": "progress", "time": 1, "steps": 2, "seconds_left": 1, "loss": 0.5}
+    job.training_folder.mkdir()
+    with (job.training_folder / "events.jsonl").open("w") as events:
+        for step in (1, 2):
+            event = {**progress, "step": step, "smoothed_loss": 0.25, "learning_rates": [1e-4]}
+            events.write(json.dumps(event) + "\n")
+    file = ask(server, "curve", job=job.id, **{"as": "csv"})
+    lines = base64.b64decode(file["content"]).decode().splitlines()
+    assert file["name"] == "small-loss.csv"
+    assert lines == [
+        "step,loss,smoothed_loss,learning_rate",
+        "1,0.5,0.25,0.0001",
+        "2,0.5,0.25,0.0001",
+    ]
+    tried = ask(server, "try", job=job.id)
+    assert tried["base"]["path"] == options.pretrained_model_name_or_path
+    assert tried["base"]["listed"] == ""  # it lies outside of what the host lists
+
+
+def test_the_compared_steps_are_spread_over_all():
+    steps = [(step, Path(str(step))) for step in range(100, 1700, 100)]
+    assert [step for step, _ in evenly(steps, 6)] == [100, 400, 700, 1000, 1300, 1600]
+    assert evenly(steps[:3], 6) == steps[:3]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -369,7 +484,7 @@ def test_a_wrong_command_is_refused(server, options, monkeypatch):  # noqa: F811
     job = server.queue.add(options)
     assert "use one of stop" in ask(server, "command", job=job.id, command="rm")["error"]
     reply = ask(server, "watch", job=job.id)
-    assert (reply["state"], reply["prompt"]) == ("waiting", "rimochan, <lora:small:1>")
+    assert (reply["state"], reply["prompt"]) == ("waiting", "rimochan, 1girl, red, <lora:small:1>")
     assert "no sample" in ask(server, "sample", job=job.id, name="../job.json")["error"]
     ask(server, "command", job=job.id, command="stop")
     assert ask(server, "jobs")["jobs"][0]["state"] == "stopped"

@@ -32,12 +32,14 @@ def webui() -> Path:
 def start(webui, tmp_path_factory):
     """Starts WebUIs with chosen extensions and arguments; all of them are stopped at the end."""
     servers = []
-    model = Path(os.environ.get("RIMO_WEBUI_MODEL", MODEL))
-    if not model.exists():
-        pytest.skip(f"needs a checkpoint: {model} is not there; set RIMO_WEBUI_MODEL")
+    usual_model = Path(os.environ.get("RIMO_WEBUI_MODEL", MODEL))
+    if not usual_model.exists():
+        pytest.skip(f"needs a checkpoint: {usual_model} is not there; set RIMO_WEBUI_MODEL")
     host = "forge" if (webui / "modules_forge").is_dir() else "a1111"
 
-    def start(*extensions: Path, arguments: Sequence[str] = ()) -> Server:
+    def start(
+        *extensions: Path, arguments: Sequence[str] = (), model: Path = usual_model
+    ) -> Server:
         data = fill(tmp_path_factory.mktemp("webui"), model, *extensions)
         python = os.environ.get("RIMO_WEBUI_PYTHON", sys.executable)
         servers.append(Server(webui, python, host, data, arguments))

@@ -26,6 +26,7 @@ SETTINGS = {
     "sd_t2i_height": 64,
     "sd_i2i_width": 64,
     "sd_i2i_height": 64,
+    "show_progress_type": "Approx cheap",  # previews by a network would be downloaded for SDXL
 }
 
 
@@ -84,7 +85,9 @@ def write_random_lora(model: Path, path: Path, seed: int, chosen: Callable[[str]
                 out, 4, *(1 for _ in window), generator=generator
             )
             tensors[f"{name}.alpha"] = torch.tensor(4.0)
-    write_lora(path, tensors, {"ss_base_model_version": "sd_v1", "ss_v2": "False"})
+    is_sdxl = any("_te1_" in key for key in tensors)
+    version = "sdxl_base_v1-0" if is_sdxl else "sd_v1"
+    write_lora(path, tensors, {"ss_base_model_version": version, "ss_v2": "False"})
 
 
 def lora_key(key: str) -> str | None:
@@ -94,6 +97,7 @@ def lora_key(key: str) -> str | None:
     for model, prefix in (
         ("model.diffusion_model.", "lora_unet_"),
         ("cond_stage_model.transformer.", "lora_te_"),
+        ("conditioner.embedders.0.transformer.", "lora_te1_"),
     ):
         inner = name.removeprefix(model).replace(".", "_")
         chosen = inner.startswith((*blocks, "text_model_encoder_layers"))

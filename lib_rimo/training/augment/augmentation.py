@@ -9,15 +9,23 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
-from lib_rimo.held_folders import HeldFolders, open_file, reading_through
+from lib_rimo.held_folders import HeldFolders, reading_through
 from lib_rimo.messages import Message
+from lib_rimo.sd.native import native_of
 from lib_rimo.sd.size import Size, parse_resolution
 from lib_rimo.training.augment.framing import OutOfFrame
+from lib_rimo.training.augment.origin import (
+    MADE_BY,
+    MANIFEST,
+    Origin,
+    is_made,
+    origin_of,
+    read_manifest,
+)
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
 from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders, unused_folders
 from lib_rimo.training.data.pictures import (
@@ -28,7 +36,8 @@ from lib_rimo.training.data.pictures import (
     tell_left_out,
 )
 
-MANIFEST = "augmentation.json"
+RECIPES: Size = (448, 704)
+"""Width and height of the pictures that the recipe was found with."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,8 @@ def augment(
     destination: Path,
     *,
     count: int = 20,
-    resolution: str | Size = "448,704",
+    resolution: str | Size = "",
+    base: Path | None = None,
     seed: int = 1,
     mirror: bool = True,
     name: str = "",
@@ -87,8 +97,13 @@ def augment(
     caption_extension: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
-    """Make `count` training pictures from those in `source`. Raises UserError."""
-    size = parse_resolution(resolution)
+    """Make `count` training pictures from those in `source`. Raises UserError.
+
+    They are as large as `resolution` says, else as the `base` model wants standing pictures, else
+    as the recipe has them.
+    """
+    native = native_of(base) if base else None
+    size = parse_resolution(resolution) if resolution else native.standing if native else RECIPES
     check_destination(destination)
     folders = find_folders(source)
     pictures, left_out = read_pictures(
@@ -110,6 +125,7 @@ def augment(
         variants,
         destination,
         name=name or folders[0].class_tokens or source.resolve().name,
+        origin=origin_of(source, caption_extension, base.stem if base else "", native),
         left_out=left_out,
         progress=progress,
     )
@@ -122,6 +138,7 @@ def write_augmentation(
     folder: Path,
     *,
     name: str,
+    origin: Origin | None = None,
     left_out: Sequence[tuple[Path, Message]] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
@@ -160,7 +177,7 @@ def write_augmentation(
                 progress(number, len(variants))
         labels = [_label(file, variant) for file, variant in zip(files, variants, strict=True)]
         _contact_sheet(thumbnails, labels).save(beside / CONTACT_SHEET)
-        manifest = _manifest(files, variants, left_out)
+        manifest = _manifest(files, variants, left_out, origin)
         (beside / MANIFEST).write_text(manifest, encoding="utf-8")
         beside.chmod(0o755)  # mkdtemp makes folders that nobody else may look into
         _put_in_place(beside, folder)
@@ -182,7 +199,7 @@ def check_destination(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError("{folder} is a file; give a new folder for the pictures.", folder=folder)
     ours = {MANIFEST, CONTACT_SHEET}
-    if _is_ours(folder):
+    if is_made(folder):
         # Captions, and latents that were cached, begin like the picture they belong to.
         ours |= {file.stem for file, _ in read_augmentation(folder)}
     for file in sorted(folder.rglob("*")):
@@ -198,13 +215,13 @@ def check_destination(folder: Path) -> None:
 
 def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
     """Read back what was written: each picture with how it was made. Raises UserError."""
-    if not _is_ours(folder):
+    if not is_made(folder):
         raise UserError(
             "{folder} was not made by augmenting, or its {file} is broken.",
             folder=folder,
             file=MANIFEST,
         )
-    entries = _read_manifest(folder)["pictures"]
+    entries = read_manifest(folder)["pictures"]
     return [
         (
             folder / entry["file"],
@@ -247,12 +264,13 @@ def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
     """Throw out single pictures of an augmented folder that is held, with their captions."""
     with reading_through(held):
         found = read_augmentation(folder)
-        left_out = _read_manifest(folder)["left_out"]
+        before = read_manifest(folder)
     kept = [(file, variant) for file, variant in found if file not in files]
     manifest = _manifest(
         [file.relative_to(folder) for file, _ in kept],
         [variant for _, variant in kept],
-        [(Path(entry["file"]), Message.from_json(entry["reason"])) for entry in left_out],
+        [(Path(e["file"]), Message.from_json(e["reason"])) for e in before["left_out"]],
+        Origin.from_json(before.get("origin")),
     )
     held.write(folder / MANIFEST, manifest.encode())
     for file, _ in found:
@@ -261,29 +279,15 @@ def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
             held.remove(file.with_suffix(".txt"))
 
 
-def _read_manifest(folder: Path) -> Any:
-    with open_file(folder / MANIFEST) as file:
-        return json.loads(file.read().decode("utf-8"))
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        manifest = _read_manifest(folder)
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("made_by") == _MADE_BY
-
-
-_MADE_BY = "Rimo augment"
-
-
 def _manifest(
     files: Sequence[Path],
     variants: Sequence[Variant],
     left_out: Sequence[tuple[Path, Message]],
+    origin: Origin | None,
 ) -> str:
     manifest = {
-        "made_by": _MADE_BY,
+        "made_by": MADE_BY,
+        "origin": origin and origin.as_json(),
         "pictures": [
             {"file": file.as_posix(), **asdict(variant), "source": str(variant.source)}
             for file, variant in zip(files, variants, strict=True)

@@ -10,25 +10,10 @@ from typing import Any
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.messages import Message, Tell
+from lib_rimo.training.config.built_in import BUILT_IN
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.job_file import from_mapping
 from lib_rimo.training.config.options import TrainingOptions
-
-DEFAULT = "few pictures"
-"""The author's recipe: every option's default."""
-
-BACKGROUNDS_KEPT = "few pictures, backgrounds kept"
-"""The same for pictures on plain backgrounds, which a LoRA would learn to draw everywhere."""
-
-BUILT_IN: dict[str, dict[str, Any]] = {
-    DEFAULT: {},
-    BACKGROUNDS_KEPT: {
-        "masked_training": True,
-        "normalize_masked_area_loss": True,
-        "masked_prior_preservation_weight": 1.0,
-    },
-}
-"""By name, what each has otherwise than the defaults."""
 
 
 def recipe_of(options: TrainingOptions) -> dict[str, Any]:
@@ -42,7 +27,9 @@ def recipe_of(options: TrainingOptions) -> dict[str, Any]:
 
 def load_recipes(folder: Path, tell: Tell) -> dict[str, dict[str, Any]]:
     """All recipes by name, the built-in ones first; of a file that is none is told."""
-    recipes = {name: recipe_of(TrainingOptions(**own)) for name, own in BUILT_IN.items()}
+    recipes = {
+        name: recipe_of(TrainingOptions(**recipe.options)) for name, recipe in BUILT_IN.items()
+    }
     for path in sorted(folder.glob("*.json")):
         try:
             options, _ = from_mapping(read_mapping(path))

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lib_rimo.errors import UserError
 from lib_rimo.held_folders import HeldFolders, LeavesFolderError, reading_through
 from lib_rimo.messages import Message
 from lib_rimo.training.data.captions import EXTENSIONS, read_caption
 from lib_rimo.training.data.folders import find_folders
-from lib_rimo.training.data.image_files import SUFFIXES, UnusablePictureError
-from lib_rimo.training.data.pictures import find_pictures, read_picture
+from lib_rimo.training.data.image_files import SUFFIXES, UnusablePictureError, open_image
+from lib_rimo.training.data.pictures import MASK_ENDING, SHORTEST_SIDE, find_pictures, read_picture
 
 THUMBNAIL = 256  # pixels, the longest side
+LARGE = 1600
+ASIDE = ".uncropped-"
+"""How the files are called, beside them, that keep pictures as they were before a crop."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,44 @@ class PictureSet:
                     reason=error.reason,
                     about=plain,
                 ) from None
+
+    def large(self, name: str) -> str:
+        """A picture as an address that holds it, large enough to judge it by."""
+        try:
+            with reading_through(self.held):
+                return data_url(read_picture(self.path(name)).rgb, LARGE)
+        except UnusablePictureError as error:
+            raise UserError("{file} {reason}.", file=name, reason=error.reason) from None
+
+    def crop(self, name: str, box: tuple[float, float, float, float]) -> None:
+        """Keep of a picture, and of its mask, what is inside a box; the whole ones are put aside.
+
+        `box` is left, top, right, bottom in parts of the width and height. Raises UserError where
+        too little would be left.
+        """
+        path = self.path(name)
+        mask = path.with_name(f"{path.stem}{MASK_ENDING}.png")
+        for file in (path, mask):
+            if not file.exists():
+                continue
+            with reading_through(self.held):
+                whole = ImageOps.exif_transpose(open_image(file))
+            left, right = (round(part * whole.width) for part in (box[0], box[2]))
+            top, bottom = (round(part * whole.height) for part in (box[1], box[3]))
+            if min(right - left, bottom - top) < SHORTEST_SIDE:
+                raise UserError(
+                    "Too little would be left of {file}: draw a frame of {least} pixels or more.",
+                    file=name,
+                    least=SHORTEST_SIDE,
+                )
+            aside = file.with_name(f"{ASIDE}{file.name}")
+            if not aside.exists():
+                self.held.write(aside, self.held.read(file))
+            content = io.BytesIO()
+            whole.crop((left, top, right, bottom)).save(content, "PNG")
+            self.held.write(file.with_suffix(".png"), content.getvalue())
+            if file.suffix != ".png":
+                self.held.remove(file)
 
     def remove(self, name: str) -> None:
         """Delete a picture with its caption."""

@@ -138,6 +138,18 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
     return Estimate(seconds, need, machine.memory, machine.name.text(), fits, tuple(messages))
 
 
+def find_shortage(options: TrainingOptions) -> Message | None:
+    """What to change so that a training fits into memory; None where it fits, or none can tell."""
+    machine = this_machine(options.device)
+    try:
+        path = Path(options.pretrained_model_name_or_path)
+        model = read_model(path, options.resolution)
+        fits = memory_of(model, options, machine) <= machine.memory
+        return None if fits else _advice(model, options, machine)
+    except UserError:  # told where the training is refused
+        return None
+
+
 def amount(options: TrainingOptions) -> tuple[int, int]:
     """The optimizer steps, asked for as they are or as epochs, and the pictures to encode."""
     try:

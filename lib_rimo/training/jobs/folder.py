@@ -161,6 +161,13 @@ class Job:
         return self.folder / f"{self.snapshot.options.output_name}.safetensors"
 
     @property
+    def lora_in_use(self) -> Path | None:
+        """The LoRA where it is used from, else where it was written; None while there is none."""
+        copied = Path(self.status.publish_to) / self.lora.name
+        places = [copied] if self.status.publish_to else []
+        return next((place for place in (*places, self.lora) if place.exists()), None)
+
+    @property
     def log(self) -> Path:
         """What the process printed beside its events."""
         return self.folder / "log.txt"

@@ -12,7 +12,12 @@ from lib_rimo.messages import Message
 from lib_rimo.sd import ldm_layout
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.jobs import estimate as module
-from lib_rimo.training.jobs.estimate import estimate, memory_of, read_model
+from lib_rimo.training.jobs.estimate import (
+    estimate,
+    find_shortage,
+    memory_of,
+    read_model,
+)
 from lib_rimo.training.jobs.machine import Machine
 from lib_rimo.training.network import checkpointing
 from lib_rimo.training.network.lean_unet import make_lean
@@ -110,6 +115,14 @@ def test_the_estimate_is_what_is_held(illustrious, monkeypatch, sparing):
     model = read_model(Path(illustrious.pretrained_model_name_or_path), "768")
     estimated = memory_of(model, options, gpu(8)) - module.GPU_OVERHEAD
     assert estimated == pytest.approx(expected, rel=0.1)
+
+
+def test_train_proposes_it_too(illustrious, monkeypatch):
+    for gigabytes, proposes in ((6, True), (24, False)):
+        monkeypatch.setattr(module, "this_machine", lambda device, of=gigabytes: gpu(of))
+        assert (find_shortage(illustrious) is not None) == proposes
+    nameless = dataclasses.replace(illustrious, pretrained_model_name_or_path="")
+    assert find_shortage(nameless) is None
 
 
 def test_swapped_blocks_are_not_counted(illustrious):

@@ -1,0 +1,116 @@
+"use strict";
+
+/** The pictures that were made of one's own: how many and how large, a look at them, what is stale. */
+class RimoTrainMade {
+    /**
+     * `onMake()` is asked to make them, `onChange()` told when what would be trained on changed,
+     * `onSize(text)` when they are wanted in another size.
+     */
+    constructor(server, viewer, {onMake, onChange, onSize}) {
+        const {make, say, button, labelled} = RimoPage;
+        this.server = server;
+        this.onChange = onChange;
+        this.count = make("input", "rimo-short", {type: "number", min: 1, max: 500, value: 20});
+        this.count.addEventListener("input", () => this.#name());
+        this.sizeField = make("input", "rimo-short", {
+            type: "text", name: "augment_size", value: "448,704", spellcheck: false,
+        });
+        this.sizeField.addEventListener("change", () => onSize(this.size));
+        this.mirror = make("input", "", {type: "checkbox", checked: true});
+        this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
+        this.button = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
+            onMake, "rimo-primary");
+        this.choice = make("select", "", {name: "trained_on", ariaLabel: say("Pictures to train on")},
+            make("option", "", {value: "augmented", textContent: say("Train on the made pictures")}),
+            make("option", "", {value: "originals", textContent: say("Train on your pictures as they are")}));
+        this.choice.addEventListener("change", onChange);
+        this.summary = make("p", "rimo-hint", {role: "status"});
+        this.stale = make("p", "rimo-warning rimo-stale", {hidden: true, role: "status"});
+        this.gallery = new RimoTrainGallery({
+            label: "Made pictures",
+            className: "rimo-small",
+            onShow: (index) => viewer.open(() => this.made, index, {onRemove: (picture) => this.#remove(picture)}),
+            onRemove: () => (picture) => this.#remove(picture),
+        });
+        this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
+        this.root = make("div", "rimo-augment", {},
+            make("div", "rimo-bar rimo-fields", {},
+                labelled("Pictures to make", this.count),
+                labelled("Width,height", this.sizeField),
+                labelled("Seed", this.seed),
+                labelled("Mirror", this.mirror),
+                this.button),
+            this.problem, this.summary, this.stale, this.gallery.root,
+            make("div", "rimo-bar", {}, this.choice));
+        this.take(RimoTrainMade.NONE);
+    }
+
+    static NONE = {set: "", pictures: []};
+
+    /** The set to train on; empty where one's own pictures are trained on. */
+    get folder() {
+        return this.isChosen && this.made.pictures.length ? this.made.set : "";
+    }
+
+    get isChosen() {
+        return this.choice.value === "augmented";
+    }
+
+    get size() {
+        return this.sizeField.value.trim();
+    }
+
+    /** Make pictures as large as the base model and the options want them. */
+    suggestSize(size) {
+        if (size) this.sizeField.value = size;
+    }
+
+    /** What the server has to know to make them. */
+    get request() {
+        return {
+            count: this.count.value, seed: this.seed.value, resolution: this.size,
+            mirror: this.mirror.checked,
+        };
+    }
+
+    /** Show a set that was made, or none. */
+    take(made) {
+        this.made = made;
+        this.summary.textContent = RimoPage.text(made.messages || []);
+        this.showStale([]);
+        this.show();
+    }
+
+    /** Say why they would be made otherwise today; nothing, where they would not. */
+    showStale(messages) {
+        this.stale.textContent = RimoPage.text(messages);
+        this.stale.hidden = !messages.length || !this.made.pictures.length;
+        this.root.classList.toggle("rimo-outdated", !this.stale.hidden);
+    }
+
+    show() {
+        this.#name();
+        this.choice.parentElement.hidden = !this.made.pictures.length;
+        this.gallery.root.hidden = !this.made.pictures.length;
+        this.gallery.show(this.made.pictures);
+        this.gallery.root.classList.toggle("rimo-unused", !this.isChosen);
+    }
+
+    #name() {
+        const {say} = RimoPage;
+        this.button.textContent = this.count.value === "20" ? say("Make twenty") : say("Make them");
+    }
+
+    async #remove(picture) {
+        this.problem.hidden = true;
+        try {
+            const {messages} = this.made;
+            this.made = {...await this.server.ask("discard", {set: this.made.set, name: picture.name}), messages};
+            this.show();
+            this.onChange();
+        } catch (error) {
+            this.problem.textContent = error.message;
+            this.problem.hidden = false;
+        }
+    }
+}

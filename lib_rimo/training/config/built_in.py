@@ -1,0 +1,87 @@
+"""The recipes that come with Rimo, one for each family of base models, with their reasons.
+
+The recipe for few pictures is every option's default and stays as its author found it, on an SD1.5
+model. The others change of it only what their family asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib_rimo.messages import Message
+from lib_rimo.sd.native import Native
+
+FEW_PICTURES = "few pictures"
+BACKGROUNDS_KEPT = "few pictures, backgrounds kept"
+SDXL = "few pictures, SDXL and Illustrious"
+V_PREDICTION = "few pictures, NoobAI v-prediction"
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A recipe as what it changes of the options' defaults."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[Message, ...] = ()
+
+
+_FOR_SDXL: Mapping[str, Any] = {
+    "text_encoder_lr": 0.0,
+    "gradient_checkpointing": True,
+    "max_bucket_reso": 2048,
+}
+
+BUILT_IN: Mapping[str, BuiltIn] = {
+    FEW_PICTURES: BuiltIn(
+        {},
+        (
+            Message(
+                "The author's own, found on SD1.5 with five pictures made twenty: a small rank, "
+                "alpha 2 and few steps, so that clothes, poses and places stay free."
+            ),
+        ),
+    ),
+    BACKGROUNDS_KEPT: BuiltIn(
+        {
+            "masked_training": True,
+            "normalize_masked_area_loss": True,
+            "masked_prior_preservation_weight": 1.0,
+        },
+        (
+            Message(
+                "For pictures on plain backgrounds, which a LoRA of few pictures would draw "
+                "everywhere: the loss counts the subject, and behind it the base model's own "
+                "drawing is held on to."
+            ),
+        ),
+    ),
+    SDXL: BuiltIn(
+        _FOR_SDXL,
+        (
+            Message(
+                "As the author's, but its two text encoders stay as they are, for they forget "
+                "tags sooner than they learn one (kohya's advice for SDXL); gradient checkpointing "
+                "makes it fit, and buckets may be as long as SDXL's own. Not measured here."
+            ),
+        ),
+    ),
+    V_PREDICTION: BuiltIn(
+        {**_FOR_SDXL, "v_parameterization": True, "zero_terminal_snr": True},
+        (
+            Message(
+                "As for SDXL, for a model that predicts v on a schedule that ends in pure noise, "
+                "as NoobAI's v-prediction versions do: trained as noise prediction it would learn "
+                "grey. Not measured here."
+            ),
+        ),
+    ),
+}
+
+
+def recipe_for(native: Native) -> str:
+    """The name of the recipe for a base model's family."""
+    if native.family != "sdxl":
+        return FEW_PICTURES
+    return V_PREDICTION if native.prediction_type == "v_prediction" else SDXL

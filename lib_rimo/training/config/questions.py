@@ -1,0 +1,94 @@
+"""The page's questions in plain words, each with the options that an answer sets.
+
+They are for who does not know the options' names; an answer that fits what is set is shown as
+chosen, whoever set it. The recipe's own answers come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What can be answered, and what it sets."""
+
+    text: str
+    options: Mapping[str, Any]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its answers, the usual one first."""
+
+    text: str
+    answers: tuple[Answer, ...]
+
+
+QUESTIONS = (
+    Question(
+        "What is learned?",
+        (
+            Answer("a character", {"network_dim": 10, "network_alpha": 2.0}),
+            Answer(
+                "a style",
+                {"network_dim": 16, "network_alpha": 8.0},
+                "A style is in every part of a picture: more room for it, and more weight. Give "
+                "more pictures, and captions that say what is on them. Not measured here.",
+            ),
+        ),
+    ),
+    Question(
+        "How strongly?",
+        (
+            Answer("as the recipe does", {"max_train_steps": 1000}),
+            Answer(
+                "gently",
+                {"max_train_steps": 600},
+                "Stops earlier: less like the pictures, and freer in clothes, poses and places.",
+            ),
+            Answer(
+                "strongly",
+                {"max_train_steps": 1600},
+                "Goes on longer: closer to the pictures, and sooner overfitted. Compare the saved "
+                "steps at the end.",
+            ),
+        ),
+    ),
+    Question(
+        "Backgrounds?",
+        (
+            Answer(
+                "learned with the pictures",
+                {
+                    "masked_training": False,
+                    "normalize_masked_area_loss": False,
+                    "masked_prior_preservation_weight": 0.0,
+                },
+            ),
+            Answer(
+                "kept as the base model draws them",
+                {
+                    "masked_training": True,
+                    "normalize_masked_area_loss": True,
+                    "masked_prior_preservation_weight": 1.0,
+                },
+                "Looks for the subject of each picture, and learns nothing of what is behind it.",
+            ),
+        ),
+    ),
+    Question(
+        "Previews and steps to compare?",
+        (
+            Answer(
+                "yes",
+                {"sample_every_n_steps": 100, "save_every_n_steps": 200},
+                "A picture every 100 steps, a LoRA every 200.",
+            ),
+            Answer("no", {"sample_every_n_steps": 0, "save_every_n_steps": 0}),
+        ),
+    ),
+)

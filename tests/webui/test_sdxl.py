@@ -1,0 +1,133 @@
+"""SDXL on a real AUTOMATIC1111: a narrow random model, made by its own `.yaml`."""
+
+import json
+import shutil
+
+import pytest
+
+from lib_rimo.lora.bake import bake
+from lib_rimo.lora.files import read_lora, write_lora
+from lib_rimo.weights.strength import layer_strength
+from lib_rimo.weights.tags import parse_prompt
+from tests.webui.folder import ROOT
+from tests.webui.sdxl import write_sdxl
+from tests.webui.test_lbw import ACTIVE
+from tests.webui.test_train import PICTURES, ask, wait_for
+
+TWELVE = "0,1,0,1,0.5,0,1,-0.5,1,0,1,1.5"
+TWENTY = "0.3,1.1,0.2,1,0.5,0.1,1,0.9,1,-0.5,1,0,0.7,0,1.2,0,1.5,1,0.3,0.2"
+SEVENTEEN = ",".join("1" * 17)
+
+
+@pytest.fixture(scope="module")
+def model(webui, tmp_path_factory):
+    if (webui / "modules_forge").is_dir():
+        pytest.skip("Forge takes models of full size alone")
+    return write_sdxl(tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="module")
+def server(start, model):
+    return start(ROOT, model=model)
+
+
+def test_the_lora_and_its_blocks_act(server):
+    prompts = ("a cat", *(f"a cat <lora:one:1{blocks}>" for blocks in ("", f":{TWELVE}", ":MIDD")))
+    drawn = [server.draw(prompt) for prompt in prompts]
+    assert len({picture.pixels[0].tobytes() for picture in drawn}) == 4
+    assert server.draw(f"a cat <lora:one:1:{','.join('1' * 12)}>") == drawn[1]
+    assert server.draw("a cat <lora:one:1:NONE>") == server.draw("a cat <lora:one:0>") == drawn[0]
+
+
+@pytest.mark.parametrize(("name", "weights"), [("one", TWELVE), ("all", TWELVE), ("all", TWENTY)])
+def test_a_tag_draws_what_its_baked_file_draws(server, name, weights):
+    path = server.data / f"models/Lora/{name}.safetensors"
+    text = f"<lora:{name}:0.9:{weights}>"
+    _, (tag,), _ = parse_prompt(text)
+    baked = bake(read_lora(path), lambda key: layer_strength(tag, key, "sdxl"), text)
+    write_lora(path.with_name("baked.safetensors"), baked.tensors, baked.metadata)
+    server.call("refresh-loras", {})
+    drawn, from_file = server.draw(f"a cat {text}"), server.draw("a cat <lora:baked:1>")
+    assert drawn.distance(from_file) <= 1
+    assert drawn != server.draw(f"a cat <lora:{name}:0.9>")
+
+
+def test_seventeen_values_are_said(server):
+    drawn = server.draw(f"a cat <lora:one:1:{SEVENTEEN}>")
+    assert "17" in drawn.parameters["Rimo notes"]
+    assert "SDXL" in drawn.parameters["Rimo notes"]
+
+
+@pytest.mark.parametrize("weights", [TWELVE, TWENTY])
+def test_lbw_draws_the_same(server, start, model, lbw, weights):
+    theirs = start(lbw, model=model)
+    tag = f"a cat <lora:all:0.9:lbw={weights}>"
+    assert server.draw(tag, steps=4).distance(theirs.draw(tag, steps=4, **ACTIVE)) <= 1
+    theirs.stop()
+
+
+def test_the_panel_has_its_sliders(server):
+    body = {"data": [json.dumps({"prompt": "<lora:one:1><lora:all:1>"})]}
+    told = json.loads(server._json("run/rimo_panel", body)["data"][0])
+    blocks = {name: len(file["blocks"]) for name, file in told["files"].items()}
+    assert blocks == {"one": 12, "all": 20}
+
+
+def test_axes_draw_grids(server):
+    xyz = server.plot_script()
+    labels = [argument["label"] for argument in xyz["args"]]
+    choices = xyz["args"][0]["choices"]
+    arguments = [argument["value"] for argument in xyz["args"]]
+    axes = [("Block", "BASE, IN04-IN08, M00, OUT00-OUT05"), ("Block value", "0, 0.5")]
+    for number, (label, values) in enumerate([*axes, ("Nothing", "")]):
+        arguments[3 * number : 3 * number + 3] = [choices.index(label), values, []]
+    arguments[labels.index("Include Sub Images")] = True
+    grid = server.draw(
+        "a cat <lora:one:1>", script_name="x/y/z plot", script_args=arguments, steps=1
+    )
+    alone = server.draw("a cat <lora:one:1:M00@0.5>", steps=1)
+    cells = {pixels.tobytes() for pixels in grid.pixels[1:]}
+    assert len(cells) == 8
+    assert alone.pixels[0].tobytes() in cells
+
+
+def test_the_infotext_keeps_the_tag(server):
+    drawn = server.draw(f"a cat <lora:one:1:{TWELVE}>")
+    assert f"<lora:one:1:{TWELVE}>" in drawn.info["infotexts"][0]
+    assert "Rimo notes" not in drawn.parameters
+
+
+def test_the_refiner_has_the_blocks_too(server):
+    other = server.model.with_name("other.safetensors")
+    shutil.copyfile(server.model, other)
+    shutil.copyfile(server.model.with_suffix(".yaml"), other.with_suffix(".yaml"))
+    server.call("refresh-checkpoints", {})
+    refined = {"refiner_checkpoint": other.name, "refiner_switch_at": 0.5, "steps": 4}
+    tag = f"a cat <lora:all:1:{TWELVE}>"
+    assert server.draw(tag, **refined) != server.draw("a cat", **refined)
+    assert server.draw("a cat <lora:all:1:NONE>", **refined) == server.draw("a cat", **refined)
+
+
+def test_from_pictures_to_a_picture_with_a_vector(server):
+    opened = ask(server, "open")
+    if not opened["is_ready"]:
+        pytest.skip("needs the trainer's libraries: run install.py with the WebUI's Python")
+    folder = server.data / "rimo" / "pictures" / "five"
+    shutil.copytree(PICTURES, folder)
+    options = {
+        "pretrained_model_name_or_path": opened["bases"][0]["path"],
+        "train_data_dir": str(folder),
+        "output_name": "trained",
+        "trigger_word": "rimochan",
+        "resolution": "64",
+        "min_bucket_reso": 64,
+        "max_train_steps": 3,
+        "unet_lr": 0.01,
+    }
+    job = server._json("rimo/v1/jobs", {"options": options})["id"]
+    shown = wait_for(server, job, "finished", "failed", "died")
+    assert shown["state"] == "finished", shown
+    plain, whole = server.draw("rimochan"), server.draw("rimochan <lora:trained:1>")
+    part = server.draw(f"rimochan <lora:trained:1:{TWELVE}>")
+    assert len({picture.pixels[0].tobytes() for picture in (plain, whole, part)}) == 3
+    assert "trained:" in whole.parameters["Lora hashes"]
