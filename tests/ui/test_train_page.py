@@ -440,8 +440,10 @@ def test_pictures_without_any_word_are_told_of_before_train(tab):
 
 def test_recipes_and_kohyas_files(tab):
     tab.page.click("text=All options, by kohya's names")
-    tab.page.fill("input[type=search]", "rank each")
-    assert tab.page.locator(".rimo-deep .rimo-field:visible").count() == 4
+    tab.page.fill("input[type=search]", "shifts offset up")
+    assert tab.page.locator(".rimo-deep .rimo-field:visible input").get_attribute("name") == (
+        "noise_offset_random_strength"
+    )
     tab.keep("15-found")
     tab.page.fill("input[type=search]", "")
     learned = tab.page.get_by_label("What is learned?")
