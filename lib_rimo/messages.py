@@ -7,6 +7,7 @@ translation from `localizations/` first. So nothing has to be found out of finis
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -130,7 +131,9 @@ def read_messages(text: str) -> list[Message]:
 
 def as_warning(message: Message) -> Message:
     """What a refusal says, where it stops nothing."""
-    return Message(message.template, about=message.about, level="warning", **message.values)
+    warning = copy.copy(message)
+    warning.level = "warning"
+    return warning
 
 
 def in_turn(phrases: Iterable[Message]) -> Message:
