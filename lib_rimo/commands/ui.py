@@ -50,8 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl+C."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from lib_rimo.errors import UserError
-    from lib_rimo.hosts.standalone import Standalone
-    from lib_rimo.ui.standalone import serve
 
     login = read_login(arguments.auth, os.environ.pop(PASSWORD, ""))
     if arguments.listen and login is None and not arguments.insecure:
@@ -60,6 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
             "--insecure if that is meant.",
             setting=PASSWORD,
         )
+    from lib_rimo.hosts.standalone import Standalone
+    from lib_rimo.ui.standalone import serve
+
     host = Standalone(
         arguments.home.resolve(),
         [path.resolve() for path in arguments.models],
