@@ -16,7 +16,7 @@ from lib_rimo.base_model.latents import tokenize
 from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.inference.sampling import (
     GuidedModel,
-    Noise,
+    SeededNoise,
     karras_sigmas,
     sample_dpmpp_2m,
 )
@@ -50,7 +50,7 @@ def draw_latents(
         cfg_scale=cfg_scale,
         size=size,
     )
-    noise = Noise(seeds, (4, size[1] // LATENT_PIXELS, size[0] // LATENT_PIXELS))
+    noise = SeededNoise(seeds, (4, size[1] // LATENT_PIXELS, size[0] // LATENT_PIXELS))
     sigmas = karras_sigmas(steps, NoiseSchedule())
     return sample_dpmpp_2m(model, noise, sigmas, lambda step: None) / SCALE_FACTOR
 

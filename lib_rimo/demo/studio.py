@@ -28,7 +28,7 @@ from lib_rimo.inference.apply import LoraFolder
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings, format_infotext, save_png
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
-from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample
+from lib_rimo.inference.sampling import GuidedModel, SeededNoise, find_sampler, sample
 from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
@@ -280,7 +280,9 @@ def draw_batch(model: Path, look: Look, batch: Batch, advance: Advance) -> None:
     )
     latents = sample(
         guided,
-        Noise([one.seed for one in settings], (4, height // LATENT_PIXELS, width // LATENT_PIXELS)),
+        SeededNoise(
+            [one.seed for one in settings], (4, height // LATENT_PIXELS, width // LATENT_PIXELS)
+        ),
         sampler=settings[0].sampler,
         schedule=settings[0].schedule,
         steps=look.steps,

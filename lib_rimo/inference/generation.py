@@ -27,7 +27,7 @@ from lib_rimo.inference.prompt import (
     prompt_schedule,
     split_composition,
 )
-from lib_rimo.inference.sampling import GuidedModel, Noise, find_sampler, sample, steps_of
+from lib_rimo.inference.sampling import GuidedModel, SeededNoise, find_sampler, sample, steps_of
 from lib_rimo.lora.files import content_hash
 from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint
@@ -184,7 +184,7 @@ class Generator:
         height, width = settings.height // LATENT_PIXELS, settings.width // LATENT_PIXELS
         return sample(
             model,
-            Noise(seeds, (4, height, width)),
+            SeededNoise(seeds, (4, height, width)),
             sampler=settings.sampler,
             schedule=settings.schedule,
             steps=settings.steps,

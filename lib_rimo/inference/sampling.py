@@ -42,7 +42,7 @@ def karras_sigmas(steps: int, schedule: NoiseSchedule, rho: float = 7.0) -> Tens
 # -- noise --------------------------------------------------------------------------------------
 
 
-class Noise:
+class SeededNoise:
     """Every picture's own random numbers: the start's and then, in order, each step's."""
 
     def __init__(self, seeds: Sequence[int], shape: tuple[int, ...]) -> None:
@@ -155,7 +155,7 @@ class GuidedModel:
 # -- samplers -----------------------------------------------------------------------------------
 
 
-def sample_euler(model: GuidedModel, noise: Noise, sigmas: Tensor, on_step: OnStep) -> Tensor:
+def sample_euler(model: GuidedModel, noise: SeededNoise, sigmas: Tensor, on_step: OnStep) -> Tensor:
     """Euler's method along the probability flow."""
     x = noise.draw().to(model.checkpoint.device) * sigmas[0]
     for step, (sigma, following) in enumerate(pairwise(sigmas)):
@@ -166,7 +166,7 @@ def sample_euler(model: GuidedModel, noise: Noise, sigmas: Tensor, on_step: OnSt
 
 
 def sample_euler_ancestral(
-    model: GuidedModel, noise: Noise, sigmas: Tensor, on_step: OnStep
+    model: GuidedModel, noise: SeededNoise, sigmas: Tensor, on_step: OnStep
 ) -> Tensor:
     """Euler steps that go below the next level and add fresh noise up to it."""
     x = noise.draw().to(model.checkpoint.device) * sigmas[0]
@@ -181,7 +181,9 @@ def sample_euler_ancestral(
     return x
 
 
-def sample_dpmpp_2m(model: GuidedModel, noise: Noise, sigmas: Tensor, on_step: OnStep) -> Tensor:
+def sample_dpmpp_2m(
+    model: GuidedModel, noise: SeededNoise, sigmas: Tensor, on_step: OnStep
+) -> Tensor:
     """DPM-Solver++(2M): second order, from the present and the last denoised picture."""
     x = noise.draw().to(model.checkpoint.device) * sigmas[0]
     times = sigmas.log().neg()
@@ -200,7 +202,7 @@ def sample_dpmpp_2m(model: GuidedModel, noise: Noise, sigmas: Tensor, on_step: O
     return x
 
 
-def sample_ddim(model: GuidedModel, noise: Noise, steps: int, on_step: OnStep) -> Tensor:
+def sample_ddim(model: GuidedModel, noise: SeededNoise, steps: int, on_step: OnStep) -> Tensor:
     """DDIM without added noise, on the WebUI's timesteps 1, 1 + 1000 // steps, ..."""
     alphas = model.schedule.alphas_cumprod
     timesteps = torch.arange(0, TIMESTEPS, TIMESTEPS // steps).add(1).clamp(max=TIMESTEPS - 1)
@@ -268,7 +270,7 @@ def find_sampler(name: str, schedule: str = "") -> tuple[str, str]:
 
 def sample(
     model: GuidedModel,
-    noise: Noise,
+    noise: SeededNoise,
     *,
     sampler: str,
     schedule: str,

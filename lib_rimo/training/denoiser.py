@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_rimo.messages import Message, Tell
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from lib_rimo.training.network.layers import TimestepRanks
 
 CALLS_BEFORE = 3  # plain calls of a shape: recording takes seconds, so it has to come again
@@ -20,17 +20,19 @@ MOST_RECORDINGS = 8  # buckets of different sizes; each recording keeps a little
 class Denoiser(nn.Module):
     """The text encoders and the UNet: noised latents and what was said of them to a prediction."""
 
-    def __init__(self, conditioning: Conditioning, ranks: TimestepRanks | None = None) -> None:
+    def __init__(self, caption_encoder: CaptionEncoder, ranks: TimestepRanks | None = None) -> None:
         super().__init__()
-        self.conditioning, self.ranks = conditioning, ranks
-        self.unet = conditioning.checkpoint.unet
-        self.text_encoders = nn.ModuleList(conditioning.checkpoint.text_encoders)
+        self.caption_encoder, self.ranks = caption_encoder, ranks
+        self.unet = caption_encoder.checkpoint.unet
+        self.text_encoders = nn.ModuleList(caption_encoder.checkpoint.text_encoders)
 
     def forward(self, latents: Tensor, timesteps: Tensor, *text: Tensor) -> Tensor:
-        """Noised latents (B, 4, h, w), timesteps (B,), `Conditioning.inputs` -> (B, 4, h, w)."""
+        """Noised latents (B, 4, h, w), timesteps (B,), `CaptionEncoder.inputs` -> (B, 4, h, w)."""
         if self.ranks is not None:  # here, so that a recording has it too
             self.ranks.follow(timesteps)
-        prediction: Tensor = self.unet(latents, timesteps, **self.conditioning.read(*text)).sample
+        prediction: Tensor = self.unet(
+            latents, timesteps, **self.caption_encoder.read(*text)
+        ).sample
         return prediction
 
 
@@ -79,7 +81,7 @@ class Replay:
         self, shapes: tuple[torch.Size, ...], inputs: tuple[Tensor, ...]
     ) -> nn.Module | None:
         # A module of its own for each shape, over the same parts: recording replaces its forward.
-        module = Denoiser(self.denoiser.conditioning, self.denoiser.ranks)
+        module = Denoiser(self.denoiser.caption_encoder, self.denoiser.ranks)
         module.train(self.denoiser.training)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         torch.cuda.empty_cache()  # what plain steps worked in is not what recordings may use

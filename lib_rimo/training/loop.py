@@ -1,7 +1,7 @@
 """The training loop: from a job's options to a LoRA file.
 
 The loop knows no architecture: the checkpoint brings the UNet and the text encoders,
-`Conditioning` the text, `Objective` target and loss, `Network` what is trained.
+`CaptionEncoder` the text, `Objective` target and loss, `Network` what is trained.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def leave(trainer: Trainer) -> None:
 
 
 def finish(trainer: Trainer, signals: Signals) -> Path:
-    """After the last step: the LoRA, the state, samples; returns the LoRA's file."""
+    """After the last step: the LoRA, the state, samples; returns the LoRA file."""
     path = save_lora(trainer)
     if trainer.run.signals and measure(trainer, signals):
         name_best(trainer)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lib_rimo.messages import Tell
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from lib_rimo.training.config.declared.background import PRIOR_EVERY
 from lib_rimo.training.data.dataset import Batch
 from lib_rimo.training.denoiser import Denoiser, Replay
@@ -23,13 +23,15 @@ class Prior:
     """
 
     def __init__(
-        self, conditioning: Conditioning, network: Network, masking: Masking, tell: Tell
+        self, caption_encoder: CaptionEncoder, network: Network, masking: Masking, tell: Tell
     ) -> None:
         self.network = network
         self.masking = masking
         # Text encoders that are not trained say the same: what is remembered is shared.
-        self.conditioning = conditioning.untrained() if conditioning.trained else conditioning
-        self.denoiser = Denoiser(self.conditioning)
+        self.caption_encoder = (
+            caption_encoder.untrained() if caption_encoder.trained else caption_encoder
+        )
+        self.denoiser = Denoiser(self.caption_encoder)
         with network.off():  # whose parameters no recording is to know
             self.replay = Replay(self.denoiser, tell)
 
@@ -47,7 +49,7 @@ class Prior:
         alone = torch.tensor([row for row in chosen if batch.is_prior[row]], dtype=torch.long)
         predict = self.replay if is_replayed else self.denoiser
         with self.network.off():
-            text = self.conditioning.inputs(batch, device)
+            text = self.caption_encoder.inputs(batch, device)
             prediction = predict(*(part[rows] for part in (latents, timesteps, *text)))
         stacked = torch.stack([weight for weight in weights.values() if weight is not None])
         return PriorPrediction(rows, prediction, stacked.to(device), alone.to(device))

@@ -66,7 +66,7 @@ def sample(trainer: Trainer) -> None:
         return
     captions = [entry.caption for entry in trainer.data.entries]
     options, run, events = trainer.options, trainer.run, trainer.events
-    at_hand = trainer.conditioning.at_hand(trainer.accelerator.device)
+    at_hand = trainer.caption_encoder.at_hand(trainer.accelerator.device)
     with weights_to_use(trainer.optimizer), trainer.accelerator.autocast(), at_hand:
         for path in draw_samples(trainer.checkpoint, options, run.step, captions, events.tell):
             events.emit("sample", path=str(path), step=run.step)

@@ -108,8 +108,8 @@ class Signals:
 
     def _predict_base(self, pictures: Batch, others: Batch) -> _Predictions:
         trainer = self._trainer
-        conditioning = trainer.conditioning.untrained()
-        bare = Denoiser(conditioning)
+        caption_encoder = trainer.caption_encoder.untrained()
+        bare = Denoiser(caption_encoder)
         with trainer.network.off(), _evaluating(bare):
             error = self._error(self._predict(pictures, FIT_TIMESTEP, bare), pictures)
             moved = self._predict(others, DRIFT_TIMESTEP, bare)
@@ -124,7 +124,7 @@ class Signals:
         denoiser = denoiser or trainer.denoiser
         device = trainer.accelerator.device
         noisy, _ = self._noised(batch, timestep)
-        text = denoiser.conditioning.inputs(batch, device)
+        text = denoiser.caption_encoder.inputs(batch, device)
         timesteps = torch.full((len(noisy),), timestep, device=device)
         autocast = trainer.accelerator.autocast
         with nullcontext() if trainer.network.casts_itself else autocast():

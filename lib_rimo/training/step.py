@@ -73,7 +73,7 @@ def batch_loss(trainer: Trainer, batch_index: int) -> torch.Tensor:
     scaling_factor = vae.config.scaling_factor
     latents = batch.latents.to(accelerator.device) * scaling_factor  # (B, 4, h, w)
     noised = trainer.objective.add_noise(latents, batch_index, batch.slots, batch.is_prior)
-    text = trainer.conditioning.inputs(batch, accelerator.device)
+    text = trainer.caption_encoder.inputs(batch, accelerator.device)
     casts_itself = trainer.network.casts_itself
     # Recorded only once the autoencoder is through, for a recording keeps its memory.
     # What module_dropout leaves out differs from step to step, which no recording does.

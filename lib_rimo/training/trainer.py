@@ -9,7 +9,7 @@ from torch import nn
 
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import LATENT_PIXELS
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.dataset import TrainingSet
 from lib_rimo.training.data.entries import short_list
@@ -85,7 +85,7 @@ class Trainer:
         self.sample_steps = (
             options.sample_every_n_epochs * self.steps_per_epoch or options.sample_every_n_steps
         )
-        self.conditioning = Conditioning(
+        self.caption_encoder = CaptionEncoder(
             self.checkpoint,
             clip_skip=options.clip_skip,
             max_token_length=options.max_token_length,
@@ -94,7 +94,7 @@ class Trainer:
         )
         if options.cache_text_encoder_outputs:  # while the UNet is still elsewhere
             captions = ("", *(entry.caption for entry in self.data.entries))
-            self.conditioning.read_ahead(captions, self.accelerator.device)
+            self.caption_encoder.read_ahead(captions, self.accelerator.device)
         place_base_model(self.checkpoint, options, self.accelerator.device)
         encode_with_vae(self.checkpoint, self.data, options)
 
@@ -109,7 +109,7 @@ class Trainer:
         optimizer = make_optimizer(options, groups, events.tell)
         self.schedule = make_schedule(options, optimizer, options.max_train_steps)
         self.optimizer = self.accelerator.prepare(optimizer)
-        if cut := self.conditioning.cut_captions(entry.caption for entry in self.data.entries):
+        if cut := self.caption_encoder.cut_captions(entry.caption for entry in self.data.entries):
             names = [entry.path for entry in self.data.entries if entry.caption in cut]
             events.tell(
                 Message(
@@ -129,9 +129,9 @@ class Trainer:
             self.accelerator.num_processes,
         )
         set_training_mode(self.checkpoint, options)
-        self.denoiser = Denoiser(self.conditioning, self.network.ranks)
+        self.denoiser = Denoiser(self.caption_encoder, self.network.ranks)
         self.replay = Replay(self.denoiser, events.tell)
         self.prior: Prior | None = None
         if options.prior_passes:
             masking = self.objective.masking
-            self.prior = Prior(self.conditioning, self.network, masking, events.tell)
+            self.prior = Prior(self.caption_encoder, self.network, masking, events.tell)

@@ -6,7 +6,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.inference.prompt import encode_prompt
 from lib_rimo.inference.sampling import (
     GuidedModel,
-    Noise,
+    SeededNoise,
     find_sampler,
     karras_sigmas,
     sample,
@@ -102,18 +102,20 @@ def test_uniform_levels_go_from_the_last_timestep_to_the_first():
     [("DPM++ 2M", "Karras", 0.01), ("Euler", "Uniform", 0.05), ("DDIM", "", 0.05)],
 )
 def test_deterministic_samplers_follow_the_exact_path(sampler, schedule, tolerance, v_prediction):
-    noise = Noise([7], SHAPE).draw()
+    noise = SeededNoise([7], SHAPE).draw()
     model = ExactModel(v_prediction=v_prediction)
-    x = sample(model, Noise([7], SHAPE), sampler=sampler, schedule=schedule, steps=100)
+    x = sample(model, SeededNoise([7], SHAPE), sampler=sampler, schedule=schedule, steps=100)
     # From N(0, 14.6^2 + SPREAD^2) each number shrinks to the same quantile of N(0, SPREAD^2).
     torch.testing.assert_close(x, noise * SPREAD, rtol=tolerance, atol=tolerance * SPREAD)
 
 
 def test_the_second_order_sampler_needs_fewer_steps():
-    noise = Noise([7], SHAPE).draw() * SPREAD
+    noise = SeededNoise([7], SHAPE).draw() * SPREAD
 
     def error(sampler, steps):
-        x = sample(ExactModel(), Noise([7], SHAPE), sampler=sampler, schedule="Karras", steps=steps)
+        x = sample(
+            ExactModel(), SeededNoise([7], SHAPE), sampler=sampler, schedule="Karras", steps=steps
+        )
         return (x - noise).norm()
 
     assert error("DPM++ 2M", 20) < error("Euler", 20) / 4
@@ -122,17 +124,23 @@ def test_the_second_order_sampler_needs_fewer_steps():
 
 def test_ancestral_sampling_draws_from_the_same_distribution():
     x = sample(
-        ExactModel(), Noise(range(50), SHAPE), sampler="Euler a", schedule="Uniform", steps=500
+        ExactModel(),
+        SeededNoise(range(50), SHAPE),
+        sampler="Euler a",
+        schedule="Uniform",
+        steps=500,
     )
     assert x.std().item() == pytest.approx(SPREAD, rel=0.05)
-    once = sample(ExactModel(), Noise([7], SHAPE), sampler="Euler", schedule="Uniform", steps=100)
+    once = sample(
+        ExactModel(), SeededNoise([7], SHAPE), sampler="Euler", schedule="Uniform", steps=100
+    )
     assert abs(torch.corrcoef(torch.stack([x[7].flatten(), once[0].flatten()]))[0, 1]) < 0.9
 
 
 def follow(scheduler, checkpoint, model, steps):
     """The same picture drawn with one of diffusers' schedulers."""
     scheduler.set_timesteps(steps)
-    x = Noise([7], SHAPE).draw() * scheduler.init_noise_sigma
+    x = SeededNoise([7], SHAPE).draw() * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(x, timestep)
         positive, negative = model._predict(scaled, torch.as_tensor(timestep))
@@ -147,7 +155,7 @@ def test_euler_agrees_with_diffusers(checkpoint):
     )
     theirs = follow(scheduler, checkpoint, guided(checkpoint), 6)
     ours = sample(
-        guided(checkpoint), Noise([7], SHAPE), sampler="Euler", schedule="Karras", steps=6
+        guided(checkpoint), SeededNoise([7], SHAPE), sampler="Euler", schedule="Karras", steps=6
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
@@ -158,7 +166,7 @@ def test_dpmpp_2m_agrees_with_diffusers(checkpoint):
     )
     theirs = follow(scheduler, checkpoint, guided(checkpoint), 8)
     ours = sample(
-        guided(checkpoint), Noise([7], SHAPE), sampler="DPM++ 2M", schedule="Karras", steps=8
+        guided(checkpoint), SeededNoise([7], SHAPE), sampler="DPM++ 2M", schedule="Karras", steps=8
     )
     # diffusers rounds the timesteps that it shows to the model
     assert (ours - theirs).norm() < 0.02 * theirs.norm()
@@ -167,28 +175,30 @@ def test_dpmpp_2m_agrees_with_diffusers(checkpoint):
 def test_ddim_agrees_with_diffusers(checkpoint):
     scheduler = DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     scheduler.set_timesteps(10)
-    model, x = guided(checkpoint), Noise([7], SHAPE).draw()
+    model, x = guided(checkpoint), SeededNoise([7], SHAPE).draw()
     for timestep in scheduler.timesteps[:-1]:  # the WebUI leaves the last step out
         noise = model.predict_noise(x, timestep, float(scheduler.alphas_cumprod[timestep]))
         x = scheduler.step(noise, timestep, x).prev_sample
-    ours = sample(guided(checkpoint), Noise([7], SHAPE), sampler="DDIM", schedule="", steps=10)
+    ours = sample(
+        guided(checkpoint), SeededNoise([7], SHAPE), sampler="DDIM", schedule="", steps=10
+    )
     torch.testing.assert_close(ours, x, rtol=1e-3, atol=1e-3)
     assert steps_of("DDIM", 10) == 9
 
 
 def test_a_picture_depends_on_its_own_seed_alone(checkpoint):
     settings = {"sampler": "Euler a", "schedule": "Uniform", "steps": 3}
-    together = sample(guided(checkpoint), Noise([1, 2], SHAPE), **settings)
-    alone = sample(guided(checkpoint), Noise([2], SHAPE), **settings)
+    together = sample(guided(checkpoint), SeededNoise([1, 2], SHAPE), **settings)
+    alone = sample(guided(checkpoint), SeededNoise([2], SHAPE), **settings)
     torch.testing.assert_close(together[1:], alone, rtol=1e-3, atol=1e-3)
 
 
 def test_prompts_of_other_lengths_are_guided_too(checkpoint):
     settings = {"sampler": "Euler", "schedule": "Karras", "steps": 2}
-    long = sample(guided(checkpoint, positive="a cat BREAK"), Noise([1], SHAPE), **settings)
+    long = sample(guided(checkpoint, positive="a cat BREAK"), SeededNoise([1], SHAPE), **settings)
     two = guided(checkpoint, positive="a cat BREAK a cat")
     assert two._positive[0].states.shape[1] == 154
-    x = sample(two, Noise([1], SHAPE), **settings)
+    x = sample(two, SeededNoise([1], SHAPE), **settings)
     assert torch.isfinite(x).all()
     assert not torch.equal(x, long)
 

@@ -5,7 +5,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.inference.prompt import encode_prompt
 from lib_rimo.sd.text_encoding import clean_text, tokens_of
 from lib_rimo.sd.tokenizer import clip_tokenizer
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from tests.sd.narrow import narrow_checkpoint
 
 FAMILIES = ("sd1", "sd2", "sdxl")
@@ -17,9 +17,9 @@ def checkpoints():
 
 
 def trained(checkpoint, caption, clip_skip):
-    conditioning = Conditioning(checkpoint, clip_skip=clip_skip)
+    caption_encoder = CaptionEncoder(checkpoint, clip_skip=clip_skip)
     with torch.no_grad():
-        return conditioning._encode(conditioning._tokens([caption]))
+        return caption_encoder._encode(caption_encoder._tokens([caption]))
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2])

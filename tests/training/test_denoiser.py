@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib_rimo.training import denoiser
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from lib_rimo.training.denoiser import CALLS_BEFORE, Denoiser, Replay
 from lib_rimo.training.jobs.job import run_job
 from tests.sd.narrow import narrow_checkpoint
@@ -12,7 +12,7 @@ from tests.sd.narrow import narrow_checkpoint
 
 @pytest.fixture
 def plain():
-    return Denoiser(Conditioning(narrow_checkpoint("sd1"))).train()
+    return Denoiser(CaptionEncoder(narrow_checkpoint("sd1"))).train()
 
 
 def inputs(width=8):

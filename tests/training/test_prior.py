@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lib_rimo.lora.files import read_lora
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from lib_rimo.training.data.dataset import Batch
 from lib_rimo.training.denoiser import CALLS_BEFORE, Denoiser
 from lib_rimo.training.events import CommandFolder
@@ -68,12 +68,12 @@ def test_the_prior_is_what_the_model_without_a_network_predicts(family, network_
     checkpoint = narrow_checkpoint(family)
     batch = batch_of(half_masks(4))
     timesteps = torch.tensor([10, 300, 700, 999])
-    plain = Conditioning(checkpoint, trained=False)
+    plain = CaptionEncoder(checkpoint, trained=False)
     with torch.no_grad():
         inputs = batch.latents, timesteps, *plain.inputs(batch, torch.device("cpu"))
         expected = [Denoiser(plain)(*(part[first::2] for part in inputs)) for first in (0, 1)]
     network = network_over(checkpoint, network_type)
-    trained = Conditioning(checkpoint)
+    trained = CaptionEncoder(checkpoint)
     with_network = Denoiser(trained)(
         batch.latents, timesteps, *trained.inputs(batch, torch.device("cpu"))
     )
@@ -92,8 +92,8 @@ def test_the_prior_is_what_the_model_without_a_network_predicts(family, network_
 
 def test_pictures_without_an_outside_cost_nothing():
     checkpoint = narrow_checkpoint("sd1")
-    conditioning = Conditioning(checkpoint)
-    prior = Prior(conditioning, network_over(checkpoint), MASKING, pytest.fail)
+    caption_encoder = CaptionEncoder(checkpoint)
+    prior = Prior(caption_encoder, network_over(checkpoint), MASKING, pytest.fail)
     masks = half_masks()
     masks[0] = 1
     batch = batch_of(masks)
@@ -108,8 +108,8 @@ def test_pictures_without_an_outside_cost_nothing():
 
 def test_a_recording_is_made_of_the_model_without_the_network(monkeypatch):
     checkpoint = narrow_checkpoint("sd1")
-    conditioning, network = Conditioning(checkpoint), network_over(checkpoint)
-    prior = Prior(conditioning, network, MASKING, pytest.fail)
+    caption_encoder, network = CaptionEncoder(checkpoint), network_over(checkpoint)
+    prior = Prior(caption_encoder, network, MASKING, pytest.fail)
     recorded = []
 
     def record(module, sample, **_options):
@@ -135,8 +135,8 @@ def test_outside_of_the_mask_differences_to_the_prior_count():
     batch = batch_of(masks)
     noised = objective.add_noise(batch.latents, 0, [0, 1])
     checkpoint = narrow_checkpoint("sd1")
-    conditioning = Conditioning(checkpoint)
-    prior = Prior(conditioning, network_over(checkpoint), MASKING, pytest.fail)
+    caption_encoder = CaptionEncoder(checkpoint)
+    prior = Prior(caption_encoder, network_over(checkpoint), MASKING, pytest.fail)
     found = prior.predict(batch, 0, noised.latents, noised.timesteps, is_replayed=False)
     assert found is not None
     best = noised.target.clone()
@@ -162,7 +162,7 @@ def test_a_picture_of_the_prior_alone_teaches_nothing_else():
     noised = objective.add_noise(batch.latents, 0, batch.slots, batch.is_prior)
     checkpoint = narrow_checkpoint("sd1")
     masking = Masking(prior_prediction_weight=3.0)
-    prior = Prior(Conditioning(checkpoint), network_over(checkpoint), masking, pytest.fail)
+    prior = Prior(CaptionEncoder(checkpoint), network_over(checkpoint), masking, pytest.fail)
     found = prior.predict(batch, 0, noised.latents, noised.timesteps, is_replayed=False)
     assert found is not None
     assert found.rows.tolist() == found.alone.tolist() == [0, 2]

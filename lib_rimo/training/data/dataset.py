@@ -96,7 +96,7 @@ class Summary:
     buckets: dict[Size, int]
     """Pictures times repeats in each bucket."""
     left_out: list[tuple[Path, Message]]
-    caveats: list[Message]
+    messages: list[Message]
     metadata: dict[str, str] = field(repr=False)
     """The `ss_*` entries that the data decide, as kohya's trainer writes them."""
 
@@ -123,7 +123,7 @@ class Summary:
     def warnings(self) -> Iterator[Message]:
         """What was left out, and what would train badly."""
         yield from tell_left_out(self.left_out)
-        yield from self.caveats
+        yield from self.messages
 
 
 @dataclass
@@ -143,7 +143,7 @@ class TrainingSet:
     own: Mapping[Path, tuple[CaptionVariation, bool]] = field(default_factory=dict)
     """Folders whose captions vary, or whose pictures are mirrored, otherwise than the rest's."""
     left_out: list[tuple[Path, Message]] = field(default_factory=list)
-    warnings: list[Message] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._encode: Encode
@@ -181,7 +181,7 @@ class TrainingSet:
             ),
             reg_prior_prediction=options.reg_prior_prediction,
             left_out=found.left_out,
-            warnings=found.warnings,
+            messages=found.messages,
         )
 
     def steps_per_epoch(self, num_processes: int = 1) -> int:
@@ -299,7 +299,7 @@ class TrainingSet:
             steps_per_epoch=self.steps_per_epoch(num_processes),
             buckets={bucket: len(indices) for bucket, indices in self._by_bucket.items()},
             left_out=self.left_out,
-            caveats=self.warnings,
+            messages=self.messages,
             metadata=self._metadata(training, regularisation, num_processes),
         )
 

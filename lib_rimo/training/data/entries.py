@@ -73,7 +73,7 @@ class Findings:
     buckets: Buckets
     entries: list[Entry] = field(default_factory=list)
     left_out: list[tuple[Path, Message]] = field(default_factory=list)
-    warnings: list[Message] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
 
 def find_entries(options: EntryOptions) -> Findings:
@@ -87,8 +87,8 @@ def find_entries(options: EntryOptions) -> Findings:
     if regularisation:
         wanted = sum(entry.repeats for entry in found.entries)
         found.entries += balance(_read(regularisation, "", options, found, masks), wanted)
-    found.warnings += masks.doubts(options)
-    found.warnings += _what_trains_badly(found.entries, options)
+    found.messages += masks.messages(options)
+    found.messages += _what_trains_badly(found.entries, options)
     return found
 
 
@@ -127,13 +127,13 @@ def _folders(options: EntryOptions, found: Findings) -> list[Folder]:
             if subset.num_repeats
         ]
         for folder in folders:
-            found.warnings += unused_folders(folder.path, folders)
+            found.messages += unused_folders(folder.path, folders)
         return folders
     folders = []
     for root, is_regularisation in ((options.train_data_dir, False), (options.reg_data_dir, True)):
         if root:
             inside = find_folders(Path(root), is_regularisation)
-            found.warnings += unused_folders(Path(root), inside)
+            found.messages += unused_folders(Path(root), inside)
             folders += inside
     return folders
 
@@ -214,7 +214,7 @@ def _read(
             )
         raise none_usable(places, *found.left_out[-1])
     if uncaptioned:
-        found.warnings.append(
+        found.messages.append(
             Message(
                 "Without a caption: {names}. Write one beside each picture (1.txt for 1.png), or "
                 "give trigger_word.",
@@ -224,7 +224,7 @@ def _read(
             )
         )
     if untriggered:
-        found.warnings.append(
+        found.messages.append(
             Message(
                 "{word} was put in front of: {names}.",
                 level="note",

@@ -62,7 +62,7 @@ class LatentMasks:
         cells = mask.image.resize((width, height), Image.Resampling.BOX, box=fit.box)
         return torch.from_numpy(np.array(cells))[None].float() / 255
 
-    def doubts(self, options: MaskOptions) -> Iterator[Message]:
+    def messages(self, options: MaskOptions) -> Iterator[Message]:
         """Say what is trained on whole, though masks were asked for."""
         if options.masked_training and not self.found:
             yield Message(

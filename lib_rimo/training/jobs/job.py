@@ -36,7 +36,7 @@ def run_job(
     resume: bool = False,
     is_main: bool = True,
 ) -> Path | None:
-    """Train, tell `events.jsonl` and the sinks how it ends, and return the LoRA's file.
+    """Train, tell `events.jsonl` and the sinks how it ends, and return the LoRA file.
 
     None when it was stopped by a command, Ctrl+C or a termination signal; then as at every end
     what was learned is saved. Raises UserError after telling of it.

@@ -262,7 +262,7 @@ def test_mask_files_count_before_what_is_found_and_are_part_of_the_run(tmp_path:
     draw_picture(tmp_path / "2.png", (64, 96))
     options = Options(str(tmp_path), masked_training=True, trigger_word="cat")
     found = training_set(options)
-    assert [str(told) for told in found.warnings if "mask" in str(told)] == [
+    assert [str(told) for told in found.messages if "mask" in str(told)] == [
         "No mask for 2.png, so all of it counts: it has a detailed background."
     ]
     before = identity(TrainingOptions(), found)
@@ -369,11 +369,11 @@ def test_what_would_train_badly_is_said(tmp_path: Path) -> None:
 def test_a_picture_without_any_caption_is_named(tmp_path: Path) -> None:
     draw_set(tmp_path, [(64, 96)] * 2, caption="")
     found = TrainingSet.from_options(Options(str(tmp_path)))
-    assert "Without a caption: 1.png, 2.png." in found.warnings[0].text()
+    assert "Without a caption: 1.png, 2.png." in found.messages[0].text()
     assert [entry.caption for entry in found.entries] == ["", ""]
     named = TrainingSet.from_options(Options(str(tmp_path), trigger_word="cat"))
     assert [entry.caption for entry in named.entries] == ["cat", "cat"]
-    assert named.warnings == []
+    assert named.messages == []
 
 
 def test_the_numbered_folder_itself_can_be_given(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_masked_loss_without_any_alpha_is_said(tmp_path: Path) -> None:
     draw_set(tmp_path, [(64, 96)])
     found = training_set(Options(str(tmp_path), masked_loss=True))
     assert found.batch(0).masks is None
-    assert [str(told) for told in found.warnings] == [
+    assert [str(told) for told in found.messages] == [
         "masked_loss does nothing: no picture has transparent parts or a mask file."
     ]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib_rimo.training.conditioning import Conditioning
+from lib_rimo.training.caption_encoder import CaptionEncoder
 from lib_rimo.training.denoiser import Denoiser
 from lib_rimo.training.network.layers import Form, LoRA, TimestepRanks
 from lib_rimo.training.network.lycoris import adapt
@@ -72,11 +72,11 @@ def test_only_a_unets_ranks_follow_and_its_convolutions_do_too():
         nn.init.normal_(parameter, std=0.1)
     checkpoint.unet.train()
     inputs = [torch.randn(2, 4, 8, 8), torch.tensor([999, 0])]
-    conditioning = Conditioning(checkpoint)
+    caption_encoder = CaptionEncoder(checkpoint)
     text = torch.randint(0, 49408, (2, 1, 77))
-    prediction = Denoiser(conditioning, network.ranks)(*inputs, text)
+    prediction = Denoiser(caption_encoder, network.ranks)(*inputs, text)
     network.ranks.follow(torch.zeros(2))
-    all_ranks = checkpoint.unet(*inputs, **conditioning.read(text)).sample
+    all_ranks = checkpoint.unet(*inputs, **caption_encoder.read(text)).sample
     assert torch.allclose(prediction[1], all_ranks[1], atol=1e-4)
     assert not torch.allclose(prediction[0], all_ranks[0], atol=1e-4)
 

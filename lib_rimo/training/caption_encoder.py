@@ -20,7 +20,7 @@ MOST_REMEMBERED = 512
 
 
 @dataclass
-class Conditioning:
+class CaptionEncoder:
     """Turns captions into the UNet's text inputs; frozen encoders read each caption once.
 
     In two parts: `inputs` makes tensors of a batch, `read` computes with nothing but tensors, so
@@ -38,7 +38,7 @@ class Conditioning:
         self._is_sdxl = self.checkpoint.family == "sdxl"
         self._remembered: dict[str, tuple[Tensor, ...]] = {}
 
-    def untrained(self) -> Conditioning:
+    def untrained(self) -> CaptionEncoder:
         """The same for text encoders whose LoRA is off."""
         return dataclasses.replace(self, trained=False)
 
