@@ -17,6 +17,10 @@ class RimoTrainMade {
         });
         this.sizeField.addEventListener("change", () => onSize(this.size));
         this.mirror = make("input", "", {type: "checkbox", checked: true});
+        this.scenes = make("input", "rimo-short", {
+            type: "number", min: 0, max: 100, value: 0,
+            title: say("Places that the base model draws, with the character in front; 0: as your pictures have them"),
+        });
         this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
         this.button = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
             onMake, "rimo-primary");
@@ -39,6 +43,7 @@ class RimoTrainMade {
                 labelled("Width,height", this.sizeField),
                 labelled("Seed", this.seed),
                 labelled("Mirror", this.mirror),
+                labelled("Other backgrounds", this.scenes),
                 this.button),
             this.problem, this.summary, this.stale, this.gallery.root,
             make("div", "rimo-bar", {}, this.choice));
@@ -69,7 +74,7 @@ class RimoTrainMade {
     get request() {
         return {
             count: this.count.value, seed: this.seed.value, resolution: this.size,
-            mirror: this.mirror.checked,
+            mirror: this.mirror.checked, scenes: this.scenes.value,
         };
     }
 

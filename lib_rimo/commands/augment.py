@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='more tags that crops lose: a text file, or words such as "sword; close-up: bag"',
     )
     parser.add_argument(
+        "--scenes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cut the character out and put it into N places that --model draws (0: as it stands)",
+    )
+    parser.add_argument(
         "--caption-extension", default="", help="ending of the caption files (.txt, then .caption)"
     )
 
@@ -71,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             name=arguments.name,
             out_of_frame=read_out_of_frame(arguments.out_of_frame),
             caption_extension=arguments.caption_extension,
+            scenes=arguments.scenes,
             progress=lambda done, total: bar.update(done - bar.n),
         )
     write_messages(summary.messages(), sys.stdout)

@@ -118,6 +118,8 @@ class Pictures:
             arguments += ["--resolution", str(asked["resolution"])]
         if not asked.get("mirror", True):
             arguments.append("--no-mirror")
+        if int(asked.get("scenes") or 0):
+            arguments += ["--scenes", str(int(asked["scenes"]))]
         messages = run_verb(self.host, arguments)
         return {**self.do_pictures({"set": str(folder)}), "messages": as_json(messages)}
 

@@ -26,6 +26,14 @@ from lib_rimo.training.augment.origin import (
     origin_of,
     read_manifest,
 )
+from lib_rimo.training.augment.scenes import (
+    Scene,
+    caption_in,
+    cut_out,
+    draw_scenes,
+    put_in_front,
+    scene_of,
+)
 from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
 from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders, unused_folders
 from lib_rimo.training.data.pictures import (
@@ -50,6 +58,8 @@ class Summary:
     left_out: list[tuple[Path, Message]]
     unused: Sequence[Message] = ()
     """Pictures that lie where they are not looked for."""
+    not_cut_out: Sequence[Message] = ()
+    """Pictures that were to stand in other places and could not be cut out."""
 
     def messages(self) -> Iterator[Message]:
         """What was made, what was left out, and where to look twice."""
@@ -78,6 +88,7 @@ class Summary:
             )
         yield from tell_left_out(self.left_out)
         yield from self.unused
+        yield from self.not_cut_out
         uncaptioned = {variant.source.name for variant in self.variants if not variant.caption}
         if uncaptioned:
             yield Message("No caption: {names}.", level="warning", names=sorted(uncaptioned))
@@ -95,13 +106,17 @@ def augment(
     name: str = "",
     out_of_frame: OutOfFrame | None = None,
     caption_extension: str = "",
+    scenes: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Make `count` training pictures from those in `source`. Raises UserError.
 
     They are as large as `resolution` says, else as the `base` model wants standing pictures, else
-    as the recipe has them.
+    as the recipe has them. With `scenes` the subjects are cut out and stand in so many places that
+    the `base` model draws, which their captions name.
     """
+    if scenes and base is None:
+        raise UserError("Other backgrounds are drawn by the base model: name it with --model.")
     native = native_of(base) if base else None
     size = parse_resolution(resolution) if resolution else native.standing if native else RECIPES
     check_destination(destination)
@@ -120,16 +135,22 @@ def augment(
         out_of_frame=out_of_frame,
         caption_extension=caption_extension,
     )
+    not_cut_out: list[Message] = []
+    places: list[Scene] = []
+    if scenes and base is not None:
+        pictures, not_cut_out = cut_out(pictures)
+        places = draw_scenes(base, size, scenes, seed)
     summary = write_augmentation(
         pictures,
         variants,
         destination,
+        scenes=places,
         name=name or folders[0].class_tokens or source.resolve().name,
         origin=origin_of(source, caption_extension, base.stem if base else "", native),
         left_out=left_out,
         progress=progress,
     )
-    return replace(summary, unused=unused_folders(source, folders))
+    return replace(summary, unused=unused_folders(source, folders), not_cut_out=tuple(not_cut_out))
 
 
 def write_augmentation(
@@ -140,13 +161,15 @@ def write_augmentation(
     name: str,
     origin: Origin | None = None,
     left_out: Sequence[tuple[Path, Message]] = (),
+    scenes: Sequence[Scene] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Write the planned pictures with captions, a manifest and a contact sheet into a new folder.
 
     The pictures lie in `1_name` inside of it, so that it can be given to this trainer and to
-    kohya's as it is. A folder that this wrote before is replaced; UserError for one that holds
-    anything else. It appears whole or not at all.
+    kohya's as it is. What is cut out stands in one of the `scenes` after the other. A folder that
+    this wrote before is replaced; UserError for one that holds anything else. It appears whole or
+    not at all.
     """
     check_destination(folder)
     if not name or Path(name).name != name:
@@ -165,8 +188,14 @@ def write_augmentation(
         inner = beside / f"1_{name}"
         inner.mkdir()
         files, thumbnails = [], []
+        variants = list(variants)
         for number, variant in enumerate(variants, start=1):
             image = draw_variant(by_path[variant.source], variant)
+            scene = scene_of(number, scenes)
+            if scene is not None and image.mode == "RGBA":
+                image = put_in_front(image, scene)
+                variant = replace(variant, caption=caption_in(variant.caption, scene))
+                variants[number - 1] = variant
             file = inner / f"{number:0{max(2, len(str(len(variants))))}d}.png"
             image.save(file)
             if variant.caption:

@@ -73,9 +73,14 @@ def read_prior_prompts(text: str) -> tuple[str, ...]:
     return prompts
 
 
+def place_prompts() -> tuple[str, ...]:
+    """Places in booru's tags, without anybody in them."""
+    return _lines(Path(__file__).with_name("scenes.txt").read_text(encoding="utf-8"))
+
+
 def _scene(rng: random.Random) -> str:
     """A place, empty or with somebody who is nobody in particular."""
-    place = rng.choice(_lines(Path(__file__).with_name("scenes.txt").read_text(encoding="utf-8")))
+    place = rng.choice(place_prompts())
     if rng.random() < 0.5:
         return f"{place}, no humans"
     return join_tags([*(rng.choice(tags) for tags in _LOOKS), "solo", place])

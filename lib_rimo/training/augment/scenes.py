@@ -1,0 +1,113 @@
+"""Other backgrounds: the subject, cut out, in places that the base model draws with nobody in them.
+
+Five pictures on plain grounds teach a LoRA to draw plain grounds. Where the character stands in
+many places, each named in its caption, nothing about the place is left for her to be blamed for.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from lib_rimo.messages import Message
+from lib_rimo.sd.size import Size
+from lib_rimo.training.data.captions import join_tags, split_tags
+from lib_rimo.training.data.masks import NoMaskError, find_mask
+from lib_rimo.training.data.pictures import Picture
+from lib_rimo.training.data.prior_captions import place_prompts
+
+STEPS, CFG_SCALE = 20, 7.0
+NEGATIVE = "1girl, 1boy, people, text, watermark"
+_BACKGROUND = re.compile(r"\bbackground\b", re.IGNORECASE)
+"""Tags that tell of the ground that was cut away: simple background, white background."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn place (RGB) and the tags that it was asked for by."""
+
+    image: Image.Image
+    tags: str
+
+
+def draw_scenes(
+    model: Path,
+    size: Size,
+    count: int,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Scene]:
+    """Draw places with the base model, each of another prompt. Raises UserError.
+
+    `size` is width and height in pixels; a seed gives the same places again.
+    """
+    from lib_rimo.inference.apply import LoraFolder
+    from lib_rimo.inference.console import choose_device
+    from lib_rimo.inference.generation import Generator
+    from lib_rimo.inference.infotext import Settings
+    from lib_rimo.sd.checkpoint import load_checkpoint
+
+    device, dtype = choose_device(None, None)
+    generator = Generator(load_checkpoint(model, device=device, dtype=dtype), LoraFolder(Path()))
+    prompts = list(place_prompts())
+    random.Random(f"scenes/{seed}").shuffle(prompts)
+    scenes = []
+    for number in range(count):
+        progress(number, count)
+        tags = prompts[number % len(prompts)]
+        settings = Settings(
+            f"{tags}, no humans",
+            NEGATIVE,
+            steps=STEPS,
+            cfg_scale=CFG_SCALE,
+            seed=seed * 1000 + number,
+            width=size[0],
+            height=size[1],
+        )
+        scenes.append(Scene(next(generator.draw(settings)).image.convert("RGB"), tags))
+    return scenes
+
+
+def cut_out(pictures: Iterable[Picture]) -> tuple[list[Picture], list[Message]]:
+    """Pictures with their subject's mask for alpha; those that have none stay as they are.
+
+    The messages name these, with the reason.
+    """
+    found, messages = [], []
+    for picture in pictures:
+        try:
+            found.append(replace(picture, alpha=find_mask(picture).image))
+        except NoMaskError as error:
+            found.append(picture)
+            messages.append(
+                Message(
+                    "{file} stays on its own background: it {reason}.",
+                    level="warning",
+                    file=picture.path.name,
+                    reason=error.reason,
+                )
+            )
+    return found, messages
+
+
+def put_in_front(subject: Image.Image, scene: Scene) -> Image.Image:
+    """A cut out subject (RGBA) in a place: RGB, as large as the subject's picture."""
+    place = scene.image.resize(subject.size, Image.Resampling.LANCZOS)
+    place.paste(subject, (0, 0), subject.getchannel("A"))
+    return place
+
+
+def caption_in(caption: str, scene: Scene) -> str:
+    """The caption with the place's tags instead of those of the ground that was cut away."""
+    kept = [tag for tag in split_tags(caption) if not _BACKGROUND.search(tag)]
+    return join_tags(dict.fromkeys([*kept, *split_tags(scene.tags)]))
+
+
+def scene_of(number: int, scenes: Sequence[Scene]) -> Scene | None:
+    """The scene of the picture with this number, from 1; None where there are none."""
+    return scenes[(number - 1) % len(scenes)] if scenes else None

@@ -1,0 +1,83 @@
+"""The subject cut out and put into places that a base model draws, captions following."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from lib_rimo.errors import UserError
+from lib_rimo.sd.embedded import MODEL
+from lib_rimo.training.augment import augmentation
+from lib_rimo.training.augment.augmentation import augment
+from lib_rimo.training.augment.scenes import Scene, caption_in, draw_scenes
+from lib_rimo.training.data.prior_captions import place_prompts
+from tests.sd.narrow import write_narrow_checkpoint
+
+BLUE = Scene(Image.new("RGB", (40, 60), (0, 0, 255)), "beach, outdoors, ocean")
+
+
+def figure(ground: str = "white", *, busy: bool = False) -> Image.Image:
+    image = Image.new("RGB", (200, 300), ground)
+    if busy:
+        noise = np.random.default_rng(1).integers(0, 255, (300, 200, 3), np.uint8)
+        image = Image.fromarray(noise)
+    ImageDraw.Draw(image).ellipse((60, 40, 140, 280), fill="red", outline="black", width=3)
+    return image
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "rimochan"
+    folder.mkdir()
+    figure().save(folder / "1.png")
+    (folder / "1.txt").write_text("rimochan, 1girl, Simple Background, white background, smile")
+    figure(busy=True).save(folder / "2.png")
+    (folder / "2.txt").write_text("rimochan, 1girl, outdoors")
+    return folder
+
+
+def test_what_is_cut_out_stands_in_the_place_and_its_caption_names_it(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(augmentation, "draw_scenes", lambda *_: [BLUE])
+    summary = augment(source, tmp_path / "made", count=8, resolution="64,96", base=MODEL, scenes=1)
+    for file, variant in zip(summary.files, summary.variants, strict=True):
+        with Image.open(file) as opened:
+            image = opened.copy()
+        caption = file.with_suffix(".txt").read_text().strip()
+        assert caption == variant.caption
+        assert image.mode == "RGB"
+        if variant.source.name == "1.png":
+            assert "background" not in caption.lower()
+            assert caption.endswith("beach, outdoors, ocean")
+            colours = {colour for _, colour in image.getcolors(1 << 16)}
+            assert (255, 255, 255) not in colours
+            if variant.framing == "whole":
+                assert image.getpixel((0, 0)) == (0, 0, 255)
+                assert image.getpixel((32, 48))[0] > 240
+        else:
+            assert "beach" not in caption
+    (message,) = summary.not_cut_out
+    assert "2.png stays on its own background" in message.text()
+    assert {variant.source.name for variant in summary.variants} == {"1.png", "2.png"}
+
+
+def test_captions_name_each_thing_once():
+    assert caption_in("a, outdoors, grey background, b", BLUE) == "a, outdoors, b, beach, ocean"
+    assert caption_in("", BLUE) == BLUE.tags
+
+
+def test_places_are_drawn_by_the_base_model_and_the_same_again(tmp_path):
+    model = tmp_path / "narrow.safetensors"
+    write_narrow_checkpoint(model, "sd1")
+    first, again = (draw_scenes(model, (64, 64), 2, 3) for _ in range(2))
+    assert [scene.tags for scene in first] == [scene.tags for scene in again]
+    assert len({scene.tags for scene in first}) == 2
+    assert {scene.tags for scene in first} <= set(place_prompts())
+    for one, other in zip(first, again, strict=True):
+        assert one.image.size == (64, 64)
+        assert one.image.tobytes() == other.image.tobytes()
+
+
+def test_a_base_model_is_asked_for(source, tmp_path):
+    with pytest.raises(UserError, match="--model"):
+        augment(source, tmp_path / "made", scenes=3)
