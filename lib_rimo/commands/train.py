@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.training.jobs.console import console_sink
     from lib_rimo.training.jobs.estimate import find_shortage
     from lib_rimo.training.jobs.job import run_job
-    from lib_rimo.training.proposal import propose_backgrounds_kept
+    from lib_rimo.training.proposal import propose_other_backgrounds
     from lib_rimo.training.validation import find_stale
 
     given = dict(BUILT_IN[arguments.recipe].options)
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.resume or arguments.overwrite):
         _refuse_to_overwrite(options)
     messages += find_stale(options)
-    if proposal := propose_backgrounds_kept(options):
+    if proposal := propose_other_backgrounds(options):
         messages.append(proposal)
     if shortage := find_shortage(options):
         messages.append(shortage)

@@ -26,7 +26,7 @@ from lib_rimo.demo.rimochan_pictures import PICTURES, SIZE, TRIGGER
 from lib_rimo.demo.studio import Studio
 from lib_rimo.demo.world import draw, full_caption
 from lib_rimo.errors import UserError
-from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
+from lib_rimo.training.config.built_in import BUILT_IN, SUBJECT_ALONE
 
 MASKED = {"masked_training": True, "normalize_masked_area_loss": True}
 BEHIND = {**MASKED, "masked_prior_preservation_weight": 1.0}
@@ -43,12 +43,14 @@ class Cure:
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     vector: str = ""
+    scenes: int = 0
 
 
 RECIPE = "author's recipe"
 CURES: dict[str, Cure] = {
     RECIPE: Cure(),
-    BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options),
+    SUBJECT_ALONE: Cure(BUILT_IN[SUBJECT_ALONE].options),
+    "other backgrounds": Cure(scenes=20),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
     "masked prior": Cure(BEHIND),
     "prior by prediction": Cure(SCENES),
@@ -118,10 +120,11 @@ def states(
     if every:
         changes["save_every_n_steps"] = every
     recipe = Recipe(
-        f"{cure if chosen.changes else RECIPE}-seed-{training_seed}",
+        f"{cure if chosen.changes or chosen.scenes else RECIPE}-seed-{training_seed}",
         changes,
         seed=training_seed,
         augmented=case.augmented,
+        scenes=chosen.scenes,
     )
     print(train_command(studio.options(recipe)), flush=True)
     (last,) = studio.train([recipe])

@@ -26,6 +26,7 @@ class Recipe:
     factor: float = embedded.LEARNING_RATE_FACTOR
     seed: int = 1
     augmented: bool = True  # trained on twenty pictures, not on the five as they are
+    scenes: int = 0  # so many places, drawn by the base model, behind the twenty
 
     def options(self, model: Path, pictures: Path, output: Path) -> TrainingOptions:
         """The recipe as the trainer's options, whose defaults it is."""

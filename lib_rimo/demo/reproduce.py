@@ -33,7 +33,6 @@ from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, file_hash
 from lib_rimo.sd import embedded
-from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 
 FIVE = Path(__file__).parent / "rimochan"
 
@@ -81,20 +80,22 @@ DEMO = Scope(cell_seeds=3, scene_seeds=12)
 QUICK = Scope(cell_seeds=2, scene_seeds=8, comparison_seeds=1)
 WHOLE = Scope(cell_seeds=8, scene_seeds=32, comparison_seeds=2, trainings=3)
 
+PLACES = 20  # that she is put into, so that no plain ground is learned with her
+
 NOW_YOURS = (
     (
         "In the browser: drop your pictures in, choose your checkpoint, Train.",
         "python -m lib_rimo ui",
     ),
     (
-        "Or here: twenty pictures of your five, with their captions,",
-        "python -m lib_rimo augment my_pictures my_twenty --resolution 448,704",
+        "Or here: twenty pictures of your five, in places that your base model draws,",
+        "python -m lib_rimo augment my_pictures my_twenty --model sd15.safetensors --scenes 20",
     ),
     (
-        "and a LoRA of them, with the backgrounds kept.",
+        "and a LoRA of them.",
         "python -m lib_rimo train --pretrained_model_name_or_path sd15.safetensors "
         "--train_data_dir my_twenty --trigger_word my_character --resolution 448,704 "
-        f'--output_name my_character --recipe "{BACKGROUNDS_KEPT}"',
+        "--output_name my_character",
     ),
 )
 
@@ -162,8 +163,8 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
 
 
 def kept_recipe(factor: float) -> Recipe:
-    """The recipe that learns the subject alone."""
-    return Recipe("backgrounds-kept-seed-1", BUILT_IN[BACKGROUNDS_KEPT].options, factor)
+    """The author's recipe, on pictures in which she stands in many places."""
+    return Recipe("other-backgrounds-seed-1", factor=factor, scenes=PLACES)
 
 
 def train_recipe(studio: Studio, *recipes: Recipe) -> list[Path]:
@@ -234,8 +235,8 @@ def _write(
 def _lead(studio: Studio, recipe: Recipe) -> list[str]:
     lines = [
         "Above: the same prompts without a LoRA, with one trained by the recipe for few pictures, "
-        "and with one that was held to the backgrounds of the base model. Every picture below "
-        "tells its command.",
+        "and with one whose pictures were put into places that the base model drew. Every picture "
+        "below tells its command.",
         "A small diffusion model in Stable Diffusion's shape, trained on drawings of an invented "
         "world, has never seen rimochan. From five pictures of her, all on plain backgrounds, a "
         "LoRA is trained and tried: does it draw her, does it still do what prompts ask for, and "

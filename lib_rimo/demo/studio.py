@@ -123,20 +123,34 @@ class Studio:
 
     # -- training pictures and LoRAs ------------------------------------------------------------
 
-    def training_pictures(self, *, augmented: bool = True) -> Path:
-        """The folder of twenty pictures made of the five, or of the five at training size."""
+    def training_pictures(self, *, augmented: bool = True, scenes: int = 0) -> Path:
+        """The folder of twenty pictures made of the five, or of the five at training size.
+
+        With `scenes` the character stands in so many places that the base model draws.
+        """
         count = 20 if augmented else 5
         made_of = digest(folder_hash(self.five), count, self.look.size)
         folder = self.folder / f"training-{count}"
+        if scenes:
+            made_of = digest(made_of, scenes, self._model_hash)
+            folder = folder.with_name(f"{folder.name}-in-{scenes}-places")
         stamp = folder.with_suffix(".made")
         if not stamp.exists() or stamp.read_text() != made_of:
-            augment(self.five, folder, count=count, resolution=self.look.size, name="rimochan")
+            augment(
+                self.five,
+                folder,
+                count=count,
+                resolution=self.look.size,
+                base=self.model,
+                name="rimochan",
+                scenes=scenes,
+            )
             stamp.write_text(made_of)
         return folder
 
     def options(self, recipe: Recipe) -> TrainingOptions:
         """What a recipe is trained with here."""
-        pictures = self.training_pictures(augmented=recipe.augmented)
+        pictures = self.training_pictures(augmented=recipe.augmented, scenes=recipe.scenes)
         options = recipe.options(self.model, pictures, Path())
         places = ("output_dir", "train_data_dir", "pretrained_model_name_or_path")
         what = {k: v for k, v in dataclasses.asdict(options).items() if k not in places}

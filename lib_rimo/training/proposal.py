@@ -1,4 +1,4 @@
-"""Which recipe suits a set of pictures better than the one that is chosen."""
+"""What a set of pictures needs before it is trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
-from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.image_files import UnusablePictureError
@@ -22,12 +21,12 @@ PLAIN_SHARE = 0.6
 """Of the pictures: where so many stand on plain grounds, all that is drawn comes to stand there."""
 
 
-def propose_backgrounds_kept(options: TrainingOptions) -> Message | None:
+def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
     """One sentence with its reason, where few pictures are mostly on plain backgrounds.
 
-    None where masks are used already, or the pictures are others, many or none.
+    None where the pictures are others, many or none.
     """
-    if options.masked_loss or options.masked_training or not options.train_data_dir:
+    if not options.train_data_dir:
         return None
     try:
         folders = find_folders(Path(options.train_data_dir))
@@ -41,14 +40,12 @@ def propose_backgrounds_kept(options: TrainingOptions) -> Message | None:
         return None
     return Message(
         "{n} of {count} pictures have a plain background, and a LoRA of few pictures would draw "
-        "it everywhere. The recipe {recipe} learns the subject and holds on to what the base model "
-        "draws behind it (--recipe {quoted}).",
-        about="masked_training",
+        "it everywhere. Make the pictures with other backgrounds, which the base model draws: "
+        "`augment --scenes 20`, or Other backgrounds beside Make twenty.",
+        about="train_data_dir",
         level="warning",
         n=plain,
         count=len(pictures),
-        recipe=Message(BACKGROUNDS_KEPT),
-        quoted=f'"{BACKGROUNDS_KEPT}"',
     )
 
 

@@ -30,7 +30,7 @@ from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import find_folders, unused_folders
 from lib_rimo.training.data.pictures import find_pictures
 from lib_rimo.training.data.prior_captions import read_prior_prompts
-from lib_rimo.training.proposal import propose_backgrounds_kept
+from lib_rimo.training.proposal import propose_other_backgrounds
 from lib_rimo.training.sample_prompts import sample_settings
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -82,7 +82,7 @@ def find_disappointments(options: TrainingOptions) -> list[Message]:
     """What can be trained, but would not give what is wanted; to be told before the start."""
     if options.dataset_config or not Path(options.train_data_dir or ".").is_dir():
         return []
-    proposal = propose_backgrounds_kept(options)
+    proposal = propose_other_backgrounds(options)
     return [
         *find_stale(options),
         *_not_used(options),

@@ -1,25 +1,21 @@
-"""Few pictures on plain grounds: the other recipe is proposed, with its reason."""
-
-import dataclasses
+"""Few pictures on plain grounds: other backgrounds are proposed, with the reason."""
 
 import pytest
 from PIL import Image
 
 from lib_rimo.demo.rimochan_pictures import FOLDER
-from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN, FEW_PICTURES
+from lib_rimo.training.config.built_in import BUILT_IN, FEW_PICTURES
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.proposal import MOST, propose_backgrounds_kept
+from lib_rimo.training.proposal import MOST, propose_other_backgrounds
 from lib_rimo.training.validation import find_disappointments
 
 
 def test_the_bundled_pictures_are_plain():
     options = TrainingOptions(train_data_dir=str(FOLDER))
-    proposal = propose_backgrounds_kept(options)
+    proposal = propose_other_backgrounds(options)
     assert proposal in find_disappointments(options)
     assert proposal.text().startswith("5 of 5 pictures have a plain background")
-    assert f'--recipe "{BACKGROUNDS_KEPT}"' in proposal.text()
-    followed = dataclasses.replace(options, **BUILT_IN[BACKGROUNDS_KEPT].options)
-    assert propose_backgrounds_kept(followed) is None
+    assert "augment --scenes" in proposal.text()
     assert TrainingOptions(**BUILT_IN[FEW_PICTURES].options) == TrainingOptions()
 
 
@@ -39,11 +35,11 @@ def draw(folder, plain, detailed):
 def test_it_is_proposed_for_few_and_mostly_plain_pictures(tmp_path, plain, detailed, is_proposed):
     draw(tmp_path, plain, detailed)
     (tmp_path / "0-masklabel.png").write_bytes(b"no picture of the set")
-    proposal = propose_backgrounds_kept(TrainingOptions(train_data_dir=str(tmp_path)))
+    proposal = propose_other_backgrounds(TrainingOptions(train_data_dir=str(tmp_path)))
     assert (proposal is not None) == is_proposed
 
 
 def test_what_cannot_be_looked_at_is_left_to_others(tmp_path):
     (tmp_path / "1.png").write_bytes(b"no picture")
     for folder in ("", str(tmp_path), str(tmp_path / "nowhere")):
-        assert propose_backgrounds_kept(TrainingOptions(train_data_dir=folder)) is None
+        assert propose_other_backgrounds(TrainingOptions(train_data_dir=folder)) is None

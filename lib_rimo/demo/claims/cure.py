@@ -1,4 +1,4 @@
-"""Claim 5: learned with the backgrounds kept, the character no longer drags plain ones along."""
+"""Claim 5: learned in many places, the character no longer drags plain backgrounds along."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib_rimo.demo.prompts import POSES, TAG, scene
 from lib_rimo.demo.report import Pictures, Section, Table
 from lib_rimo.demo.studio import Seen, Shot, Studio
 
-COLUMNS = ("without a LoRA", "the author's recipe", "backgrounds kept")
+COLUMNS = ("without a LoRA", "the author's recipe", "other backgrounds")
 KEPT = 0.05
 """By how much of the share of plain backgrounds a cure may be above the base model alone."""
 LOST = 0.1
@@ -31,10 +31,9 @@ def cure(studio: Studio, recipe: Path, kept: Path, seeds: range) -> Section:
     base, plain, cured = seen
     return Section(
         key="cure",
-        title="Backgrounds kept",
-        claim="Five pictures on plain grounds teach plain grounds. Trained on the subject alone, "
-        "and held to what the base model draws behind it, the LoRA leaves backgrounds as they "
-        "are.",
+        title="Other backgrounds",
+        claim="Five pictures on plain grounds teach plain grounds. Cut out and put into places "
+        "that the base model draws, the character is learned without them.",
         checks=[
             is_above(
                 "Backgrounds have more detail than with the author's recipe.",

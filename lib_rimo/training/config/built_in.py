@@ -14,7 +14,7 @@ from lib_rimo.messages import Message
 from lib_rimo.sd.native import Native
 
 FEW_PICTURES = "few pictures"
-BACKGROUNDS_KEPT = "few pictures, backgrounds kept"
+SUBJECT_ALONE = "few pictures, subject alone"
 SDXL = "few pictures, SDXL and Illustrious"
 V_PREDICTION = "few pictures, NoobAI v-prediction"
 
@@ -43,7 +43,7 @@ BUILT_IN: Mapping[str, BuiltIn] = {
             ),
         ),
     ),
-    BACKGROUNDS_KEPT: BuiltIn(
+    SUBJECT_ALONE: BuiltIn(
         {
             "masked_training": True,
             "normalize_masked_area_loss": True,
@@ -51,9 +51,9 @@ BUILT_IN: Mapping[str, BuiltIn] = {
         },
         (
             Message(
-                "For pictures on plain backgrounds, which a LoRA of few pictures would draw "
-                "everywhere: the loss counts the subject, and behind it the base model's own "
-                "drawing is held on to."
+                "The loss counts the subject, and behind it the base model's own drawing is held "
+                "on to: clothes stay free. Pictures on plain backgrounds need other backgrounds "
+                "besides."
             ),
         ),
     ),

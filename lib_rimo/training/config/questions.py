@@ -70,13 +70,14 @@ QUESTIONS = (
                 },
             ),
             Answer(
-                "kept as the base model draws them",
+                "left out: the subject alone",
                 {
                     "masked_training": True,
                     "normalize_masked_area_loss": True,
                     "masked_prior_preservation_weight": 1.0,
                 },
-                "Looks for the subject of each picture, and learns nothing of what is behind it.",
+                "Looks for the subject of each picture, and learns nothing of what is behind it. "
+                "Where the pictures are plain, make them with other backgrounds besides.",
             ),
         ),
     ),
