@@ -40,8 +40,8 @@ def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
         return None
     return Message(
         "{n} of {count} pictures have a plain background, and a LoRA of few pictures would draw "
-        "it everywhere. Make the pictures with other backgrounds, which the base model draws: "
-        "`augment --scenes 20`, or Other backgrounds beside Make twenty.",
+        "it everywhere: `augment --scenes 20`, or Other backgrounds beside Make twenty, puts the "
+        "character into places that the base model draws.",
         about="train_data_dir",
         level="warning",
         n=plain,
