@@ -342,7 +342,10 @@ def test_numbers_that_were_lost_are_never_saved_and_lower_rates_go_on(options, m
     assert all(tensor.isfinite().all() for tensor in read_lora(path).tensors.values())
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+@pytest.mark.skipif(
+    os.name == "nt" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN,
+    reason="Windows has no such signal, nohup ignores it",
+)
 def test_a_closed_terminal_saves_what_was_learned(options, undisturbed):
     assert train_until(options, "SIGHUP", "progress", 2) == 0
     saved = training_folder(options).parent / f"{options.output_name}.safetensors"

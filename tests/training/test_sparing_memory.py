@@ -47,8 +47,7 @@ def test_8_bits_go_on_as_if_never_stopped(options, tmp_path):
     options = dataclasses.replace(options, fp8_base=True)
     whole = read_lora(run_job(options)).tensors
     parts = changed(options, tmp_path, "parts", save_state_every_n_steps=3)
-    with pytest.raises(KeyboardInterrupt):
-        run_job(parts, [_interrupt_after(4)])
+    assert run_job(parts, [_interrupt_after(4)]) is None
     again = read_lora(run_job(parts, resume=True)).tensors
     assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
 
