@@ -45,7 +45,7 @@ def _usual_words(options: TrainingOptions) -> list[str]:
     folder = Path(options.train_data_dir)
     try:
         return list(_common_tags(folder, options.caption_extension, folder.stat().st_mtime_ns))
-    except (OSError, UserError):  # the pictures may be gone by now
+    except (OSError, ValueError, UserError):  # gone by now, or no name that a file can have
         return []
 
 

@@ -591,3 +591,9 @@ def test_loras_are_made_of_those_in_the_folder(server):
         assert sentence in ask(server, "tool", **request)["error"], request
     assert (folder / "small.safetensors").read_bytes() == before
     assert not (folder / "other.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["\ud800", "\0", "x" * 5000])
+def test_a_name_that_no_file_can_have_costs_the_prompts_words_only(name):
+    told = TrainingOptions(train_data_dir=name, output_name="small", trigger_word="her")
+    assert try_prompt(told) == "her, <lora:small:1>"
