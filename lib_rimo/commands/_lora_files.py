@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lib_rimo.inference.apply import Lora
     from lib_rimo.lora.tools.factors import RankLimit
     from lib_rimo.weights.presets import Presets
     from lib_rimo.weights.tags import LoraTag
@@ -39,6 +40,13 @@ def add_precision(parser: argparse.ArgumentParser, *, default: str | None = None
         choices=("float", "fp16", "bf16"),
         default=default,
         help=f"of the numbers in the file ({default or 'as in the source'})",
+    )
+
+
+def add_base_model(parser: argparse.ArgumentParser) -> None:
+    """Declare the model that some forms change each in its own way."""
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="the base model; DoRA, IA3, OFT, GLoRA need it"
     )
 
 
@@ -111,6 +119,13 @@ def check_destination(path: Path) -> None:
     """Refuse a name that no WebUI would find, before anything is computed. Raises UserError."""
     if path.suffix != ".safetensors":
         raise UserError("{file} has to end with .safetensors.", file=path)
+
+
+def print_messages_on(tag: LoraTag, lora: Lora) -> None:
+    """Say which of a tag's block weights do nothing for this LoRA."""
+    if tag.blocks is not None:
+        for message in tag.blocks.messages_on(lora.blocks, lora.family, lora.name):
+            print(message)
 
 
 def read_weights(text: str, name: str, presets: Presets) -> LoraTag:

@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bake."""
-    from lib_rimo.commands._lora_files import base_weights, check_destination, read_weights
+    from lib_rimo.commands._lora_files import (
+        base_weights,
+        check_destination,
+        print_messages_on,
+        read_weights,
+    )
     from lib_rimo.inference.apply import load_lora
     from lib_rimo.lora.bake import bake
     from lib_rimo.lora.delta import split_modules
@@ -46,9 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     lora = load_lora(arguments.source)
     if not lora.is_for_stable_diffusion and tag.blocks is not None:
         raise UserError(f"{lora.name} was made for {lora.family}, which has no such blocks.")
-    if tag.blocks is not None:
-        for message in tag.blocks.messages_on(lora.blocks, lora.family, lora.name):
-            print(message)
+    print_messages_on(tag, lora)
     baked = bake(
         read_lora(arguments.source),
         lambda key: layer_strength(tag, key, lora.family),

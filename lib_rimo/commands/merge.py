@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_rimo.commands._lora_files import add_precision, add_ranks
+from lib_rimo.commands._lora_files import add_base_model, add_precision, add_ranks
 
 if TYPE_CHECKING:
     from lib_rimo.weights.tags import LoraTag
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_ranks(parser, conv_dim_help="rank of 3x3 convolutions (default: --dim)")
     add_precision(parser)
-    parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="the base model; DoRA, IA3, OFT, GLoRA need it"
-    )
+    add_base_model(parser)
     parser.add_argument(
         "--presets", type=Path, metavar="DIR", help="folder with more presets (lbwpresets.txt)"
     )
@@ -47,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_destination,
         layer_progress,
         precision,
+        print_messages_on,
         rank_limit,
         read_weights,
     )
@@ -64,9 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         is_tag = text.strip().startswith("<")
         tag = read_weights(text, "", presets) if is_tag else LoraTag(Path(text).stem)
         lora = folder.find(tag.name) if is_tag else load_lora(Path(text))
-        if tag.blocks is not None:
-            for message in tag.blocks.messages_on(lora.blocks, lora.family, lora.name):
-                print(message)
+        print_messages_on(tag, lora)
         ingredients.append(
             Ingredient(
                 read_lora(lora.path),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lib_rimo.commands._lora_files import add_precision, add_ranks
+from lib_rimo.commands._lora_files import add_base_model, add_precision, add_ranks
 
 HELP = "give a LoRA file other ranks"
 
@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", type=Path, metavar="OUT", help="file to write")
     add_ranks(parser, conv_dim_help="rank of 3x3 convolutions (default: --dim)")
     add_precision(parser)
-    parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="the base model; DoRA, IA3, OFT, GLoRA need it"
-    )
+    add_base_model(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ class LoraTools:
         run_verb(self.host, [str(asked["tool"]), *arguments(asked)])
         name = str(asked["lora"] if asked["tool"] == "edit" else asked["name"])
         self.host.refresh(name)
-        return {"name": name, "messages": []}
+        return {"name": name}
 
     def _merge(self, asked: Reply) -> list[str]:
         found = [tag for tag in find_extra_networks(str(asked["tags"])) if tag.kind in KINDS]
