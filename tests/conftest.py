@@ -10,6 +10,8 @@ from hypothesis import settings
 # makes small models ten times slower on a machine that does something else too. On an idle one the
 # loop is twice as fast, so only tests ask for this.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share the processors
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("rimo", deadline=None)
 settings.load_profile("rimo")
 

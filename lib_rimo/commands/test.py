@@ -1,4 +1,7 @@
-"""Run Rimo's test suite; further arguments go to pytest."""
+"""Run Rimo's test suite on all processors; further arguments go to pytest.
+
+`-n 0` runs the tests one after another in one process, and so does `--pdb`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,11 @@ HELP = "run the test suite"
 NEEDS = "test"
 PASSES_ALL_ON = True
 
+# Each process holds PyTorch and a model or two, so that many processors would want much memory.
+# Who is done with its half takes tests from the other's end: a file's tests, and what is made once
+# for them, stay together but for one file.
+SPREAD = ("-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """None of its own: everything after the verb goes to pytest."""
@@ -19,5 +27,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run pytest from the project's root; its exit status is ours."""
-    command = [sys.executable, "-m", "pytest", *arguments.passed_on]
+    command = [sys.executable, "-m", "pytest", *SPREAD, *arguments.passed_on]
     return subprocess.call(command, cwd=ROOT)
