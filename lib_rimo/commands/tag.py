@@ -48,10 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.training.data.folders import find_folders
     from lib_rimo.training.data.image_files import open_image
     from lib_rimo.training.data.pictures import find_pictures
-    from lib_rimo.training.data.tagger import Tagger, fetch, find_model
+    from lib_rimo.training.data.tagger import MODEL, Tagger
 
     is_folder = Path(arguments.model).is_dir()
-    folder = fetch(arguments.model) if arguments.fetch and not is_folder else None
+    folder = MODEL.fetch(arguments.model) if arguments.fetch and not is_folder else None
     if arguments.folder is None:
         if not arguments.fetch:
             raise UserError("Give a folder of pictures, or --fetch.")
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     folders = find_folders(arguments.folder)
     pictures = [picture for each in folders for picture in find_pictures(each.path)]
     bare = [p for p in pictures if arguments.overwrite or read_caption(p) is None]
-    tagger = Tagger(folder or find_model(arguments.model)) if bare else None
+    tagger = Tagger(folder or MODEL.folder(arguments.model)) if bare else None
     written = 0
     for picture in tqdm(bare, desc="tag", unit="picture", delay=0.5):
         assert tagger is not None

@@ -95,10 +95,10 @@ class Standalone:
 
     def _propose_tags(self, picture: Path) -> str:
         from lib_rimo.training.data.image_files import open_image
-        from lib_rimo.training.data.tagger import Tagger, find_model
+        from lib_rimo.training.data.tagger import MODEL, Tagger
 
         if self._tagger is None:
-            self._tagger = Tagger(find_model())
+            self._tagger = Tagger(MODEL.folder())
         return self._tagger.caption(open_image(picture))
 
     def refresh(self, name: str) -> None:

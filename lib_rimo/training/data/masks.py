@@ -65,18 +65,20 @@ def find_mask(
     picture: Picture,
     *,
     folder: Path | None = None,
+    files: bool = True,
     guess: bool = True,
     segment: Segment | None = None,
 ) -> Mask:
     """Find the subject: by alpha, a file, a plain background or a model, in this order.
 
-    `folder` is kohya's conditioning_data_dir. With `guess` off only what the user made counts:
+    `folder` is kohya's conditioning_data_dir. With `files` off masks that lie ready are passed
+    over, since they are to be made anew. With `guess` off only what the user made counts:
     alpha and files. Raises NoMaskError where there is none to be trusted, UserError for a file
     that is no mask.
     """
     if picture.alpha is not None:
         return Mask(picture.alpha, "alpha")
-    file = mask_file(picture.path, folder)
+    file = mask_file(picture.path, folder) if files else None
     if file is not None:
         return Mask(read_mask(file, picture.size), "file")
     if not guess:
@@ -86,8 +88,15 @@ def find_mask(
     if background is not None:
         return Mask(_trusted(subject_on_plain(pixels, background)), "plain background")
     if segment is None:
-        raise NoMaskError("has a detailed background")
+        raise NoMaskError(
+            "has a detailed background, in which `python -m lib_rimo mask` finds the character"
+        )
     return Mask(_trusted(np.asarray(segment(picture.rgb).convert("L"))), "model")
+
+
+def is_detailed(picture: Picture) -> bool:
+    """Whether only a model could tell the subject from what is behind it."""
+    return picture.alpha is None and plain_background(np.asarray(picture.rgb)) is None
 
 
 def mask_file(picture: Path, folder: Path | None = None) -> Path | None:

@@ -1,15 +1,12 @@
 """Proposes booru tags for a picture by a WD14 tagger: an ONNX model and its list of tags.
 
-The models are SmilingWolf's on Hugging Face, trained on Danbooru. Nothing is fetched unasked:
-`fetch` does it once, into the cache that all programs of Hugging Face share; a folder with
-`model.onnx` and `selected_tags.csv` serves as well. onnxruntime runs them
-(`requirements/tagger.txt`).
+The models are SmilingWolf's on Hugging Face, trained on Danbooru; `onnx_models` has how they come
+here.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from lib_rimo.errors import UserError
 from lib_rimo.training.data.captions import join_tags
+from lib_rimo.training.data.onnx_models import OnnxModel
 
-DEFAULT_MODEL = "SmilingWolf/wd-vit-tagger-v3"
 MODEL_FILE, TAGS_FILE = "model.onnx", "selected_tags.csv"
+MODEL = OnnxModel("SmilingWolf/wd-vit-tagger-v3", (MODEL_FILE, TAGS_FILE), "tag", 380)
 THRESHOLD = 0.35
 """Probability from which on a general tag is proposed, as the model's page recommends."""
 CHARACTER_THRESHOLD = 0.85
@@ -52,25 +49,13 @@ class Tagger:
 
     def __init__(self, folder: Path) -> None:
         """Load `model.onnx` and `selected_tags.csv` of a folder."""
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise UserError(
-                "Tags are proposed by onnxruntime, which is not installed: run "
-                "`python -m lib_rimo tag --fetch` once, then start this again."
-            )
-        import onnxruntime
-
+        self._session = MODEL.session(folder)
         self.names = _read_names(folder / TAGS_FILE)
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                folder / MODEL_FILE, providers=["CPUExecutionProvider"]
-            )
-            self._input = self._session.get_inputs()[0]
-            _, self.side, _, channels = self._input.shape
-            outputs = self._session.get_outputs()[0].shape[-1]
-        except Exception as error:  # onnxruntime raises classes of its own for each fault
-            raise _no_model(folder, error) from error
-        if channels != 3 or outputs != len(self.names):
-            raise _no_model(folder, f"{outputs} outputs for {len(self.names)} tags")
+        self._input = self._session.get_inputs()[0]
+        shape, outputs = self._input.shape, self._session.get_outputs()[0].shape[-1]
+        if len(shape) != 4 or shape[3] != 3 or outputs != len(self.names):
+            raise MODEL.unusable(folder, f"{outputs} outputs for {len(self.names)} tags")
+        self.side = shape[1]
 
     def tags(self, picture: Image.Image) -> list[Tag]:
         """All tags that the model knows, the surest first."""
@@ -106,43 +91,6 @@ class Tagger:
         return np.asarray(small, np.float32)[None, :, :, ::-1].copy()
 
 
-def find_model(model: str = DEFAULT_MODEL) -> Path:
-    """The folder of a model that is here: a folder's path, or a name on Hugging Face.
-
-    Raises UserError, telling how to get it, for one that is not.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import try_to_load_from_cache
-
-    files = [try_to_load_from_cache(model, name) for name in (MODEL_FILE, TAGS_FILE)]
-    if not all(isinstance(file, str) for file in files):
-        raise UserError(
-            "The tagger {model} is not here yet: `python -m lib_rimo tag --fetch` fetches it "
-            "once (about 380 MB), or put {files} into a folder and give that.",
-            model=model,
-            files=[MODEL_FILE, TAGS_FILE],
-        )
-    return Path(str(files[0])).parent
-
-
-def fetch(model: str = DEFAULT_MODEL) -> Path:
-    """Fetch a model from Hugging Face, with a bar; returns its folder. Raises UserError."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=[MODEL_FILE, TAGS_FILE]))
-    except Exception as error:  # the network's, the hub's and the disk's own classes
-        raise UserError(
-            "{model} could not be fetched ({error}): check the network connection, or put "
-            "{files} from its page on Hugging Face into a folder and give that.",
-            model=model,
-            error=f"{type(error).__name__}: {error}"[:200],
-            files=[MODEL_FILE, TAGS_FILE],
-        ) from error
-
-
 def _read_names(file: Path) -> list[tuple[str, Kind]]:
     """(tag as captions have it, kind) in the order of the model's outputs."""
     try:
@@ -150,17 +98,8 @@ def _read_names(file: Path) -> list[tuple[str, Kind]]:
             rows = list(csv.DictReader(opened))
         return [(_caption_name(row["name"]), _KINDS.get(row["category"], "rating")) for row in rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise _no_model(file.parent, error) from error
+        raise MODEL.unusable(file.parent, error) from error
 
 
 def _caption_name(name: str) -> str:
     return name if name in _FACES else name.replace("_", " ")
-
-
-def _no_model(folder: Path, why: object) -> UserError:
-    return UserError(
-        "{folder} holds no tagger that can be used ({why}): it needs {files} of one model.",
-        folder=folder,
-        why=str(why)[:200],
-        files=[MODEL_FILE, TAGS_FILE],
-    )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib_rimo.commands import tag
 from lib_rimo.errors import UserError
-from lib_rimo.training.data.tagger import MODEL_FILE, TAGS_FILE, Tagger, find_model
+from lib_rimo.training.data.tagger import MODEL, MODEL_FILE, TAGS_FILE, Tagger
 
 ROWS = [("blue_hair", 0), ("green_eyes", 0), ("red_dress", 0), ("^_^", 0), ("miku", 4), ("safe", 9)]
 
@@ -82,14 +82,14 @@ def test_a_folder_without_a_tagger_is_one_sentence(tmp_path, damage):
         (folder / TAGS_FILE).write_text("a,b\n1,2\n")
     if damage == "nothing":
         (folder / MODEL_FILE).unlink()
-    with pytest.raises(UserError, match="holds no tagger that can be used"):
+    with pytest.raises(UserError, match="holds no model that `tag` can use"):
         Tagger(folder)
 
 
 def test_a_model_is_fetched_on_request_only(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="--fetch"):
-        find_model("nobody/no-such-tagger")
+        MODEL.folder("nobody/no-such-tagger")
     assert list(tmp_path.iterdir()) == []
 
 
