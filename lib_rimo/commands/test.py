@@ -1,6 +1,8 @@
 """Run Rimo's test suite on all processors; further arguments go to pytest.
 
-`-n 0` runs the tests one after another in one process, and so does `--pdb`.
+`-n 0` runs the tests one after another in one process, and so does `--pdb`. `test attack` throws
+odd, damaged and hostile inputs at all that reads, and counts what gives way; `test attack --help`
+says how much of what.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ SPREAD = ("-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None of its own: everything after the verb goes to pytest."""
+    """None of its own: everything after the verb goes to pytest, or to the attack."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run pytest from the project's root; its exit status is ours."""
-    command = [sys.executable, "-m", "pytest", *SPREAD, *arguments.passed_on]
-    return subprocess.call(command, cwd=ROOT)
+    """Run pytest or the attack from the project's root; its exit status is ours."""
+    command = ["pytest", *SPREAD, *arguments.passed_on]
+    if arguments.passed_on[:1] == ["attack"]:
+        command = ["tests.attack", *arguments.passed_on[1:]]
+    return subprocess.call([sys.executable, "-m", *command], cwd=ROOT)

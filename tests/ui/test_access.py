@@ -1,6 +1,5 @@
 """Who is let in to the page, to all of Gradio's routes, to our events and to the API."""
 
-import asyncio
 import base64
 import json
 import time
@@ -8,7 +7,7 @@ import time
 import pytest
 
 fastapi = pytest.importorskip("fastapi")
-gradio = pytest.importorskip("gradio")
+pytest.importorskip("gradio")
 
 from fastapi.testclient import TestClient  # noqa: E402
 
@@ -16,10 +15,9 @@ from lib_rimo.commands.ui import read_login  # noqa: E402
 from lib_rimo.errors import UserError  # noqa: E402
 from lib_rimo.hosts.reach import Reach  # noqa: E402
 from lib_rimo.hosts.standalone import Standalone  # noqa: E402
-from lib_rimo.ui.access import AccessMiddleware, Guard, Guesses, stand_before  # noqa: E402
-from lib_rimo.ui.api import add_routes  # noqa: E402
+from lib_rimo.ui.access import AccessMiddleware, Guard, Guesses  # noqa: E402
 from lib_rimo.ui.gradio_compat import run_url  # noqa: E402
-from lib_rimo.ui.standalone import make_page  # noqa: E402
+from tests.ui.application import application  # noqa: E402
 
 HERE = "http://127.0.0.1:7870"
 EVENT = run_url("rimo_train").removeprefix(".")
@@ -27,19 +25,6 @@ ASKED = {"data": [json.dumps({"do": "new_set"})]}
 # A page of evil.example after its name was made to point here, and one that kept its own address.
 REBOUND = {"host": "evil.example:7870", "origin": "http://evil.example:7870"}
 FOREIGN = {"origin": "http://evil.example"}
-
-
-def application(host, guard=None, *, refuses=True):
-    async def make():  # inside a loop: Gradio makes others without one, and leaves them open
-        page, server = make_page(host)
-        return gradio.routes.App.create_app(page), server
-
-    app, server = asyncio.run(make())
-    guard = guard or Guard(reach=host.reach)
-    app.auth = guard.is_right if guard.logins else None
-    stand_before(app, guard.reach, refuses=refuses, guesses=guard.guesses if refuses else None)
-    add_routes(app, server, guard)
-    return app
 
 
 @pytest.fixture(scope="module")

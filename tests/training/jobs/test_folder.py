@@ -1,74 +1,16 @@
 """Job folders that are damaged, and what it costs to look at many."""
 
 import builtins
-import dataclasses
 import io
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from lib_rimo.hosts.standalone import Standalone
-from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.jobs.folder import Job, Status
 from lib_rimo.training.jobs.queue import Queue
-from lib_rimo.ui.train_server import TrainServer
-
-EVENTS = [
-    {"kind": "phase", "time": 1.0, "phase": "training", "step": 0, "steps": 9},
-    {
-        "kind": "progress",
-        "time": 2.0,
-        "step": 1,
-        "steps": 9,
-        "loss": 0.5,
-        "smoothed_loss": 0.5,
-        "learning_rates": [1e-4],
-        "seconds_left": 3.0,
-        "seconds_a_step": 0.1,
-    },
-    {
-        "kind": "warning",
-        "time": 3.0,
-        "template": "{n} of it",
-        "values": {"n": 1},
-        "text": "1 of it",
-    },
-    {"kind": "saved", "time": 4.0, "step": 1, "path": "lora.safetensors"},
-    {"kind": "sample", "time": 4.5, "step": 1, "path": "sample.png"},
-    {"kind": "failed", "time": 5.0, "text": "Over.", "messages": [{"template": "Over."}]},
-]
-
-
-def make_job(queue, name, added, phase="ended"):
-    """A job as one finds it, without anything having been trained."""
-    folder = queue.folder / name
-    training = folder / f"{name}.job"
-    training.mkdir(parents=True)
-    options = TrainingOptions("model.safetensors", "pictures", name, str(folder))
-    (folder / "job.json").write_text(json.dumps(dataclasses.asdict(options)))
-    status = Status(phase=phase, added=added, started=added, ended=added, exit_status=2)
-    (folder / "status.json").write_text(json.dumps(dataclasses.asdict(status)))
-    (training / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
-    return Job(folder)
-
-
-def server_of(home):
-    server = TrainServer(Standalone(home))
-    server.queue.ensure_running = lambda: None
-    return server
-
-
-def ask(server, what, **request):
-    """The answer, which has to be JSON as browsers read it."""
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
-
-    return json.loads(server.answer(json.dumps({"do": what, **request})), parse_constant=refuse)
+from tests.attack.jobs import VALUES, ask, damage, make_job, server_of
 
 
 def test_ended_jobs_are_not_read_again(tmp_path, monkeypatch):
@@ -94,67 +36,19 @@ def test_ended_jobs_are_not_read_again(tmp_path, monkeypatch):
     assert jobs[3].status.ended == 99.0
 
 
-NESTED = "[" * 3000 + "]" * 3000
-VALUES = [
-    *("null", "[]", "{}", '"text"', "true", "NaN", "1e999", "-1", "9" * 400, NESTED, '"\\ud800"'),
-    *('"\\u0000"', '"../../up"', json.dumps("n" * 5000), '{"template": [1], "values": 3}'),
-]
+def test_one_damaged_thing_costs_that_thing_only(tmp_path):
+    rng = random.Random(0)
+    for number in range(60):
+        damage_one(tmp_path / str(number), rng)
 
 
-def whole(path, draw):
-    """Another content, or none."""
-    return draw(st.sampled_from(["", "\n", "\x00" * 9, *VALUES])).encode()
-
-
-def cut(path, draw):
-    content = path.read_bytes()
-    return content[: int(draw(st.floats(0, 1)) * len(content))]
-
-
-def flipped(path, draw):
-    content = bytearray(path.read_bytes())
-    content[int(draw(st.floats(0, 0.999)) * len(content))] ^= 1 << draw(st.integers(0, 7))
-    return bytes(content)
-
-
-def valued(path, draw):
-    """One value replaced by another, or added under an unknown name, in one of the lines."""
-    lines = path.read_text().splitlines()
-    at = draw(st.integers(0, len(lines) - 1))
-    content = json.loads(lines[at])
-    name = draw(st.sampled_from([*content, "unknown"]))
-    content[name] = "HERE"
-    lines[at] = json.dumps(content).replace('"HERE"', draw(st.sampled_from(VALUES)))
-    return ("\n".join(lines) + "\n").encode()
-
-
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_one_damaged_thing_costs_that_thing_only(tmp_path_factory, data):
-    home = tmp_path_factory.mktemp("home")
+def damage_one(home, rng):
     server = server_of(home)
     sound = make_job(server.queue, "sound", 1.0)
-    phase = data.draw(st.sampled_from(["ended", "waiting", "running"]))
+    phase = rng.choice(["ended", "waiting", "running"])
     hurt = make_job(server.queue, "hurt", 2.0, phase)
-    file = data.draw(
-        st.sampled_from(
-            [
-                hurt.folder / "job.json",
-                hurt.folder / "status.json",
-                hurt.folder / "hurt.job/events.jsonl",
-            ]
-        )
-    )
-    way = data.draw(st.sampled_from([whole, cut, flipped, valued, "gone", "folder", "dangling"]))
-    if callable(way):
-        content = way(file, data.draw)
-        file.write_bytes(content)
-    else:
-        file.unlink()
-        if way == "folder":
-            file.mkdir()
-        elif way == "dangling":
-            file.symlink_to(home / "nowhere")
+    file = rng.choice(["job.json", "status.json", "hurt.job/events.jsonl"])
+    damage(hurt.folder / file, rng)
 
     jobs = {job["id"]: job for job in ask(server, "open")["jobs"]}
     assert jobs["sound"]["state"] == "failed"

@@ -1,11 +1,28 @@
 """LoRA files as nobody wants them, from a seed: whole, damaged, absurd and hostile ones."""
 
+import argparse
+import io
 import json
 import random
+import re
 import struct
+import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+
+from lib_rimo.commands import bake, info
+from lib_rimo.errors import UserError
+from lib_rimo.inference.apply import LoraFolder, LoraMerger
+from lib_rimo.lora.facts import read_facts
+from lib_rimo.ui.panel_server import answer
+from lib_rimo.weights.presets import DEFAULT_PRESETS
+from lib_rimo.weights.tags import LoraTag
+from tests.attack.tally import Tally
+from tests.sd.narrow import narrow_checkpoint
 
 LAYERS = (
     "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k",
@@ -110,3 +127,70 @@ def _file(tensors: dict, metadata: dict[str, str], fault: str | None) -> bytes:
         text = text[:-1]
     whole = struct.pack("<Q", len(text)) + text + content
     return whole[: len(whole) // 2] if fault == "truncated" else whole
+
+
+def attack(count: int, seed: int, folder: Path) -> Tally:
+    """`count` files through all that reads LoRAs: info, bake, drawing, the panel, the API's facts.
+
+    Lost is a base model that is not as it was once all LoRAs are taken out again.
+    """
+    tally = Tally()
+    merger = LoraMerger(narrow_checkpoint("sd1"))
+    weights = {name: p.clone() for name, p in merger.checkpoint.unet.named_parameters()}
+    path, out = folder / "odd.safetensors", folder / "out" / "out.safetensors"
+    host = SimpleNamespace(
+        presets=lambda: DEFAULT_PRESETS, lora_path=lambda name: path, panel_messages=lambda: ()
+    )
+    loras = LoraFolder(folder)
+    for what, content in odd_loras(count, seed):
+        path.write_bytes(content)
+        read, printed = _said_by(tally, what, lambda: _call(info, path))
+        _said_by(tally, what, lambda: _call(info, path, "--json"))
+        baked, _ = _said_by(tally, what, lambda: _call(bake, path, "<lora:odd:0.5:M00@0.3>", out))
+        with tally.expecting_sentences(what):
+            read_facts(path)
+            answer(host, '{"prompt": "<lora:odd:1:MIDD>"}')
+        unread, _ = _said_by(tally, what, lambda: loras.find("odd"))
+        tally.tried["files"] += 1
+        if not unread:
+            tally.tried["files used"] += 1
+            with tally.expecting_sentences(what):
+                messages = merger.apply([(loras.find("odd"), LoraTag("odd"))])
+                if any(CONTROL.search(str(message)) for message in messages):
+                    tally.fail("escapes", f"control characters in messages: {what}")
+                if not all(p.isfinite().all() for p in merger.checkpoint.unet.parameters()):
+                    tally.fail("lost", f"what is no number was merged: {what}")
+        if CONTROL.search(printed):
+            tally.fail("escapes", f"control characters printed: {what}")
+        if unread and not read:
+            tally.fail("not identical", f"info reads it, generate does not: {what}")
+        if not baked and not out.exists():
+            tally.fail("lost", f"bake says nothing and writes nothing: {what}")
+        out.unlink(missing_ok=True)
+    merger.clear()
+    if not all(p.equal(weights[name]) for name, p in merger.checkpoint.unet.named_parameters()):
+        tally.fail("lost", "the base model")
+    return tally
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def _call(verb, *words) -> int:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    return verb.run(parser.parse_args([str(word) for word in words]))
+
+
+def _said_by(tally: Tally, what: str, act) -> tuple[str, str]:
+    """What the user is told where it cannot be done, and what is printed."""
+    said, printed = "", io.StringIO()
+    with redirect_stdout(printed), warnings.catch_warnings(), tally.expecting_sentences(what):
+        warnings.simplefilter("ignore")
+        try:
+            act()
+        except UserError as error:
+            said = str(error)
+        if CONTROL.search(said) or len(said) >= 1000:
+            tally.fail("escapes", f"{said} for {what}")
+    return said, printed.getvalue()
