@@ -51,6 +51,16 @@ class RimoPage {
         return label;
     }
 
+    /** A file's content in base64. */
+    static base64(file) {
+        return new Promise((resolve, reject) => {
+            const reader = new FileReader();
+            reader.onload = () => resolve(reader.result.split(",", 2)[1] || "");
+            reader.onerror = () => reject(reader.error);
+            reader.readAsDataURL(file);
+        });
+    }
+
     /** An option's value as it is written in a field. */
     static number(value) {
         if (value === null || value === undefined) return "";

@@ -7,11 +7,15 @@
 class RimoTrainGallery {
     static FIRST = 24;
 
-    /** `onShow(index)` shows a picture large; `onRemove(picture)` throws one out, null where none may be. */
-    constructor({label, className = "", onShow, onRemove}) {
+    /**
+     * `onShow(index)` shows a picture large; `onRemove()` gives what throws one out, or null where
+     * none may be; `onTile(picture, tile)` may add to a tile.
+     */
+    constructor({label, className = "", onShow, onRemove, onTile = null}) {
         const {make, say} = RimoPage;
         this.onShow = onShow;
         this.onRemove = onRemove;
+        this.onTile = onTile;
         this.current = 0;
         this.isOpen = false;
         this.grid = make("div", `rimo-gallery ${className}`, {role: "group", ariaLabel: say(label)});
@@ -37,6 +41,7 @@ class RimoTrainGallery {
     /** Make what stands under one picture anew. */
     update(picture) {
         const index = this.pictures.indexOf(picture);
+        if (index < 0) return; // not among those shown
         this.grid.children[index]?.replaceWith(this.#tile(picture, index));
         this.#setCurrent(this.current);
     }
@@ -70,6 +75,7 @@ class RimoTrainGallery {
             cross.ariaLabel = say("Throw {name} out", {name: picture.name});
             tile.append(cross);
         }
+        this.onTile?.(picture, tile);
         return tile;
     }
 

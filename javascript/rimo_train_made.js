@@ -10,8 +10,14 @@ class RimoTrainMade {
         const {make, say, button, labelled} = RimoPage;
         this.server = server;
         this.onChange = onChange;
+        this.many = make("select", "", {name: "how_many"},
+            make("option", "", {value: "20", textContent: say("about five: train on twenty made of them")}),
+            make("option", "", {value: "40", textContent: say("about ten: train on forty made of them")}),
+            make("option", "", {value: RimoTrainMade.AS_THEY_ARE, textContent: say("twenty or more: train on them as they are")}),
+            make("option", "", {value: "", textContent: say("as set below"), hidden: true}));
+        this.many.addEventListener("change", () => this.#answer());
         this.count = make("input", "rimo-short", {type: "number", min: 1, max: 500, value: 20});
-        this.count.addEventListener("input", () => this.#name());
+        this.count.addEventListener("input", () => this.show());
         this.sizeField = make("input", "rimo-short", {
             type: "text", name: "augment_size", value: "448,704", spellcheck: false,
         });
@@ -27,7 +33,10 @@ class RimoTrainMade {
         this.choice = make("select", "", {name: "trained_on", ariaLabel: say("Pictures to train on")},
             make("option", "", {value: "augmented", textContent: say("Train on the made pictures")}),
             make("option", "", {value: "originals", textContent: say("Train on your pictures as they are")}));
-        this.choice.addEventListener("change", onChange);
+        this.choice.addEventListener("change", () => {
+            this.show();
+            onChange();
+        });
         this.summary = make("p", "rimo-hint", {role: "status"});
         this.stale = make("p", "rimo-warning rimo-stale", {hidden: true, role: "status"});
         this.gallery = new RimoTrainGallery({
@@ -38,6 +47,8 @@ class RimoTrainMade {
         });
         this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
         this.root = make("div", "rimo-augment", {},
+            make("div", "rimo-grid rimo-wide", {},
+                labelled("How many pictures are there?", this.many, "The recipe is for few pictures: crops and mirror images make up for others. With many, learn for longer.")),
             make("div", "rimo-bar rimo-fields", {},
                 labelled("Pictures to make", this.count),
                 labelled("Width,height", this.sizeField),
@@ -51,6 +62,7 @@ class RimoTrainMade {
     }
 
     static NONE = {set: "", pictures: []};
+    static AS_THEY_ARE = "originals";
 
     /** The set to train on; empty where one's own pictures are trained on. */
     get folder() {
@@ -95,10 +107,21 @@ class RimoTrainMade {
 
     show() {
         this.#name();
+        this.many.value = this.isChosen ? this.count.value : RimoTrainMade.AS_THEY_ARE;
+        if (!this.many.value) this.many.value = ""; // a number of one's own
         this.choice.parentElement.hidden = !this.made.pictures.length;
         this.gallery.root.hidden = !this.made.pictures.length;
         this.gallery.show(this.made.pictures);
         this.gallery.root.classList.toggle("rimo-unused", !this.isChosen);
+    }
+
+    /** Take the answer to how many pictures there are over. */
+    #answer() {
+        const asTheyAre = this.many.value === RimoTrainMade.AS_THEY_ARE;
+        this.choice.value = asTheyAre ? RimoTrainMade.AS_THEY_ARE : "augmented";
+        if (!asTheyAre) this.count.value = this.many.value;
+        this.show();
+        this.onChange();
     }
 
     #name() {

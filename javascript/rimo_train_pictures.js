@@ -2,9 +2,6 @@
 
 /** The first part of the Train tab: pictures and captions, and what is made of them. */
 class RimoTrainPictures {
-    /** Milliseconds until captions are sent again to a server that did not answer. */
-    static AGAIN = 2000;
-
     /**
      * `onChange` is called when what would be trained on has changed, `onSize(text)` when pictures
      * are made of another size; `base()` tells the base model's file.
@@ -15,15 +12,29 @@ class RimoTrainPictures {
         this.onChange = onChange;
         this.onSize = onSize;
         this.base = base;
-        this.viewer = new RimoTrainViewer(server);
+        this.originals = {set: "", pictures: [], own: true};
+        this.interrogators = [];
+        this.outbox = new RimoTrainOutbox(server, memory, {
+            onSent: () => this.onChange(), // made pictures may be stale now
+            onTrouble: (text) => this.#say(text),
+            onGone: (text) => {
+                this.unsavedHint.textContent = text;
+                this.unsavedHint.hidden = !text;
+            },
+        });
+        this.masks = new RimoTrainMasks(server, memory, () => this.#show());
+        this.viewer = new RimoTrainViewer(server, this.outbox, (picture) => this.#masked(picture));
         this.made = new RimoTrainMade(server, this.viewer, {
             onMake: () => this.#augment(), onChange: () => this.#changed(), onSize,
         });
-        this.originals = {set: "", pictures: [], own: true};
-        this.asText = false;
-        this.interrogators = [];
-        /** Captions that the server does not have yet, by their pictures; the browser keeps them. */
-        this.unsaved = new Map(memory.get("unsaved") || []);
+        this.captions = new RimoTrainCaptions(this.outbox, (pictures, editor) => this.#captioned(pictures, editor));
+        this.booru = new RimoBooruTags(server);
+        const propose = (typed) => {
+            this.booru.load();
+            return this.booru.propose(typed, this.tags.counts);
+        };
+        this.tags = new RimoTrainTags(this.captions, {onFilter: () => this.#showGallery(), propose});
+        this.editor = new RimoTrainCaptionEditor(this.captions, propose);
         this.#build();
     }
 
@@ -87,26 +98,27 @@ class RimoTrainPictures {
             this.onChange();
         });
         this.textMode = button("Edit as text", "Captions as tags or as plain text", () => {
-            this.asText = !this.asText;
-            this.textMode.textContent = say(this.asText ? "Edit as tags" : "Edit as text");
+            this.editor.asText = !this.editor.asText;
+            this.textMode.textContent = say(this.editor.asText ? "Edit as tags" : "Edit as text");
             this.#show();
         });
         this.proposals = make("span", "rimo-bar");
         this.gallery = new RimoTrainGallery({
             label: "Your pictures",
             onShow: (index) => this.#showLarge(index),
+            onTile: (picture, tile) => this.masks.decorate(this.originals.set, picture, tile),
             onRemove: () => this.originals.own && ((picture) => this.#tell(() => this.#remove(picture))),
         });
         this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
         this.unsavedHint = make("p", "rimo-problem rimo-unsaved", {hidden: true, role: "status"});
 
-        this.captions = make("div", "rimo-bar rimo-fields", {},
+        this.words = make("div", "rimo-bar rimo-fields", {},
             labelled("Trigger word", this.trigger, "What will call the character in a prompt"),
-            this.textMode, this.proposals);
+            this.textMode, this.masks.button, this.proposals);
         this.root = card("1. Pictures", this.drop, this.files,
             make("div", "rimo-bar", {}, this.path,
                 button("Open", "Use the pictures of this folder", openFolder), this.known),
-            this.problem, this.unsavedHint, this.captions, this.gallery.root, this.made.root,
+            this.problem, this.unsavedHint, this.words, this.tags.root, this.gallery.root, this.made.root,
             this.viewer.root);
         this.#show();
     }
@@ -133,7 +145,7 @@ class RimoTrainPictures {
             }
         }
         this.#changed();
-        this.#send();
+        this.outbox.send();
     }
 
     /** Show what a training was trained on: one's own pictures, or those that were made of them. */
@@ -165,10 +177,9 @@ class RimoTrainPictures {
     }
 
     async open(set) {
-        this.originals = await this.server.ask("pictures", {set});
-        for (const picture of this.originals.pictures) {
-            picture.caption = this.unsaved.get(this.#key(picture))?.caption ?? picture.caption;
-        }
+        const shown = await this.server.ask("pictures", {set});
+        if (set !== this.originals.set) this.tags.reset();
+        this.originals = shown;
         this.made.take(RimoTrainMade.NONE);
         this.#changed();
         if (!this.originals.pictures.length) {
@@ -185,7 +196,7 @@ class RimoTrainPictures {
             for (const [index, file] of files.entries()) {
                 this.drop.classList.add("rimo-busy");
                 this.drop.dataset.state = `${index + 1} / ${files.length}`;
-                const content = await RimoTrainPictures.#base64(file);
+                const content = await RimoPage.base64(file);
                 const reply = await this.server.ask("add", {
                     set: this.originals.set, files: [{name: file.name, content}],
                 });
@@ -201,21 +212,12 @@ class RimoTrainPictures {
         this.files.value = "";
     }
 
-    static #base64(file) {
-        return new Promise((resolve, reject) => {
-            const reader = new FileReader();
-            reader.onload = () => resolve(reader.result.split(",", 2)[1] || "");
-            reader.onerror = () => reject(reader.error);
-            reader.readAsDataURL(file);
-        });
-    }
-
     async #augment() {
         const {button, choice} = this.made;
         button.disabled = true;
         button.textContent = RimoPage.say("Making …");
         await this.#tell(async () => {
-            await this.saved();
+            await this.outbox.emptied();
             this.made.take(await this.server.ask("augment", {
                 ...this.made.request, set: this.originals.set, base: this.base(),
                 name: this.triggerWord.replace(/[^\w-]+/g, "_"),
@@ -235,7 +237,7 @@ class RimoTrainPictures {
 
     #showLarge(index) {
         const {own} = this.originals;
-        this.viewer.open(() => this.originals, index, own ? {
+        this.viewer.open(() => ({...this.originals, pictures: this.tags.pictures}), index, own ? {
             onRemove: (picture) => this.#remove(picture),
             onCrop: (reply) => {
                 this.originals = reply;
@@ -258,8 +260,8 @@ class RimoTrainPictures {
                 const {caption} = await this.server.ask("interrogate", {set, name: next, with: name});
                 const picture = bare().find((one) => one.name === next);
                 if (!picture) continue;
-                this.#write(picture, caption);
-                this.gallery.update(picture);
+                this.captions.change(new Map([[next, caption]]),
+                    RimoPage.say("the proposal for {name}", {name: next}));
             }
         });
         button.textContent = name;
@@ -272,9 +274,32 @@ class RimoTrainPictures {
         try {
             await action();
         } catch (error) {
-            this.problem.textContent = error.message;
-            this.problem.hidden = false;
+            this.#say(error.message);
         }
+    }
+
+    #say(text) {
+        this.problem.textContent = text;
+        this.problem.hidden = false;
+    }
+
+    /** Captions are others now; what somebody types in an `editor` stays as it is. */
+    #captioned(pictures, editor) {
+        const {filter} = this.tags;
+        this.tags.show();
+        if (filter !== this.tags.filter) this.#showGallery();
+        else if (!editor) for (const picture of pictures) this.gallery.update(picture);
+    }
+
+    /** A picture's mask is another now. */
+    #masked(picture) {
+        this.masks.forget(picture);
+        this.gallery.update(picture);
+    }
+
+    /** Wait until the server has everything; throws where it does not answer. */
+    saved() {
+        return this.outbox.emptied();
     }
 
     #changed() {
@@ -285,124 +310,18 @@ class RimoTrainPictures {
         this.onChange();
     }
 
-    #key(picture) {
-        return `${this.originals.set}\n${picture.name}`;
-    }
-
-    /** Take a caption down at once; the server gets it when it has those before. */
-    #write(picture, caption) {
-        if (caption === picture.caption) return;
-        picture.caption = caption;
-        this.unsaved.set(this.#key(picture), {set: this.originals.set, name: picture.name, caption});
-        this.#keepUnsaved();
-        this.#send();
-    }
-
-    /** Wait until the server has every caption; throws where it does not answer. */
-    async saved() {
-        await this.#send();
-        if (this.unsaved.size) throw new Error(this.unsavedHint.textContent);
-    }
-
-    /** Send what the server does not have yet, one after another; once at a time. */
-    #send() {
-        this.sending ||= this.#sendAll().finally(() => {
-            this.sending = null;
-        });
-        return this.sending;
-    }
-
-    async #sendAll() {
-        clearTimeout(this.again);
-        const hasSent = this.unsaved.size > 0;
-        while (this.unsaved.size) {
-            const [key, caption] = this.unsaved.entries().next().value;
-            try {
-                await this.server.ask("caption", caption);
-            } catch (error) {
-                if (error.isGone) {
-                    this.unsavedHint.textContent = RimoPage.say("The server does not answer. Captions that this browser keeps until it does: {n}.", {n: this.unsaved.size});
-                    this.unsavedHint.hidden = false;
-                    this.again = setTimeout(() => this.#send(), RimoTrainPictures.AGAIN);
-                    return;
-                }
-                this.problem.textContent = error.message; // that picture is gone, or the disk is full
-                this.problem.hidden = false;
-            }
-            if (this.unsaved.get(key) === caption) this.unsaved.delete(key); // else typed on meanwhile
-            this.#keepUnsaved();
-        }
-        this.unsavedHint.hidden = true;
-        if (hasSent) this.onChange(); // made pictures may be stale now
-    }
-
-    #keepUnsaved() {
-        this.memory.set("unsaved", [...this.unsaved]);
-    }
-
     #show() {
         const some = this.originals.pictures.length > 0;
-        for (const part of [this.captions, this.gallery.root, this.made.root]) part.hidden = !some;
+        this.captions.take(this.originals);
+        for (const part of [this.words, this.tags.root, this.gallery.root, this.made.root]) part.hidden = !some;
         this.drop.classList.toggle("rimo-filled", some);
         this.proposals.hidden = !this.interrogators.length;
-        this.gallery.show(this.originals.pictures, (picture) => this.#below(picture));
+        this.tags.show();
+        this.#showGallery();
         this.made.show();
     }
 
-    /** What stands under a picture: its caption to edit, or why it is left out. */
-    #below(picture) {
-        if (picture.left_out) {
-            return RimoPage.make("p", "rimo-problem", {
-                textContent: RimoPage.say("Left out: it {reason}.", {reason: picture.left_out}),
-            });
-        }
-        return this.asText ? this.#textEditor(picture) : this.#tagEditor(picture);
-    }
-
-    #textEditor(picture) {
-        const area = RimoPage.make("textarea", "", {
-            value: picture.caption, rows: 3, placeholder: RimoPage.say("caption"),
-            ariaLabel: RimoPage.say("Caption of {name}", {name: picture.name}),
-        });
-        area.addEventListener("input", () => this.#write(picture, area.value.trim()));
-        return area;
-    }
-
-    #tagEditor(picture) {
-        const {make, say} = RimoPage;
-        const tags = picture.caption.split(",").map((tag) => tag.trim()).filter(Boolean);
-        const save = (now) => {
-            this.#write(picture, now.join(", "));
-            const editor = this.#tagEditor(picture);
-            const hasFocus = box.contains(document.activeElement);
-            box.replaceWith(editor);
-            if (hasFocus) editor.querySelector("input").focus();
-        };
-        const chips = tags.map((tag, index) => {
-            const cross = RimoPage.button("×", "Remove this tag",
-                () => save(tags.filter((_, other) => other !== index)));
-            cross.tabIndex = -1; // Backspace in the field does the same
-            cross.ariaLabel = say("Remove {tag}", {tag});
-            return make("span", "rimo-chip", {}, tag, cross);
-        });
-        const input = make("input", "", {
-            type: "text", placeholder: say("add a tag"), spellcheck: false,
-            ariaLabel: say("Add a tag to {name}", {name: picture.name}),
-        });
-        const add = () => {
-            const tag = input.value.trim();
-            input.value = ""; // leaving the field would add it once more
-            if (tag) save([...tags, tag]);
-        };
-        input.addEventListener("keydown", (event) => {
-            if (event.key === "Enter" || event.key === ",") {
-                event.preventDefault();
-                add();
-            }
-            if (event.key === "Backspace" && !input.value && tags.length) save(tags.slice(0, -1));
-        });
-        input.addEventListener("change", add);
-        const box = make("div", "rimo-chips", {}, make("div", "rimo-chip-list", {}, ...chips), input);
-        return box;
+    #showGallery() {
+        this.gallery.show(this.tags.pictures, (picture) => this.editor.make(picture));
     }
 }

@@ -1,30 +1,36 @@
 "use strict";
 
-/** One picture of a set, large: looked at, cropped, thrown out; arrows go to its neighbours. */
+/** One picture of a set, large: looked at, cropped, its mask corrected, thrown out; arrows go on. */
 class RimoTrainViewer {
     /** Pixels on the screen below which a frame is a click. */
     static LEAST = 12;
 
-    constructor(server) {
+    /** `onMask(picture)` is called when a picture's mask is another. */
+    constructor(server, outbox, onMask) {
         const {make, say, button} = RimoPage;
         this.server = server;
         this.image = make("img", "", {alt: "", draggable: false});
         this.frame = make("div", "rimo-frame", {hidden: true});
-        this.stage = make("div", "rimo-stage", {}, this.image, this.frame);
+        this.brush = new RimoTrainBrush(server, outbox, {onToggle: () => this.#show(), onSaved: onMask});
+        this.stage = make("div", "rimo-stage", {}, this.image, this.brush.canvas, this.frame);
+        new ResizeObserver(() => this.brush.place()).observe(this.image);
         this.title = make("strong", "rimo-viewer-title");
         this.caption = make("p", "rimo-hint");
         this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
         this.crop = button("Crop to the frame", "Keep only what is inside; drag over the picture to draw a frame", () => this.#crop());
         this.out = button("Throw it out", "This picture is not trained on", () => this.#remove());
+        this.zoom = button("Zoom", "Every pixel of the picture, to judge it by; scroll to move over it", () => this.#zoom(!this.isZoomed));
         this.hint = make("small", "", {textContent: say("Drag over the picture to draw a frame for cropping.")});
         this.root = make("dialog", "rimo-viewer", {ariaLabel: say("Picture")},
-            make("div", "rimo-bar rimo-viewer-head", {}, this.title,
+            make("div", "rimo-bar rimo-viewer-head", {}, this.title, this.zoom,
                 button("‹", "The one before", () => this.#go(-1)),
                 button("›", "The next one", () => this.#go(1)),
                 button("Close", "Back to all pictures", () => this.root.close())),
-            this.stage, this.hint, this.caption, this.problem,
-            make("div", "rimo-bar", {}, this.crop, this.out));
+            this.stage, this.hint, this.brush.root, this.caption, this.problem,
+            make("div", "rimo-bar", {}, this.brush.toggle, this.crop, this.out));
+        this.root.addEventListener("close", () => this.#zoom(false));
         this.root.addEventListener("keydown", (event) => {
+            if (event.target.tagName === "INPUT" || this.brush.shortcut(event)) return;
             const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
             if (step) this.#go(step);
             if (event.key === "Delete" && !this.out.hidden) this.#remove();
@@ -55,7 +61,7 @@ class RimoTrainViewer {
         const picture = pictures[this.index];
         this.frame.hidden = true;
         this.problem.hidden = true;
-        this.crop.hidden = this.hint.hidden = !this.onCrop || Boolean(picture.left_out);
+        this.crop.hidden = this.hint.hidden = !this.onCrop || this.brush.isOn || Boolean(picture.left_out);
         this.crop.disabled = true;
         this.out.hidden = !this.onRemove;
         this.title.textContent = `${picture.name}, ${picture.width}×${picture.height} · ${this.index + 1} / ${pictures.length}`;
@@ -65,7 +71,18 @@ class RimoTrainViewer {
         await this.#try(async () => {
             const {picture: large} = await this.server.ask("picture", {set, name: picture.name});
             if (this.source().pictures[this.index] === picture) this.image.src = large;
+            await this.brush.open(set, picture, this.image);
         });
+    }
+
+    #zoom(isZoomed) {
+        this.isZoomed = isZoomed;
+        this.zoom.ariaPressed = String(isZoomed);
+        this.stage.classList.toggle("rimo-zoomed", isZoomed);
+        this.frame.hidden = this.crop.disabled = true; // it is drawn in the picture's place on the screen
+        this.image.style.width = isZoomed
+            ? `${Math.max(this.image.naturalWidth, 2 * this.stage.clientWidth)}px` : "";
+        this.brush.place();
     }
 
     #go(step) {

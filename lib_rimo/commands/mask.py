@@ -38,13 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from lib_rimo.files import written_beside
     from lib_rimo.training.data.folders import find_folders
-    from lib_rimo.training.data.masks import NoMaskError, find_mask, is_detailed, mask_file
-    from lib_rimo.training.data.pictures import (
-        MASK_ENDING,
-        find_pictures,
-        read_pictures,
-        tell_left_out,
+    from lib_rimo.training.data.masks import (
+        NoMaskError,
+        find_mask,
+        is_detailed,
+        mask_beside,
+        mask_file,
     )
+    from lib_rimo.training.data.pictures import find_pictures, read_pictures, tell_left_out
     from lib_rimo.training.data.segmentation import MODEL, Segmenter
 
     is_folder = Path(arguments.model).is_dir()
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         if mask.source == "alpha":
             continue  # the picture says it itself
-        with written_beside(path.with_name(f"{path.stem}{MASK_ENDING}.png")) as beside:
+        with written_beside(mask_beside(path)) as beside:
             mask.image.save(beside, format="PNG")
         written += 1
     print(f"{written} masks written; {len(files) - len(bare)} were there already.")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import mimetypes
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from lib_rimo.errors import MissingError, UserError
 from lib_rimo.training.events import events_after
@@ -93,6 +95,7 @@ def make_router(server: TrainServer, guard: Guard) -> APIRouter:
         return server.jobs.describe(find(job))
 
     add_search_routes(router, server.searches)
+    add_mask_routes(router, server)
 
     @router.get("/jobs/{job}/samples", summary="The sample pictures so far: step and name")
     def samples(job: str) -> list[dict[str, Any]]:
@@ -151,6 +154,32 @@ def add_search_routes(router: APIRouter, searches: Searches) -> None:
     def strip(search: str, name: str) -> Response:
         path = searches.strip_path(search, name)
         return Response(path.read_bytes(), media_type="image/png")
+
+
+def add_mask_routes(router: APIRouter, server: TrainServer) -> None:
+    """The routes of pictures' masks: `folder` holds the pictures, `name` is one of them."""
+
+    def opened(folder: str, name: str) -> dict[str, str]:
+        return {"set": str(server.opened.open(Path(folder))), "name": name}
+
+    @router.get("/masks", summary="The mask of a picture as a PNG, white where the subject is")
+    def mask(folder: str, name: str) -> Response:
+        return Response(server.masks.read(opened(folder, name)), media_type="image/png")
+
+    @router.put("/masks", summary="Put a mask beside a picture: the body is a picture file")
+    async def put_mask(folder: str, name: str, request: Request) -> dict[str, Any]:
+        content = await request.body()
+
+        def put() -> dict[str, Any]:
+            asked = opened(folder, name)
+            server.masks.write(asked, content)
+            return {"messages": server.masks.do_mask(asked)["messages"]}
+
+        return await run_in_threadpool(put)
+
+    @router.delete("/masks", summary="Take the mask beside a picture away; it is found anew")
+    def forget_mask(folder: str, name: str) -> dict[str, Any]:
+        return {"messages": server.masks.do_forget_mask(opened(folder, name))["messages"]}
 
 
 class MessageRoute(APIRoute):

@@ -13,6 +13,7 @@ from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.messages import Message
 from lib_rimo.sd.native import native_of
 from lib_rimo.training.augment.origin import source_of
+from lib_rimo.training.data.booru_tags import common_tags
 from lib_rimo.training.data.picture_set import PictureSet
 from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.ui.opened_folders import OpenedFolders
@@ -64,7 +65,7 @@ class Pictures:
 
     def do_picture(self, asked: Reply) -> Reply:
         """One picture, large."""
-        return {"picture": self._set(asked).large(asked["name"])}
+        return {"picture": self.set_of(asked).large(asked["name"])}
 
     def do_crop(self, asked: Reply) -> Reply:
         """Keep a part of a dropped picture: `box` is left, top, right, bottom, of 0 to 1."""
@@ -93,19 +94,23 @@ class Pictures:
 
     def do_caption(self, asked: Reply) -> Reply:
         """Write one caption."""
-        self._set(asked).set_caption(asked["name"], asked["caption"])
+        self.set_of(asked).set_caption(asked["name"], asked["caption"])
         return {}
+
+    def do_tags(self, asked: Reply) -> Reply:
+        """The most common tags of booru sites, the most common of each kind first."""
+        return {"tags": common_tags()}
 
     def do_interrogate(self, asked: Reply) -> Reply:
         """Let the host propose the caption of one picture; it is not written yet."""
         propose = self.host.interrogators().get(asked["with"])
         if propose is None:
             raise UserError("This WebUI has no {name}.", name=asked["with"])
-        return {"caption": propose(self._set(asked).path(asked["name"]))}
+        return {"caption": propose(self.set_of(asked).path(asked["name"]))}
 
     def do_augment(self, asked: Reply) -> Reply:
         """Make many pictures of few, in a folder of their own, and show them."""
-        source = self._set(asked).folder
+        source = self.set_of(asked).folder
         folder = self._folder_for_made(source.name, source)
         folder.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["augment", str(source), str(folder), "--count", str(int(asked["count"]))]
@@ -127,8 +132,8 @@ class Pictures:
         """Throw one made picture out; from a copy where a job needs the others as they are."""
         from lib_rimo.training.augment.augmentation import discard
 
-        folder = self._set(asked).folder
-        if not folder.is_relative_to(self._made.resolve()):
+        folder = self.set_of(asked).folder
+        if not self.is_made(folder):
             raise UserError("Only pictures that were made here can be thrown out.")
         if folder in self._needed():
             copy = self._folder_for_made(re.sub(r"-\d+$", "", folder.name))
@@ -137,12 +142,17 @@ class Pictures:
         discard(folder, {PictureSet(folder, held).path(asked["name"])}, held)
         return self.do_pictures({"set": str(folder)})
 
-    def _set(self, asked: Reply) -> PictureSet:
+    def is_made(self, folder: Path) -> bool:
+        """Whether a set was made here of other pictures."""
+        return folder.is_relative_to(self._made.resolve())
+
+    def set_of(self, asked: Reply) -> PictureSet:
+        """The set, of those that were opened, that is asked for by its folder; raises UserError."""
         return PictureSet(self.opened.find(Path(asked["set"])), self.opened.held)
 
     def _own_set(self, asked: Reply) -> PictureSet:
         """A set of dropped pictures: of other folders nothing is deleted or overwritten."""
-        pictures = self._set(asked)
+        pictures = self.set_of(asked)
         if not pictures.folder.is_relative_to((self._dropped).resolve()):
             raise UserError("This folder is yours: add and remove its pictures there.")
         return pictures

@@ -21,6 +21,7 @@ from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.ui.base_models import BaseModels
 from lib_rimo.ui.jobs import Jobs
 from lib_rimo.ui.lora_tools import LoraTools
+from lib_rimo.ui.masks import Masks
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json, refusal
@@ -38,6 +39,7 @@ class TrainServer:
         self.opened = OpenedFolders(host)
         self.bases = BaseModels(host)
         self.pictures = Pictures(host, self.queue, self.opened)
+        self.masks = Masks(self.pictures)
         self.settings = Settings(host, self.queue.folder)
         self.jobs = Jobs(host, self.queue, self.opened, self.settings)
         self.searches = Searches(host, self.queue)
@@ -99,6 +101,7 @@ class TrainServer:
             self,
             self.bases,
             self.pictures,
+            self.masks,
             self.settings,
             self.jobs,
             self.searches,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from lib_rimo.base_model.publish import MODEL
 from lib_rimo.environment import ROOT
@@ -426,6 +427,70 @@ def test_captions_are_kept_while_the_server_is_gone(tab, site):
     tab.wait_until_saved()
     assert (newest / "1.txt").read_text() == f"{before}, hat\n"
     tab.page.wait_for_selector(".rimo-unsaved", state="hidden")
+
+
+def test_tags_of_all_pictures_are_shown_changed_and_undone(tab, site):
+    tab.drop_pictures()
+    newest = max((site.home / "pictures").iterdir(), key=lambda folder: folder.name)
+    before = [file.read_text() for file in sorted(newest.glob("*.txt"))]
+    tiles = tab.page.locator(".rimo-gallery:not(.rimo-small) .rimo-tile")
+    smile = tab.page.locator(".rimo-tag[data-tag=smile]")
+    with_it = int(smile.locator("small").text_content())
+    assert with_it == sum("smile" in caption for caption in before)
+    smile.click()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.keyboard.press("ArrowLeft")
+    assert (tiles.count(), smile.get_attribute("aria-pressed")) == (with_it, "true")
+    tab.page.keyboard.press("Enter")
+    assert tiles.count() == 5 - with_it
+    tab.page.fill(".rimo-tags .rimo-bar:not(.rimo-one-tag) input", "smil")
+    tab.page.keyboard.press("ArrowDown")
+    tab.keep("13-tags")
+    tab.page.keyboard.press("Enter")  # the proposal
+    tab.page.keyboard.press("Enter")
+    assert int(smile.locator("small").text_content()) == 5
+    tab.page.click(".rimo-button:text-is('Undo')")
+    smile.click()
+    assert tiles.count() == 5
+    smile.click()
+    tab.page.fill(".rimo-one-tag input", "grin")
+    tab.page.click(".rimo-button:text-is('Replace in all')")
+    tab.wait_until_saved()
+    after = [file.read_text() for file in sorted(newest.glob("*.txt"))]
+    assert after == [caption.replace("smile", "grin") for caption in before]
+    tab.page.click(".rimo-button:text-is('Undo')")
+    tab.wait_until_saved()
+    assert [file.read_text() for file in sorted(newest.glob("*.txt"))] == before
+
+
+def test_a_mask_is_shown_painted_and_found_anew(tab, site):
+    tab.drop_pictures()
+    newest = max((site.home / "pictures").iterdir(), key=lambda folder: folder.name)
+    mask = newest / "1-masklabel.png"
+    tab.page.click(".rimo-button:text-is('Show masks')")
+    tab.wait("document.querySelectorAll('.rimo-tile .rimo-mask').length == 5")
+    tab.page.click(".rimo-gallery:not(.rimo-small) .rimo-tile:first-child .rimo-open")
+    tab.page.click("dialog .rimo-button:text-is('Mask')")
+    tab.page.wait_for_selector("dialog .rimo-hint:visible:has-text('plain background')")
+    tab.wait("document.querySelector('.rimo-brush').offsetWidth > 50")
+    box = tab.page.locator(".rimo-brush").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + 5, y)
+    tab.page.mouse.up()
+    tab.page.wait_for_selector("dialog .rimo-hint:visible:has-text('From the mask file')")
+    with Image.open(mask) as painted:
+        assert painted.getpixel((painted.width // 2, int(painted.height * 0.7))) == 0
+        assert painted.getpixel((painted.width // 2, int(painted.height * 0.8))) == 255
+    tab.keep("14-mask")
+    with tab.page.expect_response(lambda reply: "set_mask" in (reply.request.post_data or "")):
+        tab.page.click("dialog .rimo-button:text-is('Undo')")
+    with Image.open(mask) as undone:
+        assert undone.getpixel((undone.width // 2, int(undone.height * 0.7))) == 255
+    tab.page.click("dialog .rimo-button:text-is('Find it anew')")
+    tab.page.wait_for_selector("dialog .rimo-hint:visible:has-text('plain background')")
+    assert not mask.exists()
 
 
 def test_pictures_without_any_word_are_told_of_before_train(tab):

@@ -418,7 +418,7 @@ def test_a_dropped_picture_is_cropped_with_its_mask(server, tmp_path):
     assert [(it["name"], it["width"], it["height"]) for it in shown] == [("0.png", 100, 100)]
     with Image.open(folder / "0-masklabel.png") as mask:
         assert mask.size == (100, 100)
-    with Image.open(folder / f".uncropped-{name}") as whole:
+    with Image.open(folder / f".original-{name}") as whole:
         assert whole.size == (100, 200)
     name = "0.png"
     assert "Too little" in ask(server, "crop", set=mine, name=name, box=[0, 0, 1, 0.1])["error"]

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -34,8 +34,19 @@ from lib_rimo.training.augment.scenes import (
     put_in_front,
     scene_of,
 )
-from lib_rimo.training.augment.variants import Variant, draw_variant, plan_augmentation
-from lib_rimo.training.data.folders import CONTACT_SHEET, find_folders, unused_folders
+from lib_rimo.training.augment.variants import (
+    Variant,
+    draw_mask,
+    draw_variant,
+    plan_augmentation,
+)
+from lib_rimo.training.data.folders import (
+    CONTACT_SHEET,
+    MASK_FOLDER,
+    find_folders,
+    unused_folders,
+)
+from lib_rimo.training.data.masks import mask_file, read_mask
 from lib_rimo.training.data.pictures import (
     Picture,
     find_pictures,
@@ -148,6 +159,11 @@ def augment(
         name=name or folders[0].class_tokens or source.resolve().name,
         origin=origin_of(source, caption_extension, base.stem if base else "", native),
         left_out=left_out,
+        masks={
+            picture.path: read_mask(file, picture.size)
+            for picture in pictures
+            if (file := mask_file(picture.path)) is not None
+        },
         progress=progress,
     )
     return replace(summary, unused=unused_folders(source, folders), not_cut_out=tuple(not_cut_out))
@@ -162,14 +178,16 @@ def write_augmentation(
     origin: Origin | None = None,
     left_out: Sequence[tuple[Path, Message]] = (),
     scenes: Sequence[Scene] = (),
+    masks: Mapping[Path, Image.Image] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Write the planned pictures with captions, a manifest and a contact sheet into a new folder.
 
     The pictures lie in `1_name` inside of it, so that it can be given to this trainer and to
-    kohya's as it is. What is cut out stands in one of the `scenes` after the other. A folder that
-    this wrote before is replaced; UserError for one that holds anything else. It appears whole or
-    not at all.
+    kohya's as it is. What is cut out stands in one of the `scenes` after the other. `masks` are
+    those of sources that have a file for it; what is made of these has one too, in `masks`, and so
+    has what stands in a scene. A folder that this wrote before is replaced; UserError for one that
+    holds anything else. It appears whole or not at all.
     """
     check_destination(folder)
     if not name or Path(name).name != name:
@@ -191,13 +209,20 @@ def write_augmentation(
         variants = list(variants)
         for number, variant in enumerate(variants, start=1):
             image = draw_variant(by_path[variant.source], variant)
+            mask = (masks or {}).get(variant.source)
+            if mask is not None:
+                mask = None if image.mode == "RGBA" else draw_mask(mask, variant)
             scene = scene_of(number, scenes)
             if scene is not None and image.mode == "RGBA":
+                mask = image.getchannel("A")  # afterwards nobody could find it
                 image = put_in_front(image, scene)
                 variant = replace(variant, caption=caption_in(variant.caption, scene))
                 variants[number - 1] = variant
             file = inner / f"{number:0{max(2, len(str(len(variants))))}d}.png"
             image.save(file)
+            if mask is not None:
+                (beside / MASK_FOLDER).mkdir(exist_ok=True)
+                mask.save(beside / MASK_FOLDER / file.name)
             if variant.caption:
                 file.with_suffix(".txt").write_text(variant.caption + "\n", encoding="utf-8")
             files.append(file.relative_to(beside))
@@ -306,6 +331,8 @@ def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
         if file in files:
             held.remove(file)
             held.remove(file.with_suffix(".txt"))
+            if (folder / MASK_FOLDER).is_dir():
+                held.remove(folder / MASK_FOLDER / file.name)
 
 
 def _manifest(

@@ -21,6 +21,7 @@ from lib_rimo.sd.native import Native
 from lib_rimo.sd.size import Size
 from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import find_folders
+from lib_rimo.training.data.masks import mask_file
 from lib_rimo.training.data.pictures import find_pictures
 
 MANIFEST = "augmentation.json"
@@ -35,6 +36,8 @@ class Source:
     """Its path inside the folder, with forward slashes."""
     digest: str
     caption: str
+    mask: str = ""
+    """Its mask file's digest; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,8 @@ def _changes_of_sources(origin: Origin) -> Iterable[Message]:
     changed = [name for name in names if today.get(name) != before.get(name)]
     if changed:
         yield Message(
-            "Your pictures or captions have changed since others were made of them ({names}): "
+            "Your pictures, captions or masks have changed since others were made of them "
+            "({names}): "
             "make them again.",
             level="warning",
             about="train_data_dir",
@@ -160,17 +164,23 @@ def _changes_of_sources(origin: Origin) -> Iterable[Message]:
 def _look(folder: Path, caption_extension: str) -> Iterable[Source]:
     for inside in find_folders(folder):
         for picture in find_pictures(inside.path):
-            found = picture.stat()
+            mask = mask_file(picture)
             yield Source(
                 picture.relative_to(folder).as_posix(),
-                _digest(picture, found.st_mtime_ns, found.st_size),
+                _digest_of(picture),
                 read_caption(picture, caption_extension) or "",
+                _digest_of(mask) if mask else "",
             )
 
 
+def _digest_of(file: Path) -> str:
+    found = file.stat()
+    return _digest(file, found.st_mtime_ns, found.st_size)
+
+
 @lru_cache(maxsize=4096)
-def _digest(picture: Path, _time: int, _size: int) -> str:
-    return hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+def _digest(file: Path, _time: int, _size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _text(size: Size) -> str:

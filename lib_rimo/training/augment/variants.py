@@ -140,9 +140,34 @@ def _shifted(box: Box, least_scale: float, rng: random.Random) -> Box:
 
 def draw_variant(picture: Picture, variant: Variant) -> Image.Image:
     """Cut the variant out of its picture: RGB, or RGBA where the picture has an alpha."""
+    inside, target = _places(picture.size, variant)
+    target_size = (target[2] - target[0], target[3] - target[1])
+    image = _margin(picture, variant, target)
+    resized = picture.rgb.resize(target_size, Image.Resampling.LANCZOS, box=inside)
+    image.paste(resized, target[:2])
+    if picture.alpha is not None:
+        image.putalpha(_cut_mask(picture.alpha, variant))
+    return ImageOps.mirror(image) if variant.flipped else image
+
+
+def draw_mask(mask: Image.Image, variant: Variant) -> Image.Image:
+    """Cut the variant out of its picture's mask (L): nothing of the margin is subject."""
+    cut = _cut_mask(mask, variant)
+    return ImageOps.mirror(cut) if variant.flipped else cut
+
+
+def _cut_mask(mask: Image.Image, variant: Variant) -> Image.Image:
+    inside, target = _places(mask.size, variant)
+    canvas = Image.new("L", variant.size, 0)
+    size = (target[2] - target[0], target[3] - target[1])
+    canvas.paste(mask.resize(size, Image.Resampling.LANCZOS, box=inside), target[:2])
+    return canvas
+
+
+def _places(size: Size, variant: Variant) -> tuple[Box, tuple[int, int, int, int]]:
+    """What of a picture of this size is seen, and where in the variant it lands."""
     left, top, right, bottom = variant.box
-    width, height = picture.size
-    inside = (max(0.0, left), max(0.0, top), min(width, right), min(height, bottom))
+    inside = (max(0.0, left), max(0.0, top), min(size[0], right), min(size[1], bottom))
     scale = variant.size[0] / (right - left)
     # Whole pixels inside the target, so that no pixel is part picture and part margin.
     target = (
@@ -151,17 +176,7 @@ def draw_variant(picture: Picture, variant: Variant) -> Image.Image:
         round((inside[2] - left) * scale),
         round((inside[3] - top) * scale),
     )
-    target_size = (target[2] - target[0], target[3] - target[1])
-    image = _margin(picture, variant, target)
-    resized = picture.rgb.resize(target_size, Image.Resampling.LANCZOS, box=inside)
-    image.paste(resized, target[:2])
-    if picture.alpha is not None:
-        alpha = Image.new("L", variant.size, 0)
-        alpha.paste(
-            picture.alpha.resize(target_size, Image.Resampling.LANCZOS, box=inside), target[:2]
-        )
-        image.putalpha(alpha)
-    return ImageOps.mirror(image) if variant.flipped else image
+    return inside, target
 
 
 def _margin(picture: Picture, variant: Variant, target: tuple[int, int, int, int]) -> Image.Image:

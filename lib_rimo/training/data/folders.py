@@ -17,6 +17,11 @@ from lib_rimo.training.data.pictures import find_pictures
 CONTACT_SHEET = "contact_sheet.png"
 """What augmenting puts beside its folder of pictures, to be looked at, not trained on."""
 
+MASK_FOLDER = "masks"
+"""Beside a numbered folder of pictures: where augmenting puts the masks of what it makes. Inside of
+it kohya's trainer would take them for pictures; from there it takes them as conditioning_data_dir.
+"""
+
 MOST_FOLDERS = 1000
 """That are looked into for pictures which are not used: somebody may give a whole disk."""
 
@@ -98,7 +103,7 @@ def unused_folders(root: Path, used: list[Folder]) -> list[Message]:
             )
         )
     for path, count in _folders_within(root):
-        if path in paths or _is_set_aside(path):
+        if path in paths or _is_set_aside(path) or path == root / MASK_FOLDER:
             continue
         inside = next((folder for folder in used if folder.path in path.parents), None)
         name = path.relative_to(root).as_posix()

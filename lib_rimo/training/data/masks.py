@@ -18,12 +18,10 @@ from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
+from lib_rimo.training.data.folders import MASK_FOLDER
 from lib_rimo.training.data.image_files import SUFFIXES, open_image
 from lib_rimo.training.data.pictures import MASK_ENDING, Picture
 from lib_rimo.training.data.plain_background import plain_background
-
-MASK_FOLDER = "masks"
-"""Beside a numbered folder of pictures: where augmenting puts the masks of what it makes."""
 
 _TOLERANCE = 12
 """Of 255, in every channel: what hangs together with the edge and differs by less is background.
@@ -111,12 +109,17 @@ def mask_file(picture: Path, folder: Path | None = None) -> Path | None:
             if file.is_file():
                 return file
     for file in (
-        picture.with_name(f"{picture.stem}{MASK_ENDING}.png"),
+        mask_beside(picture),
         picture.parent.parent / MASK_FOLDER / f"{picture.stem}.png",
     ):
         if file.is_file() and file != picture:
             return file
     return None
+
+
+def mask_beside(picture: Path) -> Path:
+    """Where a mask that somebody makes by hand is put: beside the picture, as OneTrainer has it."""
+    return picture.with_name(f"{picture.stem}{MASK_ENDING}.png")
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> Image.Image:
@@ -128,6 +131,11 @@ def read_mask(file: Path, size: tuple[int, int]) -> Image.Image:
         upright = open_image(file)
     except UserError:
         raise UserError("The mask {file} cannot be read: mend or delete it.", file=file) from None
+    return as_mask(upright, size, file)
+
+
+def as_mask(upright: Image.Image, size: tuple[int, int], file: object) -> Image.Image:
+    """A picture as the mask (L) of a picture of this size; `file` names it in a UserError."""
     mask = upright.getchannel(0) if upright.mode.startswith("RGB") else upright.convert("L")
     if abs(mask.width / mask.height - size[0] / size[1]) > 0.02 * size[0] / size[1]:
         raise UserError(
@@ -181,6 +189,12 @@ def _with_soft_rim(subject: NDArray[np.uint8], difference: NDArray[np.int16]) ->
 
 def _trusted(mask: NDArray[np.uint8]) -> Image.Image:
     """The mask as a picture; NoMaskError for one that looks wrong."""
+    look_over(mask)
+    return Image.fromarray(mask)
+
+
+def look_over(mask: NDArray[np.uint8]) -> None:
+    """Raise NoMaskError for a mask, (h, w) in 0..255, that is more likely wrong than right."""
     covered = float(mask.mean()) / 255
     if covered < _LEAST:
         raise NoMaskError(
@@ -192,7 +206,6 @@ def _trusted(mask: NDArray[np.uint8]) -> Image.Image:
     touched = [float((edge > 127).mean()) > _TOUCHED for edge in edges]
     if sum(touched) >= 3 and touched[0]:
         raise NoMaskError("has a subject that would touch {n} of its edges", n=sum(touched))
-    return Image.fromarray(mask)
 
 
 def cut_out(picture: Picture, mask: Image.Image) -> Image.Image:

@@ -15,13 +15,16 @@ from lib_rimo.held_folders import HeldFolders, LeavesFolderError, reading_throug
 from lib_rimo.messages import Message
 from lib_rimo.training.data.captions import EXTENSIONS, read_caption
 from lib_rimo.training.data.folders import find_folders
-from lib_rimo.training.data.image_files import SUFFIXES, UnusablePictureError, open_image
-from lib_rimo.training.data.pictures import MASK_ENDING, SHORTEST_SIDE, find_pictures, read_picture
+from lib_rimo.training.data.image_files import SUFFIXES, UnusablePictureError, decode, open_image
+from lib_rimo.training.data.masks import Mask, as_mask, find_mask, mask_beside
+from lib_rimo.training.data.pictures import SHORTEST_SIDE, Picture, find_pictures, read_picture
 
 THUMBNAIL = 256  # pixels, the longest side
 LARGE = 1600
-ASIDE = ".uncropped-"
-"""How the files are called, beside them, that keep pictures as they were before a crop."""
+ASIDE = ".original-"
+"""How the files are called, beside them, that keep pictures and masks as they were before a crop or
+a brush.
+"""
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,20 @@ class PictureSet:
 
     def large(self, name: str) -> str:
         """A picture as an address that holds it, large enough to judge it by."""
+        return data_url(self._read(name).rgb, LARGE)
+
+    def _read(self, name: str) -> Picture:
         try:
             with reading_through(self.held):
-                return data_url(read_picture(self.path(name)).rgb, LARGE)
+                return read_picture(self.path(name))
         except UnusablePictureError as error:
             raise UserError("{file} {reason}.", file=name, reason=error.reason) from None
+
+    def mask(self, name: str) -> Mask:
+        """A picture's subject; raises NoMaskError where there is none to be trusted."""
+        picture = self._read(name)
+        with reading_through(self.held):
+            return find_mask(picture)
 
     def crop(self, name: str, box: tuple[float, float, float, float]) -> None:
         """Keep of a picture, and of its mask, what is inside a box; the whole ones are put aside.
@@ -122,33 +134,69 @@ class PictureSet:
         too little would be left.
         """
         path = self.path(name)
-        mask = path.with_name(f"{path.stem}{MASK_ENDING}.png")
-        for file in (path, mask):
-            if not file.exists():
-                continue
+        mask = mask_beside(path)
+        for file in (path, mask) if mask.exists() else (path,):
             with reading_through(self.held):
                 whole = ImageOps.exif_transpose(open_image(file))
             left, right = (round(part * whole.width) for part in (box[0], box[2]))
             top, bottom = (round(part * whole.height) for part in (box[1], box[3]))
-            if min(right - left, bottom - top) < SHORTEST_SIDE:
+            if file == path and min(right - left, bottom - top) < SHORTEST_SIDE:
                 raise UserError(
                     "Too little would be left of {file}: draw a frame of {least} pixels or more.",
                     file=name,
                     least=SHORTEST_SIDE,
                 )
-            aside = file.with_name(f"{ASIDE}{file.name}")
-            if not aside.exists():
-                self.held.write(aside, self.held.read(file))
-            content = io.BytesIO()
-            whole.crop((left, top, right, bottom)).save(content, "PNG")
-            self.held.write(file.with_suffix(".png"), content.getvalue())
+            self._keep_aside(file)
+            content = as_png(whole.crop((left, top, right, bottom)))
+            self.held.write(file.with_suffix(".png"), content)
             if file.suffix != ".png":
                 self.held.remove(file)
 
+    def set_mask(self, name: str, content: bytes) -> None:
+        """Write a picture's mask, a picture file's content; one from before is kept aside.
+
+        Raises UserError for what is no picture, of another shape or leaves nothing to learn.
+        """
+        path = self.path(name)
+        picture = self._read(name)
+        if picture.alpha is not None:
+            raise UserError(
+                "The transparent parts of {name} are its mask: change them in an image editor.",
+                name=name,
+            )
+        try:
+            image = decode(content)
+        except UnusablePictureError as error:
+            raise UserError(
+                "The mask {reason}; it was not taken.", reason=error.reason, about=name
+            ) from None
+        mask = as_mask(image, picture.size, mask_beside(path).name)
+        if mask.getextrema()[1] == 0:
+            raise UserError(
+                "Nothing of {name} would count: white is what is learned, black is left out.",
+                name=name,
+            )
+        self._keep_aside(mask_beside(path))
+        self.held.write(mask_beside(path), as_png(mask))
+
+    def forget_mask(self, name: str) -> None:
+        """Take the mask file beside a picture away, so that the mask is found anew."""
+        mask = mask_beside(self.path(name))
+        if mask.exists():
+            self._keep_aside(mask)
+            self.held.remove(mask)
+
+    def _keep_aside(self, file: Path) -> None:
+        """Keep a file as it was first, under a hidden name."""
+        aside = file.with_name(f"{ASIDE}{file.name}")
+        if file.exists() and not aside.exists():
+            self.held.write(aside, self.held.read(file))
+
     def remove(self, name: str) -> None:
-        """Delete a picture with its caption."""
+        """Delete a picture with its caption and mask."""
         path = self.path(name)
         self.held.remove(path)
+        self.held.remove(mask_beside(path))
         for extension in EXTENSIONS:
             self.held.remove(path.with_suffix(extension))
 
@@ -172,6 +220,13 @@ def _look(path: Path, _time: int) -> tuple[str, int, int, Message | None]:
     except UnusablePictureError as error:
         return "", 0, 0, error.reason
     return data_url(picture.rgb, THUMBNAIL), *picture.size, None
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
 
 
 def data_url(image: Image.Image, longest: int) -> str:

@@ -65,7 +65,7 @@ def test_another_base_of_the_same_size_changes_nothing_and_another_size_does(mad
 def test_changed_pictures_and_captions_are_named(made, source, change, name):
     change(source)
     assert said(made) == [
-        f"Your pictures or captions have changed since others were made of them ({name}): "
+        f"Your pictures, captions or masks have changed since others were made of them ({name}): "
         "make them again."
     ]
 
