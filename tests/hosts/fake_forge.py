@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.hosts.fake_webui import LAYERS, FakeLora, Picture, picture
+from tests.hosts.fake_webui import LAYERS, FakeLora
 
 
 class LoraLoader:
@@ -136,12 +136,9 @@ class FakeForge(FakeLora):
         merged = {**unet.lora_loader.weights, **text.lora_loader.weights}
         return {name: merged[name] for name in LAYERS}
 
-    def draw(self, prompt: str, seed: int = 1, **settings: Any) -> tuple[dict[str, float], Picture]:
-        p = picture(prompt, seed, **settings)
-        self.activate(p, [prompt])
-        self.use()
-        self.step(0)
-        return self.weights(), p
+    def merge_function(self) -> Any:
+        """What the adapter replaces."""
+        return LoraLoader.refresh
 
     def merges(self) -> dict[str, int]:
         """How often each weight was merged since the last time this was asked."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.hosts.fake_webui import LAYERS, FakeLora, Params, Picture, picture
+from tests.hosts.fake_webui import LAYERS, FakeLora, Params, Picture
 
 
 def merge(patches: Sequence[Any], weight: torch.Tensor, key: str, dtype: Any = None) -> Any:
@@ -178,13 +178,6 @@ class FakeFork(FakeLora):
     def weights(self) -> dict[str, float]:
         held = {key: float(getattr(model, key)) for model in self.models for key in model.keys}
         return {key: round(held[key], 4) for key in LAYERS}
-
-    def draw(self, prompt: str, seed: int = 1, **settings: Any) -> tuple[dict[str, float], Picture]:
-        p = picture(prompt, seed, **settings)
-        self.activate(p, [prompt])
-        self.use()
-        self.step(0)
-        return self.weights(), p
 
 
 class FakeReForge(FakeFork):

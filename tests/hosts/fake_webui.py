@@ -21,6 +21,10 @@ LAYERS = (
 )
 BASE, IN01, IN07, IN08, M00, OUT03 = LAYERS
 
+FILES = {"rimochan": dict.fromkeys(LAYERS, 10.0), "other": {BASE: 1.0, IN07: 1.0}}
+"""What two LoRA files add to the layers."""
+SEED_TAG = "<lora:rimochan:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
+
 
 class Params:
     """The WebUI's form of a tag's items: those with one `=` are named."""
@@ -66,6 +70,11 @@ def weights(strength: float = 0.0, **changed: float) -> dict[str, float]:
     return {name: 100.0 + added.get(name, strength) for name in LAYERS}
 
 
+def everywhere(strength: float = 10.0, **changed: float) -> dict[str, float]:
+    """A picture's layers where `rimochan` acts."""
+    return weights(strength, **changed)
+
+
 def tags_of(prompts: Sequence[str]) -> list[Params]:
     """The LoRA tags of a batch: those of its first prompt only."""
     return [
@@ -81,7 +90,7 @@ class FakeLora:
 
     def __init__(self, folder: Path, files: Mapping[str, Mapping[str, float]]) -> None:
         self.callbacks: dict[str, list[Callable[..., Any]]] = {}
-        self.deltas = files
+        self.deltas = {name: dict(deltas) for name, deltas in files.items()}
         self.reads: list[str] = []
         self.errors: list[Exception] = []
         self.aliases: dict[str, Any] = {}
@@ -169,6 +178,22 @@ class FakeLora:
             sys.modules["extra_networks_lora"].ExtraNetworkLora().activate(p, list(tags))
         except Exception as error:
             self.errors.append(error)
+
+    def draw(self, prompt: str, seed: int = 1, **settings: Any) -> tuple[dict[str, float], Picture]:
+        """A picture's layers at its first step, and its settings."""
+        p = picture(prompt, seed, **settings)
+        self.activate(p, [prompt])
+        self.use()
+        self.step(0)
+        return self.weights(), p
+
+    def use(self) -> dict[str, float]:
+        """Bring the models onto the device, or use every layer once."""
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, float]:
+        """The layers as they stand."""
+        raise NotImplementedError
 
     def step(self, steps_done: int, steps: int = 20) -> None:
         """A sampling step begins; the host's count is 0 for the second step too."""

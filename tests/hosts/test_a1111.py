@@ -9,39 +9,26 @@ from lib_rimo.hosts.activation import HIRES_WEIGHTS_KEY, NOTES_KEY, WEIGHTS_KEY
 from tests.hosts.fake_a1111 import FakeA1111, NetworkModule
 from tests.hosts.fake_webui import (
     BASE,
+    FILES,
     IN01,
     IN07,
     LAYERS,
     OUT03,
+    SEED_TAG,
     Params,
+    everywhere,
     picture,
     weights,
 )
 
-SEED_TAG = "<lora:rimochan:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 ONES, ZEROS = ",".join("1" * 17), ",".join("0" * 17)
 
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    files = {
-        "rimochan": dict.fromkeys(LAYERS, 10.0),
-        "other": {BASE: 1.0, IN07: 1.0},
-    }
-    fake = FakeA1111(tmp_path, files)
+    fake = FakeA1111(tmp_path, FILES)
     fake.put_into(monkeypatch)
     return fake
-
-
-@pytest.fixture
-def host(fake):
-    host = A1111()
-    host.install()
-    yield host
-    host.uninstall()
-
-
-EVERYWHERE = weights(BASE=10, IN01=10, IN07=10, IN08=10, M00=10, OUT03=10)
 
 
 def test_the_seed_s_tag_draws_nothing_without_rimo(fake):
@@ -93,12 +80,12 @@ def test_several_loras_at_once(fake, host):
 def test_each_tag_of_one_lora_acts_for_itself(fake, host):
     drawn, _ = fake.draw("<lora:rimochan:1:IN07@0><lora:rimochan:0.5>")
     assert drawn == dict.fromkeys(LAYERS, 115.0) | {IN07: 105.0}
-    assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
+    assert fake.draw("<lora:rimochan:1>")[0] == everywhere()
 
 
 def test_a_slip_of_the_pen_is_said(fake, host):
     drawn, p = fake.draw("<lora:rimochan:1:strat=5>")
-    assert drawn == EVERYWHERE
+    assert drawn == everywhere()
     assert p.comments == ['rimochan: the option "strat=5" was ignored; did you mean "start="?']
 
 
@@ -107,7 +94,7 @@ def test_only_layers_whose_strength_changed_are_merged_again(fake, host):
     fake.merges()
     assert fake.draw("<lora:rimochan:1:IN07@0.3>")[0][IN07] == 103
     assert fake.merges() == {IN07: 1}
-    assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
+    assert fake.draw("<lora:rimochan:1>")[0] == everywhere()
     assert fake.merges() == {IN07: 1}
     assert fake.draw("<lora:rimochan:1:OUT03@0>")[0][OUT03] == 100
     assert fake.merges() == {OUT03: 1}
@@ -148,7 +135,7 @@ def test_a_wrong_tag_costs_itself_only(fake, host):
 
 def test_a_missing_file_is_said(fake, host):
     drawn, p = fake.draw("<lora:nix:1><lora:rimochan:1>")
-    assert drawn == EVERYWHERE
+    assert drawn == everywhere()
     assert p.comments == [p.extra_generation_params[NOTES_KEY]]
     assert p.comments[0].startswith("<lora:nix:1> was left out")
     assert fake.said == []  # by the host once more
@@ -232,7 +219,7 @@ def test_the_same_tags_activated_again_mean_the_same(fake, host):
     for seed in (1, 2):
         fake.activate_tags(picture("", seed), tags)
         drawn.append(fake.use())
-    assert drawn[0] == drawn[1] != EVERYWHERE
+    assert drawn[0] == drawn[1] != everywhere()
 
 
 def test_the_kept_encodings_of_a_prompt_tell_blocks_apart(fake, host):
@@ -262,9 +249,9 @@ def test_start_and_stop(fake, host):
     for step in range(6):
         fake.step(step)
         at.append(fake.use())
-    off, on = weights(BASE=10), {**EVERYWHERE, IN07: 105.0}
+    off, on = weights(BASE=10), {**everywhere(), IN07: 105.0}
     assert at == [off, off, on, on, off, off]
-    assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
+    assert fake.draw("<lora:rimochan:1>")[0] == everywhere()
 
 
 def test_a_step_that_changes_nothing_merges_nothing(fake, host):
@@ -299,7 +286,7 @@ def test_uninstalling_puts_the_host_s_functions_back(fake):
         fake.run("script_unloaded")
         fake.callbacks.clear()
     assert (NetworkModule.multiplier, network.activate) == own
-    assert fake.draw("<lora:rimochan:1>")[0] == EVERYWHERE
+    assert fake.draw("<lora:rimochan:1>")[0] == everywhere()
 
 
 def test_another_s_function_on_top_of_ours_stays(fake):
@@ -347,7 +334,7 @@ def test_a_picture_is_left_to_lbw_when_only_that_can_read_a_tag(fake, host, copi
         ["rimochan", "1", "lbw=XYZ"],
         ["other", "0.5", "0.5", f"lbw={sparse}", "stop=3"],
     ]
-    assert fake.use() == {**EVERYWHERE, BASE: 110.5, IN07: 110.5}
+    assert fake.use() == {**everywhere(), BASE: 110.5, IN07: 110.5}
     assert len(p.comments) == 1
     assert "<lora:nix:1:1,2>" in p.comments[0]
 
@@ -391,7 +378,7 @@ def test_a_tag_that_another_extension_has_read_is_left_to_it(fake, host):
     p = picture("")
     Scheduled().activate(p, [Params(["rimochan", "0@0,1@1", "hr=0.5"])])
     fake.step(0)
-    assert (fake.use(), p.comments) == (EVERYWHERE, [])
+    assert (fake.use(), p.comments) == (everywhere(), [])
 
 
 def test_another_extension_s_options_are_said_where_it_is_not_there(fake, host, monkeypatch):
