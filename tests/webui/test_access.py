@@ -12,7 +12,7 @@ import pytest
 
 from tests.webui.folder import ROOT
 from tests.webui.server import PATIENCE, RefusedError, Server
-from tests.webui.test_train import PICTURES, ask
+from tests.webui.training import PICTURES, ask
 
 OUTSIDE = "outside of the folders that may be used"
 LOGIN = ("page", "secret-of-the-page")

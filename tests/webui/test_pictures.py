@@ -5,10 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lib_rimo.lora.bake import bake
-from lib_rimo.lora.files import read_lora, write_lora
-from lib_rimo.weights.strength import layer_strength
-from lib_rimo.weights.tags import parse_prompt
+from tests.webui.baked import draw_baked
 from tests.webui.server import RefusedError, as_base64
 
 SEED_VECTOR = "1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1"
@@ -50,13 +47,8 @@ def test_the_seed_s_tag_changes_the_picture(server, plain, one):
     [("one", SEED_VECTOR), ("one", MIXED), ("all", "IN03@0,IN06@0.3,M00@0.2,OUT01-OUT05@0.5")],
 )
 def test_a_tag_draws_what_its_baked_file_draws(server, name, weights):
-    path = server.data / f"models/Lora/{name}.safetensors"
     text = f"<lora:{name}:0.9:{weights}>"
-    _, (tag,), _ = parse_prompt(text)
-    baked = bake(read_lora(path), lambda key: layer_strength(tag, key, "sd1"), text)
-    write_lora(path.with_name("baked.safetensors"), baked.tensors, baked.metadata)
-    server.call("refresh-loras", {})
-    drawn, from_file = server.draw(f"a cat {text}"), server.draw("a cat <lora:baked:1>")
+    drawn, from_file = server.draw(f"a cat {text}"), draw_baked(server, text, "sd1")
     assert drawn.distance(from_file) <= 1
     assert drawn != server.draw(f"a cat <lora:{name}:0.9>")
 

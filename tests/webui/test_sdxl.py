@@ -5,14 +5,11 @@ import shutil
 
 import pytest
 
-from lib_rimo.lora.bake import bake
-from lib_rimo.lora.files import read_lora, write_lora
-from lib_rimo.weights.strength import layer_strength
-from lib_rimo.weights.tags import parse_prompt
+from tests.webui.baked import draw_baked
 from tests.webui.folder import ROOT
 from tests.webui.sdxl import write_sdxl
 from tests.webui.test_lbw import ACTIVE
-from tests.webui.test_train import PICTURES, ask, wait_for
+from tests.webui.training import few_steps, train
 
 TWELVE = "0,1,0,1,0.5,0,1,-0.5,1,0,1,1.5"
 TWENTY = "0.3,1.1,0.2,1,0.5,0.1,1,0.9,1,-0.5,1,0,0.7,0,1.2,0,1.5,1,0.3,0.2"
@@ -41,13 +38,8 @@ def test_the_lora_and_its_blocks_act(server):
 
 @pytest.mark.parametrize(("name", "weights"), [("one", TWELVE), ("all", TWELVE), ("all", TWENTY)])
 def test_a_tag_draws_what_its_baked_file_draws(server, name, weights):
-    path = server.data / f"models/Lora/{name}.safetensors"
     text = f"<lora:{name}:0.9:{weights}>"
-    _, (tag,), _ = parse_prompt(text)
-    baked = bake(read_lora(path), lambda key: layer_strength(tag, key, "sdxl"), text)
-    write_lora(path.with_name("baked.safetensors"), baked.tensors, baked.metadata)
-    server.call("refresh-loras", {})
-    drawn, from_file = server.draw(f"a cat {text}"), server.draw("a cat <lora:baked:1>")
+    drawn, from_file = server.draw(f"a cat {text}"), draw_baked(server, text, "sdxl")
     assert drawn.distance(from_file) <= 1
     assert drawn != server.draw(f"a cat <lora:{name}:0.9>")
 
@@ -109,24 +101,7 @@ def test_the_refiner_has_the_blocks_too(server):
 
 
 def test_from_pictures_to_a_picture_with_a_vector(server):
-    opened = ask(server, "open")
-    if not opened["is_ready"]:
-        pytest.skip("needs the trainer's libraries: run install.py with the WebUI's Python")
-    folder = server.data / "rimo" / "pictures" / "five"
-    shutil.copytree(PICTURES, folder)
-    options = {
-        "pretrained_model_name_or_path": opened["bases"][0]["path"],
-        "train_data_dir": str(folder),
-        "output_name": "trained",
-        "trigger_word": "rimochan",
-        "resolution": "64",
-        "min_bucket_reso": 64,
-        "max_train_steps": 3,
-        "unet_lr": 0.01,
-    }
-    job = server._json("rimo/v1/jobs", {"options": options})["id"]
-    shown = wait_for(server, job, "finished", "failed", "died")
-    assert shown["state"] == "finished", shown
+    train(server, few_steps(server))
     plain, whole = server.draw("rimochan"), server.draw("rimochan <lora:trained:1>")
     part = server.draw(f"rimochan <lora:trained:1:{TWELVE}>")
     assert len({picture.pixels[0].tobytes() for picture in (plain, whole, part)}) == 3

@@ -4,9 +4,7 @@ With RIMO_SCREENSHOTS=FOLDER the page is also kept as pictures, to be looked at.
 """
 
 import importlib.util
-import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,24 +17,7 @@ import torch
 from lib_rimo.environment import ROOT
 from lib_rimo.ui.train_tab import TITLE
 from tests.webui.server import PATIENCE, RefusedError
-
-PICTURES = ROOT / "lib_rimo" / "demo" / "rimochan"
-
-
-def ask(server, what, **request):
-    """What the Train tab's page asks."""
-    body = {"data": [json.dumps({"do": what, **request})]}
-    return json.loads(server._json("run/rimo_train", body)["data"][0])
-
-
-def wait_for(server, job, *states):
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        shown = server._json(f"rimo/v1/jobs/{job}")
-        if shown["state"] in states:
-            return shown
-        time.sleep(1)
-    pytest.fail(f"{job} did not become {states}: {shown}")
+from tests.webui.training import PICTURES, ask, few_steps, train
 
 
 def freeze():
@@ -48,31 +29,13 @@ def freeze():
 
 @pytest.fixture(scope="module")
 def options(server):
-    """A training of a few steps on pictures that were dropped in."""
-    opened = ask(server, "open")
-    if not opened["is_ready"]:
-        pytest.skip("needs the trainer's libraries: run install.py with the WebUI's Python")
-    folder = server.data / "rimo" / "pictures" / "five"
-    shutil.copytree(PICTURES, folder)
-    return {
-        "pretrained_model_name_or_path": opened["bases"][0]["path"],
-        "train_data_dir": str(folder),
-        "output_name": "trained",
-        "trigger_word": "rimochan",
-        "resolution": "64",
-        "min_bucket_reso": 64,
-        "max_train_steps": 4,
-        "save_every_n_steps": 2,
-        "unet_lr": 0.01,
-    }
+    return few_steps(server, save_every_n_steps=2)
 
 
 @pytest.fixture(scope="module")
 def trained(server, options):
     before = server.draw("a cat")
-    job = server._json("rimo/v1/jobs", {"options": options})["id"]
-    shown = wait_for(server, job, "finished", "failed", "died")
-    assert shown["state"] == "finished", shown
+    job = train(server, options)
     assert server.draw("a cat") == before
     return job
 
@@ -93,8 +56,7 @@ def test_the_lora_can_be_used_at_once(server, trained):
 def test_a_lora_trained_again_replaces_the_old_one(server, options, trained):
     old = server.draw("a cat <lora:trained:1>")
     again = {**options, "seed": 2, "unet_lr": 0.02}
-    job = server._json("rimo/v1/jobs", {"options": again})["id"]
-    wait_for(server, job, "finished")
+    train(server, again)
     assert server.draw("a cat <lora:trained:1>") != old
 
 
