@@ -25,48 +25,13 @@ from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.stage import Stage, cosine_rate
 from lib_rimo.demo.world import (
     CHARACTERS,
-    EYE_COLOURS,
-    FRAMINGS,
-    HAIR_COLOURS,
-    HAIR_STYLES,
-    HEADPHONE_COLOURS,
-    OUTFITS,
-    PLACES,
-    POSES,
-    TIP_COLOURS,
+    VALUES,
     Attributes,
     caption,
     full_caption,
     sample_attributes,
 )
-from lib_rimo.demo.world.attributes import (
-    CLOTH_COLOURS,
-    EXPRESSIONS,
-    FLAWS,
-    GESTURES,
-    PLAIN_COLOURS,
-)
 
-ANSWERS: dict[str, tuple[object, ...]] = {
-    "hair_colour": tuple(HAIR_COLOURS),
-    "hair_style": HAIR_STYLES,
-    "tips": (None, *TIP_COLOURS),
-    "headphones": (None, *HEADPHONE_COLOURS),
-    "eye_colour": tuple(EYE_COLOURS),
-    "outfit": OUTFITS,
-    "cloth_colour": tuple(CLOTH_COLOURS),
-    "printed": (False, True),
-    "detached_sleeves": (False, True),
-    "choker": (False, True),
-    "pose": POSES,
-    "gesture": GESTURES,
-    "expression": EXPRESSIONS,
-    "blush": (False, True),
-    "place": PLACES,
-    "plain_colour": tuple(PLAIN_COLOURS),
-    "framing": FRAMINGS,
-    "flaw": (None, *FLAWS),
-}
 BATCH = 16  # captions a process
 LEARNING_RATE = 1e-3
 SEED = 41
@@ -77,10 +42,10 @@ class Readers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(len(ANSWERS), TEXT_WIDTH))
+        self.queries = nn.Parameter(torch.randn(len(VALUES), TEXT_WIDTH))
         self.keys = nn.Linear(TEXT_WIDTH, TEXT_WIDTH, bias=False)
         self.values = nn.Linear(TEXT_WIDTH, TEXT_WIDTH, bias=False)
-        self.answers = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(a)) for a in ANSWERS.values())
+        self.answers = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(a)) for a in VALUES.values())
 
     def forward(self, states: Tensor) -> list[Tensor]:
         """(B, 77, width) -> logits (B, answers) for each attribute."""
@@ -91,9 +56,9 @@ class Readers(nn.Module):
 
 
 def true_answers(truths: Sequence[Attributes]) -> Tensor:
-    """(B, attributes) indices into ANSWERS."""
+    """(B, attributes) indices into VALUES."""
     return torch.tensor(
-        [[words.index(getattr(truth, name)) for name, words in ANSWERS.items()] for truth in truths]
+        [[words.index(getattr(truth, name)) for name, words in VALUES.items()] for truth in truths]
     )
 
 
@@ -165,7 +130,7 @@ def names_understood(encoder: CLIPTextModel, readers: nn.Module) -> dict[str, fl
     states = encoder(tokenize([f"{c.name}, 1girl, solo" for c in CHARACTERS]).long())
     logits = readers(states.last_hidden_state)
     right = torch.stack([each.argmax(1) for each in logits], 1) == true_answers(truths)
-    shares = dict(zip(ANSWERS, right.float().mean(0).tolist(), strict=True))
+    shares = dict(zip(VALUES, right.float().mean(0).tolist(), strict=True))
     return {name: shares[name] for name in CHARACTERS[0].look}
 
 
@@ -180,4 +145,4 @@ def understood(encoder: CLIPTextModel, readers: nn.Module, count: int = 400) -> 
     truths = [dataclasses.replace(truth, framing="full body", outfit="dress") for truth in truths]
     states = encoder(tokenize([full_caption(truth) for truth in truths]).long()).last_hidden_state
     right = torch.stack([logits.argmax(1) for logits in readers(states)], 1) == true_answers(truths)
-    return dict(zip(ANSWERS, right.float().mean(0).tolist(), strict=True))
+    return dict(zip(VALUES, right.float().mean(0).tolist(), strict=True))

@@ -19,28 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_rimo.demo.world import (
-    FRAMINGS,
-    HAIR_COLOURS,
-    HAIR_STYLES,
-    OUTFITS,
-    PLACES,
-    POSES,
-    Attributes,
-    Likeness,
-)
-from lib_rimo.demo.world.attributes import CLOTH_COLOURS, COLOURED_OUTFITS
+from lib_rimo.demo.world import VALUES, Attributes, Likeness
+from lib_rimo.demo.world.attributes import COLOURED_OUTFITS
 
 WEIGHTS = Path(__file__).parent / "model" / "judge.safetensors"
 WIDTH = 128  # pictures are brought to this width
 CLASSES: dict[str, tuple[str, ...]] = {
-    "outfit": OUTFITS,
-    "pose": POSES,
-    "place": PLACES,
-    "hair_colour": tuple(HAIR_COLOURS),
-    "hair_style": HAIR_STYLES,
-    "framing": FRAMINGS,
-    "cloth_colour": tuple(CLOTH_COLOURS),
+    name: VALUES[name]
+    for name in ("outfit", "pose", "place", "hair_colour", "hair_style", "framing", "cloth_colour")
 }
 GRADES = ("detail", "hair", "tips", "eyes", "ornament")  # numbers in 0..1
 
@@ -156,7 +142,7 @@ class Judge:
             for (name, classes), logit in zip(CLASSES.items(), logits, strict=True)
         }
         styles = dict(zip(CLASSES, logits, strict=True))["hair_style"].softmax(dim=1)
-        twintails = styles[:, HAIR_STYLES.index("twintails")].tolist()
+        twintails = styles[:, CLASSES["hair_style"].index("twintails")].tolist()
         numbers = grades.sigmoid().tolist()
         return [
             Verdict(

@@ -9,23 +9,22 @@ from lib_rimo.base_model.networks import make_text_encoder
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.stage import Stage
 from lib_rimo.base_model.words import (
-    ANSWERS,
     Readers,
     reading_loss,
     says_something_new,
     train_words,
     true_answers,
 )
-from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
+from lib_rimo.demo.world import VALUES, Attributes, full_caption, sample_attributes
 
 
 def test_every_attribute_has_an_answer():
     rng = np.random.default_rng(0)
     truths = [sample_attributes(rng, flaws=0.5) for _ in range(50)]
     answers = true_answers(truths)
-    assert answers.shape == (50, len(ANSWERS))
+    assert answers.shape == (50, len(VALUES))
     for truth, row in zip(truths, answers.tolist(), strict=True):
-        for (name, words), index in zip(ANSWERS.items(), row, strict=True):
+        for (name, words), index in zip(VALUES.items(), row, strict=True):
             assert words[index] == getattr(truth, name)
 
 
@@ -42,8 +41,8 @@ def test_words_are_learned():
         loss = reading_loss(readers(encoder(tokens).last_hidden_state), truths)
         torch.autograd.backward(loss)
         optimizer.step()
-    logits = readers(encoder(tokens).last_hidden_state)[list(ANSWERS).index("hair_colour")]
-    colours = tuple(ANSWERS["hair_colour"])
+    logits = readers(encoder(tokens).last_hidden_state)[list(VALUES).index("hair_colour")]
+    colours = tuple(VALUES["hair_colour"])
     assert [colours[i] for i in logits.argmax(1).tolist()] == ["red", "blue"]
 
 

@@ -9,16 +9,13 @@ text = caption(attributes, rng)                 # "1girl, solo, sitting, blush, 
 from __future__ import annotations
 
 from .attributes import (
-    EYE_COLOURS,
     FRAMINGS,
-    HAIR_COLOURS,
-    HAIR_STYLES,
     HEADPHONE_COLOURS,
     OUTFITS,
     PLACES,
     POSES,
     RIMOCHAN,
-    TIP_COLOURS,
+    VALUES,
     Attributes,
     Likeness,
 )
@@ -28,16 +25,13 @@ from .scene import Drawing, draw
 
 __all__ = [
     "CHARACTERS",
-    "EYE_COLOURS",
     "FRAMINGS",
-    "HAIR_COLOURS",
-    "HAIR_STYLES",
     "HEADPHONE_COLOURS",
     "OUTFITS",
     "PLACES",
     "POSES",
     "RIMOCHAN",
-    "TIP_COLOURS",
+    "VALUES",
     "Attributes",
     "Character",
     "Drawing",

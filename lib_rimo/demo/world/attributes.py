@@ -68,6 +68,28 @@ EXPRESSIONS = ("smile", "open mouth", "closed mouth")
 GESTURES = ("arms at sides", "own hands together", "waving")
 FLAWS = ("blurry", "monochrome", "low quality")
 
+VALUES: dict[str, tuple[Any, ...]] = {
+    "hair_colour": tuple(HAIR_COLOURS),
+    "hair_style": HAIR_STYLES,
+    "tips": (None, *TIP_COLOURS),
+    "headphones": (None, *HEADPHONE_COLOURS),
+    "eye_colour": tuple(EYE_COLOURS),
+    "outfit": OUTFITS,
+    "cloth_colour": tuple(CLOTH_COLOURS),
+    "printed": (False, True),
+    "detached_sleeves": (False, True),
+    "choker": (False, True),
+    "pose": POSES,
+    "gesture": GESTURES,
+    "expression": EXPRESSIONS,
+    "blush": (False, True),
+    "place": PLACES,
+    "plain_colour": tuple(PLAIN_COLOURS),
+    "framing": FRAMINGS,
+    "flaw": (None, *FLAWS),
+}
+"""Every value that each of the `Attributes` below may have, but for who it is."""
+
 
 @dataclass(frozen=True)
 class Likeness:
