@@ -1,5 +1,6 @@
 """A narrow base model and a folder of small pictures, as a training finds them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,20 +29,29 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_training(narrow_sd1: Path, pictures: Path) -> Callable[[Path], TrainingOptions]:
+    """Options of a training into a folder: six steps that take a second or two."""
+
+    def into(folder: Path) -> TrainingOptions:
+        return TrainingOptions(
+            pretrained_model_name_or_path=str(narrow_sd1),
+            train_data_dir=str(pictures),
+            output_dir=str(folder),
+            output_name="small",
+            resolution="64",
+            min_bucket_reso=64,
+            max_train_steps=6,
+            network_dim=4,
+            unet_lr=1e-3,
+            text_encoder_lr=1e-3,
+            save_precision="float",
+            device="cpu",
+        )
+
+    return into
+
+
 @pytest.fixture
-def options(narrow_sd1: Path, pictures: Path, tmp_path: Path) -> TrainingOptions:
-    """A training of six steps that takes a second or two."""
-    return TrainingOptions(
-        pretrained_model_name_or_path=str(narrow_sd1),
-        train_data_dir=str(pictures),
-        output_dir=str(tmp_path),
-        output_name="small",
-        resolution="64",
-        min_bucket_reso=64,
-        max_train_steps=6,
-        network_dim=4,
-        unet_lr=1e-3,
-        text_encoder_lr=1e-3,
-        save_precision="float",
-        device="cpu",
-    )
+def options(small_training: Callable[[Path], TrainingOptions], tmp_path: Path) -> TrainingOptions:
+    return small_training(tmp_path)

@@ -32,10 +32,9 @@ def assert_equal_loras(first, second):
         assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.fixture
-def undisturbed(options, tmp_path):
-    other = dataclasses.replace(options, output_dir=str(tmp_path / "undisturbed"))
-    return run_job(other)
+@pytest.fixture(scope="module")
+def undisturbed(small_training, tmp_path_factory):
+    return run_job(small_training(tmp_path_factory.mktemp("undisturbed")))
 
 
 # A trainer that sends itself a signal at a moment of its own, so that the kill is real and the
