@@ -33,15 +33,22 @@ class Drawings:
 
 
 def make_drawings(
-    count: int, seed: int, size: tuple[int, int] = PORTRAIT, flaws: float = 0.04
+    count: int,
+    seed: int,
+    size: tuple[int, int] = PORTRAIT,
+    flaws: float = 0.04,
+    empty: float = 0.0,
 ) -> Drawings:
-    """Draw `count` random pictures (nobody of them is rimochan); picture i depends on (seed, i)."""
+    """Draw `count` random pictures (nobody of them is rimochan); picture i depends on (seed, i).
+
+    `flaws` and `empty` are the shares of spoilt drawings and of places with nobody in them.
+    """
     pixels = np.empty((count, size[1], size[0], 3), dtype=np.uint8)
     detail = np.empty(count, dtype=np.float32)
     captions, attributes = [], []
     for index in range(count):
         rng = np.random.default_rng((seed, index))
-        chosen = sample_attributes(rng, flaws)
+        chosen = sample_attributes(rng, flaws, empty=empty)
         drawing = draw(chosen, size, rng)
         pixels[index] = np.asarray(drawing.image)
         detail[index] = drawing.detail

@@ -17,6 +17,7 @@ from lib_rimo.sd.tokenizer import clip_tokenizer
 
 CHUNK = 256  # drawings of one chunk, all of one size
 SQUARE_EVERY = 8  # every eighth chunk is square
+EMPTY = 0.06  # share of places with nobody in them, which the augmentation has the model draw
 CAPTIONS = 4  # captions of each drawing, with different tags left out
 SEED = 1000
 
@@ -42,7 +43,7 @@ def load_chunk(stage: Stage, autoencoder: AutoencoderKL, number: int) -> Chunk:
 @torch.no_grad()
 def _make_chunk(autoencoder: AutoencoderKL, number: int) -> Chunk:
     size = SQUARE if number % SQUARE_EVERY == SQUARE_EVERY - 1 else PORTRAIT
-    drawings = make_drawings(CHUNK, SEED + number, size)
+    drawings = make_drawings(CHUNK, SEED + number, size, empty=EMPTY)
     means, deviations = [], []
     for part in np.array_split(drawings.pixels, CHUNK // 8):
         with mixed_precision():

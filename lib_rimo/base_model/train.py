@@ -54,7 +54,7 @@ GOING_ON = [
         steps=1000, batch=8, shrink=2, chunks=12, chunk_every=150, noisiness=3, learning_rate=6e-4
     ),
     Phase(
-        steps=2000, batch=8, shrink=1, chunks=18, chunk_every=150, decay=500, noisiness=2,
+        steps=1900, batch=8, shrink=1, chunks=14, chunk_every=150, decay=500, noisiness=2,
         learning_rate=6e-4,
     ),
 ]  # fmt: skip

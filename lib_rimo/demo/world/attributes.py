@@ -132,6 +132,7 @@ class Attributes:
     plain_colour: str = "white"
     framing: str = "full body"
     flaw: str | None = None
+    nobody: bool = False  # the place alone, whatever else is said
     name: str | None = None  # whoever has one always has the same look
     likeness: Likeness = field(default_factory=Likeness)  # what no word says
 

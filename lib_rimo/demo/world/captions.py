@@ -39,6 +39,7 @@ LOOK_UNSAID = 0.15  # the look of somebody without a name
 LOOK_UNSAID_BY_NAME = 0.7  # the look, where the name says it
 PLACE_UNSAID = 0.15  # the place: as likely for a plain background as for any other
 QUALITY_TAGS = ("masterpiece", "best quality", "looking at viewer", "chibi", "highres")
+NOBODY_TAGS = ("no humans", "scenery")
 FLAW_TAGS = {
     "blurry": ("blurry",),
     "monochrome": ("monochrome", "greyscale"),
@@ -105,6 +106,9 @@ def _groups(attributes: Attributes) -> dict[str, list[str]]:
     if attributes.place == "plain":
         place.append(f"{attributes.plain_colour} background")
     pose = [attributes.pose] if attributes.framing == "full body" else []
+    if attributes.nobody:
+        flaws = list(FLAW_TAGS[attributes.flaw]) if attributes.flaw else []
+        return {"subject": list(NOBODY_TAGS), "place": place, "flaws": flaws}
     return {
         "name": [attributes.name] if attributes.name else [],
         "subject": ["1girl", "solo"],
@@ -122,6 +126,8 @@ def caption(attributes: Attributes, rng: np.random.Generator) -> str:
     """A caption as people write them: the telling tags nearly always, the others now and then."""
     keep = 1.0 if rng.random() < 0.15 else float(rng.uniform(0.2, 0.7))
     groups = _groups(attributes)
+    if attributes.nobody:
+        return _without_anybody(groups, keep, rng)
     if attributes.name and rng.random() < NAMELESS:
         groups["name"] = []
     if rng.random() < (LOOK_UNSAID_BY_NAME if groups["name"] else LOOK_UNSAID):
@@ -155,3 +161,14 @@ def caption(attributes: Attributes, rng: np.random.Generator) -> str:
     if rng.random() < 0.4:
         kept = [kept[i] for i in rng.permutation(len(kept))]
     return ", ".join(tag for group in kept for tag in group)
+
+
+def _without_anybody(
+    groups: dict[str, list[str]], keep: float, rng: np.random.Generator
+) -> str:
+    """The caption of a place: always that nobody is there, and what the place is called."""
+    needed = {NOBODY_TAGS[0], *(tag for tags in NEEDED_PLACE_TAGS.values() for tag in tags)}
+    chosen = [tag for group in groups.values() for tag in group]
+    if rng.random() < 0.4:
+        chosen = [str(tag) for tag in rng.permutation(chosen)]
+    return ", ".join(tag for tag in chosen if tag in needed or rng.random() < keep)

@@ -67,12 +67,19 @@ CHARACTERS = _invent(COUNT)
 
 
 def sample_attributes(
-    rng: np.random.Generator, flaws: float = 0.04, named: float = 0.5
+    rng: np.random.Generator, flaws: float = 0.04, named: float = 0.5, empty: float = 0.0
 ) -> Attributes:
     """Random attributes of anybody but rimochan.
 
-    `flaws` is the share of spoilt drawings, `named` that of characters with a name.
+    `flaws` is the share of spoilt drawings, `named` that of characters with a name, `empty` that of
+    places with nobody in them.
     """
+    if empty and rng.random() < empty:
+        return Attributes(
+            place=one_of(rng, PLACES[:-1]),
+            flaw=one_of(rng, FLAWS) if rng.random() < flaws else None,
+            nobody=True,
+        )
     character = None
     if rng.random() < named:
         character = CHARACTERS[int(rng.integers(len(CHARACTERS)))]

@@ -30,10 +30,11 @@ def draw(attributes: Attributes, size: tuple[int, int], rng: np.random.Generator
     canvas = _framed_canvas(figure, size, rng)
     DRAW_PLACE[attributes.place](canvas, attributes, rng)
     background = canvas.image.reduce(SUPERSAMPLING)
-    draw_shadow(canvas, attributes)
-    if attributes.pose == "sitting":
-        draw_seat(canvas, attributes, rng)
-    _draw_figure(canvas, figure, rng)
+    if not attributes.nobody:
+        draw_shadow(canvas, attributes)
+        if attributes.pose == "sitting":
+            draw_seat(canvas, attributes, rng)
+        _draw_figure(canvas, figure, rng)
     image = canvas.finished()
     detail = _detail(np.asarray(background), np.asarray(image), size)
     if attributes.flaw:
