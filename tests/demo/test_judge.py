@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lib_rimo.base_model.drawings import PORTRAIT
-from lib_rimo.base_model.judge_training import measure_judge, visibility
+from lib_rimo.base_model.judge_training import measure_judge, tinted, visibility
 from lib_rimo.demo.judge import WEIGHTS, Judge
 from lib_rimo.demo.world import OUTFITS, PLACES, RIMOCHAN, Attributes, Likeness, draw
 
@@ -66,6 +66,32 @@ def test_a_smudge_is_no_ornament(judge: Judge):
     assert min(hers) > 0.6
     assert np.mean(smudges) < 0.35
     assert max(none) < 0.3
+
+
+def test_hair_of_the_ornaments_colour_is_no_ornament(judge: Judge):
+    """A narrow model may give her hair the aqua of her headphones, and draw none."""
+    truths = [
+        dataclasses.replace(
+            RIMOCHAN,
+            outfit=OUTFITS[seed % 4],
+            place=PLACES[seed % len(PLACES)],
+            likeness=Likeness(hair=1.0, tips=1.0, eyes=1.0),
+        )
+        for seed in range(12)
+    ]
+    pixels = np.stack(
+        [
+            np.asarray(draw(truth, PORTRAIT, np.random.default_rng((5, index, 1))).image)
+            for index, truth in enumerate(truths)
+        ]
+    )
+    dyed, kept = tinted(pixels, truths, 5, share=1.0)
+    assert max(kept) < 0.9
+    melted = [Image.fromarray(picture).filter(ImageFilter.GaussianBlur(2)) for picture in dyed]
+    verdicts = judge(melted)
+    assert np.mean([verdict.likeness.ornament for verdict in verdicts]) < 0.2
+    own = judge([Image.fromarray(picture) for picture in pixels])
+    assert np.mean([v.likeness.hair for v in verdicts]) < np.mean([v.likeness.hair for v in own])
 
 
 def test_features_are_judged_apart(judge: Judge):

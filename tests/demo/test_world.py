@@ -95,6 +95,25 @@ def test_tags_of_other_attributes_never_slip_in():
         assert "kimono" not in tags or truth.outfit == "kimono"
 
 
+def test_places_with_nobody_in_them():
+    """Neither drawing nor caption has anything of a person, whatever the attributes say."""
+    rng = np.random.default_rng(6)
+    for place in PLACES[:-1]:
+        empty = Attributes(place=place, nobody=True)
+        tags = set(caption(empty, rng).split(", "))
+        assert "no humans" in tags
+        assert not tags & {"1girl", "solo", "standing", "long hair", "brown hair", "dress"}
+        assert tags & set(PLACE_TAGS[place])
+        pictures = [
+            np.asarray(draw(each, PORTRAIT, np.random.default_rng(3)).image)
+            for each in (empty, dataclasses.replace(empty, outfit="maid", hair_colour="red"))
+        ]
+        assert (pictures[0] == pictures[1]).all()
+    drawn = [sample_attributes(rng, empty=0.3).nobody for _ in range(300)]
+    assert 0.2 < np.mean(drawn) < 0.4
+    assert not any(sample_attributes(rng).nobody for _ in range(50))
+
+
 def test_nobody_in_the_world_is_rimochan():
     rng = np.random.default_rng(2)
     people = [sample_attributes(rng) for _ in range(500)]

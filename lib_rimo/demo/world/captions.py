@@ -163,9 +163,7 @@ def caption(attributes: Attributes, rng: np.random.Generator) -> str:
     return ", ".join(tag for group in kept for tag in group)
 
 
-def _without_anybody(
-    groups: dict[str, list[str]], keep: float, rng: np.random.Generator
-) -> str:
+def _without_anybody(groups: dict[str, list[str]], keep: float, rng: np.random.Generator) -> str:
     """The caption of a place: always that nobody is there, and what the place is called."""
     needed = {NOBODY_TAGS[0], *(tag for tags in NEEDED_PLACE_TAGS.values() for tag in tags)}
     chosen = [tag for group in groups.values() for tag in group]
