@@ -51,6 +51,10 @@ CURES: dict[str, Cure] = {
     RECIPE: Cure(),
     SUBJECT_ALONE: Cure(BUILT_IN[SUBJECT_ALONE].options),
     "other backgrounds": Cure(scenes=20),
+    "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
+    "other backgrounds, masked loss, alpha 5": Cure(
+        {**MASKED, "unmasked_weight": 0.1, "network_alpha": 5.0}, scenes=20
+    ),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
     "masked prior": Cure(BEHIND),
     "prior by prediction": Cure(SCENES),

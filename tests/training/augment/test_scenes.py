@@ -9,6 +9,8 @@ from lib_rimo.sd.embedded import MODEL
 from lib_rimo.training.augment import augmentation
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.augment.scenes import Scene, caption_in, draw_scenes
+from lib_rimo.training.data.masks import find_mask, mask_file
+from lib_rimo.training.data.pictures import read_picture
 from lib_rimo.training.data.prior_captions import place_prompts
 from tests.sd.narrow import write_narrow_checkpoint
 
@@ -51,11 +53,18 @@ def test_what_is_cut_out_stands_in_the_place_and_its_caption_names_it(
             assert caption.endswith("beach, outdoors, ocean")
             colours = {colour for _, colour in image.getcolors(1 << 16)}
             assert (255, 255, 255) not in colours
+            mask = find_mask(read_picture(file))
+            assert mask.source == "file"
             if variant.framing == "whole":
                 assert image.getpixel((0, 0)) == (0, 0, 255)
                 assert image.getpixel((32, 48))[0] > 240
+                assert mask.image.getpixel((0, 0)) == 0
+                assert mask.image.getpixel((32, 48)) == 255
         else:
             assert "beach" not in caption
+            assert mask_file(file) is None
+    augment(source, tmp_path / "made", count=4, resolution="64,96", base=MODEL, scenes=1)
+    assert len(list((tmp_path / "made" / "masks").iterdir())) <= 4  # replaced, masks too
     (message,) = summary.not_cut_out
     assert "2.png stays on its own background" in message.text()
     assert {variant.source.name for variant in summary.variants} == {"1.png", "2.png"}
