@@ -36,7 +36,7 @@ from lib_rimo.base_model.words import train_words
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.sd.embedded import MODEL
 
-CAPTIONS = 400  # that the model is measured with
+CAPTIONS = 200  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "ornaments", "judge")
 ENCODER_STEPS = (3500, 300)  # on crops, on whole pictures
 WORDS_STEPS = 900

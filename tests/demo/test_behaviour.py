@@ -52,8 +52,7 @@ def test_identity_grows_with_strength(studio: Studio):
         fmean(one.identity for one in seen(studio, tag(strength))) for strength in (0, 0.5, 1)
     )
     assert none < half < whole
-    # 0.06 and 0.32 with this LoRA: her headphones come out as smudges, which count as nothing.
-    assert whole - none > 0.2
+    assert whole - none > 0.25  # 0.06 and 0.40 with this LoRA
 
 
 @pytest.mark.parametrize("block", ["BASE", "IN08", "OUT05"])
