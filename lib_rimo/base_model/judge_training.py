@@ -152,7 +152,7 @@ def _patches(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.flo
     """A soft field (height, width) of patches, half of it 0 and half 1."""
     coarse = Image.fromarray((rng.random((6, 4)) < 0.5).astype(np.uint8) * np.uint8(255))
     smooth = coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    return np.asarray(smooth, dtype=np.float32) / 255
+    return (np.asarray(smooth) / 255).astype(np.float32)
 
 
 def _hair_mask(
@@ -248,13 +248,13 @@ def _batches(stage: Stage, autoencoder: AutoencoderKL) -> list[dict[str, Any]]:
     for number in stage.steps(0, PICTURES // BATCH):
         size = SQUARE if number % SQUARE_SHARE == 0 else PORTRAIT
         drawn, truths, details, masks = draw_people(BATCH, SEED + number, size)
-        drawn, kept = tinted(drawn, truths, SEED + number)
+        drawn, own = tinted(drawn, truths, SEED + number)
         pixels = smudged(drawn, masks, np.random.default_rng((SEED, number)))
         if number % RECONSTRUCTED_EVERY == 1:
             torch.manual_seed(SEED + number)
             pixels = _reconstructed(autoencoder, pixels, np.random.default_rng((SEED, number, 3)))
         visible = [visibility(*each) for each in zip(pixels, drawn, masks, strict=True)]
-        classes, grades = answers(truths, details, visible, kept)
+        classes, grades = answers(truths, details, visible, own)
         batches.append({"pixels": pixels, "classes": classes, "grades": grades})
     stage.save({"batches": batches}, "batches")
     return batches

@@ -10,8 +10,8 @@ LEARNING_RATE_FACTOR = 16.0
 """What the recipe's learning rates are multiplied by.
 
 The more inputs a layer sums over, the more the same change of each weight moves its output, and the
-embedded model's layers are a fifth to a tenth as wide as Stable Diffusion's. With 4 the plain sample
-had an identity of 0.10 ± 0.07, with 16 one of 0.51 ± 0.29 with pose and place as right as before
-(n = 6), on an earlier base model; on today's 16 gives 0.55 ± 0.08 by a stricter judge.
+embedded model's layers are a fifth to a tenth as wide as Stable Diffusion's. On an earlier base
+model 4 gave the plain sample an identity of 0.10 ± 0.07, 16 one of 0.51 ± 0.29 with pose and place
+as right as before (n = 6); on today's 16 gives 0.55 ± 0.08 by a stricter judge.
 `reproduce` draws both over more factors.
 """
