@@ -3,9 +3,9 @@
     RIMO_WEBUI_DIR=... RIMO_WEBUI_PYTHON=... python -m lib_rimo test tests/webui
 
 RIMO_WEBUI_PYTHON is the Python of the WebUI's environment. RIMO_WEBUI_MODEL may name another
-checkpoint than the embedded one (Forge takes only those of SD1.5's widths), RIMO_LBW_DIR a copy of
-sd-webui-lora-block-weight to compare with, RIMO_WEBUI_ARGUMENTS what stands in for the arguments
-that make the WebUI run on the CPU.
+checkpoint than the embedded one (which for a Forge is laid out in SD1.5's widths, 1 GB),
+RIMO_LBW_DIR a copy of sd-webui-lora-block-weight to compare with, RIMO_WEBUI_ARGUMENTS what stands
+in for the arguments that make the WebUI run on the CPU.
 """
 
 import os
@@ -18,6 +18,7 @@ import pytest
 from lib_rimo.base_model.publish import MODEL
 from tests.webui.folder import ROOT, fill
 from tests.webui.server import Server
+from tests.webui.wide import widen
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +30,26 @@ def webui() -> Path:
 
 
 @pytest.fixture(scope="session")
-def start(webui, tmp_path_factory):
+def host(webui) -> str:
+    """The family of that WebUI."""
+    return "forge" if (webui / "modules_forge").is_dir() else "a1111"
+
+
+@pytest.fixture(scope="session")
+def usual_model(host, tmp_path_factory) -> Path:
+    """The checkpoint that the suite draws with, where a test has no other."""
+    model = Path(os.environ.get("RIMO_WEBUI_MODEL", MODEL))
+    if not model.exists():
+        pytest.skip(f"needs a checkpoint: {model} is not there; set RIMO_WEBUI_MODEL")
+    if model == MODEL and host == "forge":
+        return widen(tmp_path_factory.mktemp("model") / "rimo-wide.safetensors")
+    return model
+
+
+@pytest.fixture(scope="session")
+def start(webui, host, usual_model, tmp_path_factory):
     """Starts WebUIs with chosen extensions and arguments; all of them are stopped at the end."""
     servers = []
-    usual_model = Path(os.environ.get("RIMO_WEBUI_MODEL", MODEL))
-    if not usual_model.exists():
-        pytest.skip(f"needs a checkpoint: {usual_model} is not there; set RIMO_WEBUI_MODEL")
-    host = "forge" if (webui / "modules_forge").is_dir() else "a1111"
 
     def start(
         *extensions: Path, arguments: Sequence[str] = (), model: Path = usual_model

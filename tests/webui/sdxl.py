@@ -1,12 +1,13 @@
-"""A narrow random SDXL checkpoint with the `.yaml` by which AUTOMATIC1111 makes a model for it."""
+"""Random SDXL checkpoints: a narrow one, with the `.yaml` by which AUTOMATIC1111 makes a model for
+it, and one of the shapes by which the Forges know SDXL."""
 
 import json
 from pathlib import Path
 
 import torch
 import yaml
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lib_rimo.sd import tokenizer
 from lib_rimo.sd.tokenizer import clip_tokenizer
@@ -18,36 +19,17 @@ TEXT_WIDTH = 32
 OPEN_CLIP, OPEN_CLIP_WIDTH, OPEN_CLIP_LAYERS = "ViT-S-32-alt", 256, 10  # open_clip's narrowest
 CONTEXT, SIZES = TEXT_WIDTH + OPEN_CLIP_WIDTH, 6 * 256
 
+# The Forges look at the first width, the depths and what goes in; the other widths are free.
+KNOWN_CHANNELS, KNOWN_DEPTHS = (320, 640, 640), (1, 2, 10)
+CLIP_WIDTH, CLIP_LAYERS, BIG_CLIP_WIDTH, BIG_CLIP_LAYERS = 768, 12, 1280, 32
+
 
 def write_sdxl(folder: Path) -> Path:
     """Write `sdxl.safetensors`, its `.yaml` and the folder of its first text encoder."""
     checkpoint = narrow_checkpoint("sdxl")
     torch.manual_seed(5)
-    checkpoint.unet = UNet2DConditionModel(
-        block_out_channels=CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=DEPTHS,
-        attention_head_dim=(1, 2, 2),
-        cross_attention_dim=CONTEXT,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=SIZES + OPEN_CLIP_WIDTH,
-        sample_size=8,
-    )
-    config = CLIPTextConfig(
-        hidden_size=OPEN_CLIP_WIDTH,
-        intermediate_size=4 * OPEN_CLIP_WIDTH,
-        projection_dim=OPEN_CLIP_WIDTH,
-        num_hidden_layers=OPEN_CLIP_LAYERS,
-        num_attention_heads=OPEN_CLIP_WIDTH // 64,
-        hidden_act="gelu",
-        bos_token_id=49406,
-        eos_token_id=49407,
-        pad_token_id=0,
-    )
-    checkpoint.text_encoders[1] = CLIPTextModelWithProjection(config)
+    checkpoint.unet = _unet(CHANNELS, DEPTHS, CONTEXT, OPEN_CLIP_WIDTH)
+    checkpoint.text_encoders[1] = _open_clip(OPEN_CLIP_WIDTH, OPEN_CLIP_LAYERS)
     path = folder / "sdxl.safetensors"
     save_checkpoint(checkpoint, path)
     clip = folder / "clip"
@@ -59,6 +41,75 @@ def write_sdxl(folder: Path) -> Path:
     (clip / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
     path.with_suffix(".yaml").write_text(yaml.safe_dump(_configuration(clip), sort_keys=False))
     return path
+
+
+def write_sdxl_for_forges(path: Path) -> Path:
+    """Write a random checkpoint that the Forges take for SDXL (2.2 GB); gives its path."""
+    checkpoint = narrow_checkpoint("sdxl")
+    torch.manual_seed(5)
+    config = CLIPTextConfig(
+        hidden_size=CLIP_WIDTH,
+        intermediate_size=4 * CLIP_WIDTH,
+        num_hidden_layers=CLIP_LAYERS,
+        num_attention_heads=CLIP_WIDTH // 64,
+        bos_token_id=49406,
+        eos_token_id=49407,
+        pad_token_id=49407,
+    )
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        checkpoint.text_encoders = [
+            CLIPTextModel(config),
+            _open_clip(BIG_CLIP_WIDTH, BIG_CLIP_LAYERS),
+        ]
+        checkpoint.unet = _unet(
+            KNOWN_CHANNELS, KNOWN_DEPTHS, CLIP_WIDTH + BIG_CLIP_WIDTH, BIG_CLIP_WIDTH
+        )
+        checkpoint.vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=4,
+        )
+    finally:
+        torch.set_default_dtype(previous)
+    save_checkpoint(checkpoint, path)
+    return path
+
+
+def _unet(
+    channels: tuple[int, ...], depths: tuple[int, ...], context: int, pooled: int
+) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        block_out_channels=channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=depths,
+        attention_head_dim=tuple(width // 64 for width in channels),  # the number of heads
+        cross_attention_dim=context,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=SIZES + pooled,
+        sample_size=8,
+    )
+
+
+def _open_clip(width: int, layers: int) -> CLIPTextModelWithProjection:
+    config = CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        hidden_act="gelu",
+        bos_token_id=49406,
+        eos_token_id=49407,
+        pad_token_id=0,
+    )
+    return CLIPTextModelWithProjection(config)
 
 
 def _configuration(clip: Path) -> dict[str, object]:

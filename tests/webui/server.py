@@ -26,7 +26,7 @@ ARGUMENTS = [
 ]
 ON_CPU = {
     "a1111": ["--use-cpu", "all", "--no-half", "--precision", "full"],
-    "forge": ["--always-cpu"],
+    "forge": ["--always-cpu", "--cpu"],  # the second is Forge Neo's name for it
 }
 
 PATIENCE = 400  # seconds; on a busy machine a WebUI takes minutes to start
@@ -84,6 +84,7 @@ class Server:
         """Start, for the first time or again on the same data."""
         starts = self._starts()
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        offline["IGNORE_CMD_ARGS_ERRORS"] = "1"  # forks have not all of the flags
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 self.command,

@@ -80,10 +80,10 @@ def widen_lora(path: Path, lora: Path, model: Path = MODEL) -> Path:
     from tests.webui.folder import lora_key
 
     with safe_open(model, "pt") as file:
-        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
+        shapes = {key: file.get_slice(key).get_shape() for key in list(file.keys())}
     layers = {lora_key(key): key for key in shapes}
     with safe_open(lora, "pt") as file:
-        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+        tensors, metadata = load_file(lora), file.metadata()
     for key, tensor in tensors.items():
         layer, _, part = key.partition(".")
         rows, columns = axes(layers[layer], shapes[layers[layer]])
