@@ -55,6 +55,21 @@ def test_the_guis_fields_are_translated_as_it_does():
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"blocks_to_swap": 0, "cpu_offload_checkpointing": False}, []),
+        ({"blocks_to_swap": 18}, ["blocks_to_swap = 18"]),
+        ({"cpu_offload_checkpointing": "True"}, ["cpu_offload_checkpointing = 'True'"]),
+    ],
+)
+def test_what_the_gui_hands_on_for_other_families_alone_is_said(changes, said):
+    options, warnings = options_of({**GUI, **changes})
+    assert [text.partition(" is left out")[0] for text in map(str, warnings)] == said
+    assert not options.blocks_to_swap
+    assert not options.cpu_offload_checkpointing
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"LoRA_type": "Kohya LoCon"}, {"conv_dim": 1, "conv_alpha": 1.0, "network_type": "lora"}),

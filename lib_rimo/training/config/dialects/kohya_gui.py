@@ -98,8 +98,8 @@ _NOT_OF_THE_TRAINING = {
     *("ae", "clip_l", "clip_g", "t5xxl", "model_type", "t5xxl_lr", "t5xxl_max_token_length"),
     *("discrete_flow_shift", "model_prediction_type", "timestep_sampling", "guidance_scale"),
     *("train_blocks", "split_mode", "split_qkv", "train_t5xxl", "mem_eff_save"),
-    *("apply_t5_attn_mask", "cpu_offload_checkpointing", "enable_all_linear", "in_dims"),
-    *("blocks_to_swap", "single_blocks_to_swap", "double_blocks_to_swap", "fp8_base_unet"),
+    *("apply_t5_attn_mask", "enable_all_linear", "in_dims"),
+    *("single_blocks_to_swap", "double_blocks_to_swap", "fp8_base_unet"),
     *("img_attn_dim", "img_mlp_dim", "img_mod_dim", "single_dim", "single_mod_dim"),
     *("txt_attn_dim", "txt_mlp_dim", "txt_mod_dim", "train_lora_ggpo", "ggpo_sigma", "ggpo_beta"),
     *("train_double_block_indices", "train_single_block_indices", "clip_g_dropout_rate"),
@@ -108,6 +108,8 @@ _NOT_OF_THE_TRAINING = {
     *("logit_mean", "logit_std", "mode_scale", "pos_emb_random_crop_rate", "save_clip"),
     *("save_t5xxl", "t5xxl_device", "t5xxl_dtype", "show_timesteps", "show_timesteps_resolution"),
 }
+# Fields that the GUI hands on for other families alone, where the trainer here has such an option.
+_SPARING_MEMORY = ("blocks_to_swap", "cpu_offload_checkpointing")
 _OF_OTHER_FAMILIES = ("flux1_", "sd3_", "hunyuan_", "anima_", "lumina_")
 _SWITCHED = {
     # only with the noise_offset_type of the right-hand side
@@ -166,6 +168,16 @@ def translate(content: Mapping[str, Any], messages: list[Message]) -> dict[str, 
             warning("For several GPUs start the training by `accelerate launch --multi_gpu`.")
         )
     fields.pop("num_machines", None)
+    for name in _SPARING_MEMORY:
+        if is_on(value := fields.pop(name, False)) or number(value):
+            messages.append(
+                warning(
+                    "{name} = {value} is left out, as kohya_ss's GUI does for this model: set it "
+                    "again, if memory is short.",
+                    name=name,
+                    value=repr(value),
+                )
+            )
     if is_on(fields.pop("sdxl_no_half_vae", False)) and is_sdxl:
         fields["no_half_vae"] = True
     if is_on(fields.pop("sdxl_cache_text_encoder_outputs", False)) and is_sdxl:
