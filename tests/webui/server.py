@@ -89,10 +89,14 @@ class Server:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.webui,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **offline},
             )
+        # Forge Neo waits for Enter where it did not write the settings' file itself.
+        with self.process.stdin as keyboard:
+            keyboard.write(b"\n")
         self._wait(starts + 1)
 
     @property

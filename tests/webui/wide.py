@@ -14,8 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lib_rimo.base_model.networks import HEADS, TEXT_HEADS
+from lib_rimo.base_model.networks import HEADS, TEXT_HEADS, make_unet
 from lib_rimo.base_model.publish import MODEL
+from lib_rimo.sd.ldm_layout import unet_layout
 
 UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
 UNET_TIMES, TEXT_TIMES = 5, 12  # 64 -> 320 channels, 64 -> 768
@@ -77,11 +78,11 @@ def widen(path: Path, model: Path = MODEL) -> Path:
 
 def widen_lora(path: Path, lora: Path, model: Path = MODEL) -> Path:
     """Write a narrow model's LoRA for the wide one; gives its path."""
-    from tests.webui.folder import lora_key
-
     with safe_open(model, "pt") as file:
         shapes = {key: file.get_slice(key).get_shape() for key in list(file.keys())}
-    layers = {lora_key(key): key for key in shapes}
+    layers = {_flat("lora_te_", key.removeprefix(TEXT)): key for key in shapes}
+    for name, source in unet_layout(make_unet().state_dict()).items():
+        layers[_flat("lora_unet_", name)] = source.key
     with safe_open(lora, "pt") as file:
         tensors, metadata = load_file(lora), file.metadata()
     for key, tensor in tensors.items():
@@ -93,6 +94,10 @@ def widen_lora(path: Path, lora: Path, model: Path = MODEL) -> Path:
             tensors[key] = tensor if columns is None else columns.laid(tensor, 1).contiguous()
     save_file(tensors, path, metadata)
     return path
+
+
+def _flat(prefix: str, name: str) -> str:
+    return prefix + name.removesuffix(".weight").replace(".", "_")
 
 
 def _laid(key: str, tensor: torch.Tensor) -> torch.Tensor:
