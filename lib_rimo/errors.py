@@ -23,7 +23,11 @@ class UserError(Exception):
             sentence if isinstance(sentence, Message) else Message(sentence, about=about, **values)
             for sentence in sentences
         )
-        super().__init__(join(self.messages))
+        super().__init__(*self.messages)
+
+    def __str__(self) -> str:
+        """All sentences; made when they are asked for, as most are shown in another way."""
+        return join(self.messages)
 
 
 class MissingError(UserError):

@@ -15,7 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 from lib_rimo.errors import UserError
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.inference.sampling import find_sampler
-from lib_rimo.weights.axes import AXES, AxisValue, apply_values, check_values, parse_numbers
+from lib_rimo.weights.axes import (
+    AXES,
+    MOST_VALUES,
+    AxisValue,
+    apply_values,
+    check_values,
+    parse_numbers,
+    too_many,
+)
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 
 PROMPT_SR = "Prompt S/R"
@@ -94,11 +102,14 @@ AXIS_NAMES = (*_SETTING_AXES, *AXES)
 
 def _items(text: str, *, keep_empty: bool = False) -> list[str]:
     """The items of a CSV line. Raises UserError when there are none."""
+    items: list[str] = []
     try:
-        rows = list(csv.reader(io.StringIO(text), skipinitialspace=True))
+        for row in csv.reader(io.StringIO(text), skipinitialspace=True):
+            items += [item.strip() for item in row if keep_empty or item.strip()]
+            if len(items) > MOST_VALUES:
+                raise too_many(items[MOST_VALUES])
     except csv.Error as error:
         raise UserError("The axis values cannot be read: {reason}.", reason=error) from error
-    items = [item.strip() for row in rows for item in row if keep_empty or item.strip()]
     if not any(items):
         raise UserError("The axis has no values.")
     return items

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -22,8 +22,7 @@ COMMA_BACKTRACK = 20
 ROUND_BRACKET, SQUARE_BRACKET = 1.1, 1 / 1.1
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Text with its emphasis; weight None is a BREAK, which begins a new chunk."""
 
     text: str
@@ -32,14 +31,16 @@ class Piece:
 
 # -- emphasis -----------------------------------------------------------------------------------
 
-# Each alternative ends where another one begins, so that any text is read in one go.
+# Each alternative takes all that is of its kind, and ends where another one begins, so that any
+# text is read in one go and in few tokens.
 _EMPHASIS = re.compile(
-    r"\\[()\[\]\\]?"  # an escaped bracket stands for itself
-    r"|[(\[\])]"
+    r"(?:\\[()\[\]\\]?)+"  # escaped brackets stand for themselves
+    r"|[(\[]"
+    r"|[)\]]+"
     r"|:\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)"
-    r"|[^\\()\[\]:]+"
-    r"|:"
+    r"|(?:[^\\()\[\]:]+|:(?!\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*\)))+"
 )
+_ESCAPE = re.compile(r"\\([()\[\]\\]?)")
 _BREAK = re.compile(r"\bBREAK\b")
 # What brackets do costs their depth for each piece inside; nobody means as many as that.
 DEEPEST = 32
@@ -64,17 +65,23 @@ def parse_emphasis(text: str) -> list[Piece]:
     for match in _EMPHASIS.finditer(text):
         token = match[0]
         if token[0] == "\\":
-            pieces.append(Piece(token[1:]))
+            pieces.append(Piece(_ESCAPE.sub(r"\1", token)))
         elif token in opened:
             opened[token].append(len(pieces))
             if len(opened["("]) + len(opened["["]) > DEEPEST:
                 _refuse_depth()
         elif match["weight"] is not None and opened["("]:
             emphasise(opened["("].pop(), float(match["weight"]))
-        elif token == ")" and opened["("]:
-            emphasise(opened["("].pop(), ROUND_BRACKET)
-        elif token == "]" and opened["["]:
-            emphasise(opened["["].pop(), SQUARE_BRACKET)
+        elif token[0] in _CLOSED:
+            for position, bracket in enumerate(token):
+                if not (opened["("] or opened["["]):
+                    pieces.append(Piece(token[position:]))
+                    break
+                opening, factor = _CLOSED[bracket]
+                if opened[opening]:
+                    emphasise(opened[opening].pop(), factor)
+                else:
+                    pieces.append(Piece(bracket))
         else:
             first, *others = _split_at_breaks(token)
             pieces.append(Piece(first))
@@ -91,6 +98,7 @@ def parse_emphasis(text: str) -> list[Piece]:
     return list(_merged(pieces)) or [Piece("")]
 
 
+_CLOSED = {")": ("(", ROUND_BRACKET), "]": ("[", SQUARE_BRACKET)}
 STRONGEST = 1_000_000
 
 
@@ -165,6 +173,8 @@ def prompt_at(text: str, step: int, steps: int, *, depth: int = 0) -> str:
     """
     if depth > DEEPEST:
         _refuse_depth()
+    if "[" not in text:
+        return text
     result, position = [], 0
     closings = _closings(text)
     for start, end in sorted(closings.items()):
@@ -193,7 +203,7 @@ def _closings(text: str) -> dict[int, int]:
     """Where each square bracket that is closed is opened and closed."""
     opened: list[int] = []
     closings: dict[int, int] = {}
-    for position, character in _unescaped(text, 0):
+    for position, character in _unescaped(text):
         if character == "[":
             opened.append(position)
         elif character == "]" and opened:
@@ -202,8 +212,10 @@ def _closings(text: str) -> dict[int, int]:
 
 
 def _split_outside_brackets(text: str, separator: str) -> list[str]:
+    if separator not in text:
+        return [text]
     parts, depth, start = [], 0, 0
-    for position, character in _unescaped(text, 0):
+    for position, character in _unescaped(text):
         if character in "([":
             depth += 1
         elif character in ")]":
@@ -214,14 +226,14 @@ def _split_outside_brackets(text: str, separator: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _unescaped(text: str, start: int) -> Iterator[tuple[int, str]]:
-    position = start
-    while position < len(text):
-        if text[position] == "\\":
-            position += 2
-            continue
-        yield position, text[position]
-        position += 1
+_MEANINGFUL = re.compile(r"\\.|[()\[\]:|]", re.DOTALL)
+
+
+def _unescaped(text: str) -> Iterator[tuple[int, str]]:
+    """Where brackets, colons and bars stand that no backslash is before."""
+    for found in _MEANINGFUL.finditer(text):
+        if found[0][0] != "\\":
+            yield found.start(), found[0]
 
 
 # -- tokens -------------------------------------------------------------------------------------

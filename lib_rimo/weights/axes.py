@@ -14,6 +14,7 @@ from functools import partial
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import BLOCKS, LAYOUTS
+from lib_rimo.text import shortened
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.grammar import parse_block_names, parse_blocks
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
@@ -260,12 +261,13 @@ def parse_numbers(text: str) -> list[float]:
         else:
             numbers += _range(item, *(found[group] for group in range(1, 5)))
         if len(numbers) > MOST_VALUES:
-            raise _too_many(item)
+            raise too_many(item)
     return numbers
 
 
-def _too_many(item: str) -> UserError:
-    return UserError('"{text}" makes more than {n} values.', text=item, n=MOST_VALUES)
+def too_many(item: str) -> UserError:
+    """What is said of an axis that nobody could draw, by the item that is too much."""
+    return UserError('"{text}" makes more than {n} values.', text=shortened(item), n=MOST_VALUES)
 
 
 def _range(item: str, first: str, last: str, step: str | None, count: str | None) -> list[float]:
@@ -286,7 +288,7 @@ def _range(item: str, first: str, last: str, step: str | None, count: str | None
         )
     number = int((end - start) / stride) + 1
     if number > MOST_VALUES:
-        raise _too_many(item)
+        raise too_many(item)
     return [float(start + stride * index) + 0.0 for index in range(number)]
 
 
@@ -335,4 +337,6 @@ def _is_value(item: str) -> bool:
 def _not_empty(items: list[str]) -> list[str]:
     if not items:
         raise UserError("The axis has no values.")
+    if len(items) > MOST_VALUES:
+        raise too_many(items[MOST_VALUES])
     return items

@@ -116,7 +116,7 @@ def parse_block_names(text: str) -> tuple[str, ...]:
     words = [word for word in re.split(f"[{SPACES}]+", text) if word]
     negated = bool(words) and words[0].upper() == "NOT"
     chosen: set[str] = set()
-    for word in words[negated:]:
+    for word in dict.fromkeys(words[negated:]):
         if word.upper() in ("IN", "OUT", "D", "S"):
             chosen.update(block for block in ALL_BLOCKS if block.startswith(word.upper()))
             continue
