@@ -4,8 +4,8 @@
     python -m lib_rimo test attack --large      a million texts, 100 kills ...: an hour
     python -m lib_rimo test attack --part kills --large
 
-Everything is written into a temporary folder that is deleted again. With --results what each part
-found is kept in a file, and parts that stand there already are not run again.
+Everything is written into temporary folders that are deleted again. With --results what was found
+is kept in a file, slice by slice, and a run that was broken off goes on from there.
 """
 
 import argparse
@@ -14,11 +14,11 @@ import json
 import os
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.attack.tally import KINDS
+from tests.attack.tally import KINDS, Tally
 
 
 class Part(NamedTuple):
@@ -27,38 +27,48 @@ class Part(NamedTuple):
     function: str
     small: int
     large: int
+    slice: int
+    """As much as is done between two notes of what was found."""
 
 
 PARTS = {
-    "texts": Part("texts.attack", 1000, 1_000_000),
-    "long texts": Part("texts.attack_with_long_ones", 1, 3),
-    "page": Part("page.attack", 2000, 1_000_000),
-    "loras": Part("loras.attack", 60, 400),
-    "pictures": Part("pictures.attack", 12, 100),
-    "jobs": Part("jobs.attack", 50, 1000),
-    "paths": Part("paths.attack", 10, 300),
-    "verbs": Part("verbs.attack", 5, 200),
-    "kills": Part("kills.attack", 2, 100),
+    "texts": Part("texts.attack", 1000, 1_000_000, 50_000),
+    "long texts": Part("texts.attack_with_long_ones", 1, 3, 3),
+    "page": Part("page.attack", 2000, 1_000_000, 50_000),
+    "loras": Part("loras.attack", 60, 400, 100),
+    "pictures": Part("pictures.attack", 12, 100, 25),
+    "jobs": Part("jobs.attack", 50, 1000, 250),
+    "paths": Part("paths.attack", 6, 300, 50),
+    "verbs": Part("verbs.attack", 5, 200, 50),
+    "kills": Part("kills.attack", 3, 100, 10),
 }
 
 
-def run_part(name: str, count: int, seed: int = 0) -> dict:
-    """Run one part in a temporary folder; its tally as plain values."""
+def run_part(name: str, count: int, seed: int = 0) -> Tally:
+    """Run one part in a temporary folder."""
     module, function = PARTS[name].function.split(".")
     with tempfile.TemporaryDirectory(prefix="rimo-attack-") as folder:
         attack = getattr(importlib.import_module(f"tests.attack.{module}"), function)
-        began = time.perf_counter()
-        tally = attack(count, seed, Path(folder)).as_json()
-    return {**tally, "seconds": round(time.perf_counter() - began, 1)}
+        tally: Tally = attack(count, seed, Path(folder))
+    return tally
 
 
-def table(results: dict[str, dict]) -> str:
-    """The results as a table in Markdown."""
+def run_slices(name: str, count: int, seed: int, tally: Tally) -> Iterator[None]:
+    """Run a part slice by slice, each from a seed of its own, where `tally` says that it is."""
+    size = PARTS[name].slice
+    while tally.done < count:
+        found = run_part(name, min(size, count - tally.done), seed + tally.done // size)
+        tally.add(found, min(size, count - tally.done))
+        yield
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """What was found as a table in Markdown."""
     lines = [f"| part | tried | {' | '.join(KINDS)} | worst |", "| --- " * (3 + len(KINDS)) + "|"]
-    for name, result in results.items():
-        tried = ", ".join(f"{number:,} {what}" for what, number in result["tried"].items())
-        failures = " | ".join(str(result["failures"].get(kind, 0)) for kind in KINDS)
-        worst = ", ".join(f"{value:g} {what}" for what, value in result["worst"].items())
+    for name, tally in tallies.items():
+        tried = ", ".join(f"{number:,} {what}" for what, number in tally.tried.items())
+        failures = " | ".join(str(tally.failures.get(kind, 0)) for kind in KINDS)
+        worst = ", ".join(f"{value:g} {what}" for what, value in tally.worst.items())
         lines.append(f"| {name} | {tried} | {failures} | {worst} |")
     return "\n".join(lines)
 
@@ -74,27 +84,30 @@ def main() -> int:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; repeatable")
     parser.add_argument("--count", type=int, help="so much of each part")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, help="JSON file that parts are kept in")
+    parser.add_argument("--results", type=Path, help="JSON file to keep what was found in")
     arguments = parser.parse_args()
-    results: dict[str, dict] = {}
+    tallies: dict[str, Tally] = {}
     if arguments.results and arguments.results.exists():
-        results = json.loads(arguments.results.read_text(encoding="utf-8"))
+        known = json.loads(arguments.results.read_text(encoding="utf-8"))
+        tallies = {name: Tally(**content) for name, content in known.items()}
     for name in arguments.part or PARTS:
-        if name in results:
-            continue
         part = PARTS[name]
         count = arguments.count or (part.large if arguments.large else part.small)
+        tally = tallies.get(name, Tally())
+        told = len(tally.examples)
         try:
-            results[name] = run_part(name, count, arguments.seed)
+            for _ in run_slices(name, count, arguments.seed, tally):
+                tallies[name] = tally
+                for example in tally.examples[told:]:
+                    print(f"{name}: {example}", file=sys.stderr)
+                told = len(tally.examples)
+                if arguments.results:
+                    content = {known: vars(found) for known, found in tallies.items()}
+                    arguments.results.write_text(json.dumps(content, indent=1), encoding="utf-8")
         except (ImportError, RuntimeError) as error:
             print(f"{name}: cannot be run here ({error})", file=sys.stderr)
-            continue
-        for example in results[name]["examples"]:
-            print(f"{name}: {example}", file=sys.stderr)
-        if arguments.results:
-            arguments.results.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    print(table(results))
-    return int(any(result["failures"] for result in results.values()))
+    print(table(tallies))
+    return int(any(tally.failures for tally in tallies.values()))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ class Tally:
     examples: list[str] = field(default_factory=list)
     worst: dict[str, float] = field(default_factory=dict)
     """Measurements of which the largest counts: `{"ms for 100,000 characters": 12.5}`."""
+    done: int = 0
+    """How much of a part that is run slice by slice."""
 
     def fail(self, kind: str, what: str) -> None:
         """Count something that gave way."""
@@ -45,11 +47,11 @@ class Tally:
             told = f"{type(error).__name__}: {str(error)[:200]} ({frame.filename}:{frame.lineno})"
             self.fail("exceptions", f"{told} for {what}")
 
-    def as_json(self) -> dict:
-        """All of it as plain values."""
-        return {
-            "tried": dict(self.tried),
-            "failures": dict(self.failures),
-            "examples": self.examples,
-            "worst": self.worst,
-        }
+    def add(self, other: "Tally", done: int) -> None:
+        """Take in what another slice of the same attack found."""
+        self.done += done
+        self.tried = Counter(self.tried) + other.tried
+        self.failures = Counter(self.failures) + other.failures
+        self.examples = [*self.examples, *other.examples][: MOST_EXAMPLES * len(KINDS)]
+        for what, value in other.worst.items():
+            self.measure(what, value)

@@ -18,10 +18,10 @@ FORKED = {"kills"}
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_gives_way(part, attack_scale):
     try:
-        result = run_part(part, PARTS[part].small * attack_scale)
+        tally = run_part(part, PARTS[part].small * attack_scale)
     except (ImportError, RuntimeError) as reason:
         pytest.skip(str(reason))
-    assert result["failures"] == {}, "\n".join(result["examples"])
+    assert not tally.failures, "\n".join(tally.examples)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")

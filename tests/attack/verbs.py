@@ -79,7 +79,6 @@ def attack(count: int, seed: int, folder: Path) -> Tally:
                     tally.fail("exceptions", f"{verb} {words}: {said[-300:]}")
                 elif status not in (0, 1, 2):
                     tally.fail("exceptions", f"{verb} {words}: status {status}")
-            tally.tried["verbs"] += 1
     return tally
 
 
