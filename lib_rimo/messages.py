@@ -122,7 +122,7 @@ def read_messages(text: str) -> list[Message]:
     """The messages that a verb printed as JSON among its other lines."""
     messages = []
     for line in text.splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             content = json.loads(line)
             if isinstance(content, dict) and "template" in content:
                 messages.append(Message.from_json(content))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
+from lib_rimo.text import parse_json
 
 FILE = "model_folders.json"
 
@@ -15,7 +16,7 @@ FILE = "model_folders.json"
 def remembered_folders(home: Path) -> list[Path]:
     """The folders that were named, in that order; none where the file is missing or damaged."""
     try:
-        names = json.loads((home / FILE).read_text(encoding="utf-8"))
+        names = parse_json((home / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     if not isinstance(names, list):

@@ -10,6 +10,7 @@ from torch import Tensor
 from lib_rimo.errors import UserError
 from lib_rimo.lora.delta import embeddings_in, is_scalable, scaled, split_modules
 from lib_rimo.lora.files import LoraFile
+from lib_rimo.text import parse_json
 
 BAKED = "rimo_baked_weights"
 
@@ -45,7 +46,7 @@ def bake(
 
 def _earlier_bakings(metadata: Mapping[str, str]) -> list[str]:
     try:
-        bakings = json.loads(metadata.get(BAKED, "[]"))
-    except (ValueError, RecursionError):
+        bakings = parse_json(metadata.get(BAKED, "[]"))
+    except ValueError:
         return []
     return [str(baking) for baking in bakings] if isinstance(bakings, list) else []

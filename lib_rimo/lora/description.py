@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora import facts
 from lib_rimo.lora.blocks import BLOCKS, block_of_key
 from lib_rimo.lora.delta import Tensors, form_of, network_type, scale_of, weight_delta
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import parse_json, shortened, visible
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def tag_frequency(metadata: Mapping[str, str]) -> dict[str, int]:
     """The training captions' tags and how many pictures had each, most frequent first."""
     total: dict[str, int] = {}
     try:
-        folders: Any = json.loads(metadata.get("ss_tag_frequency", "{}"))
+        folders: Any = parse_json(metadata.get("ss_tag_frequency", "{}"))
         for tags in folders.values():
             for tag, count in tags.items():
                 total[tag.strip()] = total.get(tag.strip(), 0) + int(count)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lib_rimo.files import file_hash, written_beside
 from lib_rimo.scoring.scorer import Score, Scorer
+from lib_rimo.text import parse_json
 from lib_rimo.training.data.image_files import open_image
 
 
@@ -167,6 +168,6 @@ def _read_notes(file: Path) -> dict[str, Score]:
     scores = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         with suppress(ValueError):
-            key, fit, keeping = json.loads(line)
+            key, fit, keeping = parse_json(line)
             scores[str(key)] = Score(float(fit), float(keeping))
     return scores

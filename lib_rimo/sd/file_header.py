@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lib_rimo.text import parse_json
 
 LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 
@@ -32,10 +33,7 @@ def read_header(path: Path) -> FileHeader:
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > LONGEST_HEADER:
             raise ValueError(f"{path.name} does not begin as a .safetensors file")
-        try:
-            content: Any = json.loads(file.read(length))
-        except RecursionError as error:
-            raise ValueError(f"{path.name} has a header without end") from error
+        content: Any = parse_json(file.read(length))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} has a header that lists no tensors")
     metadata = content.pop("__metadata__", None)

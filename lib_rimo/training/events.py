@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
+from lib_rimo.text import parse_json
 
 Event = dict[str, Any]
 Sink = Callable[[Event], None]
@@ -90,8 +91,8 @@ def events_after(path: Path, position: int) -> tuple[list[Event], int]:
         return [], position
     events = []
     for line in lines.split(b"\n"):
-        with suppress(ValueError, RecursionError):
-            event = json.loads(line)
+        with suppress(ValueError):
+            event = parse_json(line)
             if _is_event(event):
                 events.append(event)
     return events, position + len(lines) + 1

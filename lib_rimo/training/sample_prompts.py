@@ -8,7 +8,6 @@ and `[[prompt.subset]]`, a .json a list of tables.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.messages import Tell, as_warning
 from lib_rimo.sd.size import parse_resolution, whole_cells
+from lib_rimo.text import parse_json
 from lib_rimo.training.config.documents import read_mapping
 from lib_rimo.training.config.options import TrainingOptions
 
@@ -129,7 +129,7 @@ def _of_toml(path: Path) -> list[str | Mapping[str, Any]]:
 
 def _of_json(text: str, name: str) -> list[str | Mapping[str, Any]]:
     try:
-        prompts = json.loads(text)
+        prompts = parse_json(text)
     except ValueError as error:
         raise UserError("{file} is not valid: {error}.", file=name, error=error) from None
     if isinstance(prompts, list) and all(isinstance(part, (str, Mapping)) for part in prompts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from lib_rimo.inference.infotext import Settings, format_infotext, parse_size
 from lib_rimo.inference.sampling import SAMPLERS
 from lib_rimo.messages import Message
 from lib_rimo.sd.native import native_of
+from lib_rimo.text import parse_json
 from lib_rimo.ui.page_head import texts_for
 from lib_rimo.ui.panel import render_panel
 
@@ -101,7 +101,7 @@ def _choices(host: Standalone) -> list[tuple[str, str]]:
 def _try(host: Standalone, asked: str) -> tuple[Any, Any, str]:
     """Choose the model and the size that a LoRA was trained with."""
     try:
-        wanted = json.loads(asked)
+        wanted = parse_json(asked)
         base, drawn = str(wanted["base"]), str(wanted["size"])
     except (ValueError, KeyError, TypeError):
         return gr.update(), gr.update(), ""

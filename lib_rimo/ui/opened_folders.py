@@ -10,6 +10,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.held_folders import HeldFolders
 from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.text import parse_json
 
 
 class OpenedFolders:
@@ -51,8 +52,8 @@ class OpenedFolders:
 
     def _remembered(self) -> list[str]:
         try:
-            known = json.loads(self._list.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            known = parse_json(self._list.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return []
         return [path for path in known if isinstance(path, str)] if isinstance(known, list) else []
 

@@ -25,6 +25,7 @@ from lib_rimo.files import written_beside
 from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.inference.infotext import Settings, check_settings
 from lib_rimo.messages import AS_JSON, Message, read_messages
+from lib_rimo.text import parse_json
 from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.picture_set import data_url
 from lib_rimo.training.jobs.folder import Job
@@ -163,9 +164,11 @@ class Search:
 
     def _take(self, line: str) -> None:
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError:
             return  # what a library prints
+        if not isinstance(event, dict):
+            return
         kind = event.get("kind")
         if kind == "draw":
             self._answer({"stop": True} if self._is_to_stop else self._draw(event))
@@ -356,7 +359,7 @@ STRIPS = ("choice", "blocks", "effects")
 def read_result(folder: Path) -> Reply | None:
     """What a search left in its folder; None where that is nothing that can be read."""
     try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        content = parse_json((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

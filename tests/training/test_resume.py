@@ -96,16 +96,7 @@ def test_kill_and_resume_is_bit_identical(options, undisturbed):
     assert list(path.parent.rglob(".*.part")) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
-def test_kill_between_states_repeats_the_lost_steps(options, undisturbed):
-    options.save_state_every_n_steps = 3
-    assert train_until(options, "SIGKILL", "progress", 5) == -signal.SIGKILL
-    resumed = []
-    path = run_job(options, [resumed.append], resume=True)
-    assert next(event for event in resumed if event["kind"] == "resumed")["step"] == 3
-    assert_equal_loras(path, undisturbed)
-
-
+# Other signals and moments are tried in tests/attack/kills.py.
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_termination_signal_saves_and_resumes(options, undisturbed):
     assert train_until(options, "SIGTERM", "progress", 2) == 0
@@ -339,17 +330,6 @@ def test_numbers_that_were_lost_are_never_saved_and_lower_rates_go_on(options, m
     rates = [event["learning_rates"] for event in told if event["kind"] == "progress"]
     assert max(rates[0]) <= 5e-4
     assert all(tensor.isfinite().all() for tensor in read_lora(path).tensors.values())
-
-
-@pytest.mark.skipif(
-    os.name == "nt" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN,
-    reason="Windows has no such signal, nohup ignores it",
-)
-def test_a_closed_terminal_saves_what_was_learned(options, undisturbed):
-    assert train_until(options, "SIGHUP", "progress", 2) == 0
-    saved = training_folder(options).parent / f"{options.output_name}.safetensors"
-    assert read_lora(saved).metadata["ss_steps"] == "2"
-    assert_equal_loras(run_job(options, resume=True), undisturbed)
 
 
 def test_a_second_ctrl_c_leaves_the_step_and_saves(options, undisturbed, monkeypatch):

@@ -19,6 +19,7 @@ from PIL import Image
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.lora.files import LoraFile, read_lora, write_lora
+from lib_rimo.text import parse_json
 
 COVER_SIDE = 512
 """The longest side of the picture, in pixels: cards are no larger."""
@@ -104,10 +105,10 @@ def _json_fields(card: Card) -> dict[str, str]:
 def _fields_beside(path: Path) -> dict[str, Any]:
     """What a `.json` beside a LoRA says already; nothing where there is none."""
     try:
-        fields = json.loads(path.read_text("utf-8"))
+        fields = parse_json(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             "{file} cannot be read ({error}): mend it or move it away, so that nothing in it is "
             "lost.",

@@ -17,6 +17,7 @@ from lib_rimo.lora.tools.convert import TEXT_ENCODER_KEY, diffusers_path
 from lib_rimo.lora.tools.factors import RankLimit, factorize, factorize_product
 from lib_rimo.lora.tools.record import minimum_metadata, stored_dtype
 from lib_rimo.lora.tools.resize import is_plain, whole_change
+from lib_rimo.text import parse_json
 
 MERGED_FROM = "rimo_merged_from"
 
@@ -169,8 +170,8 @@ def _tag_frequencies(ingredients: Sequence[Ingredient]) -> dict[str, str]:
     folders: dict[str, object] = {}
     for ingredient in ingredients:
         try:
-            own = json.loads(ingredient.file.metadata.get("ss_tag_frequency", "{}"))
-        except (ValueError, RecursionError):
+            own = parse_json(ingredient.file.metadata.get("ss_tag_frequency", "{}"))
+        except ValueError:
             continue  # the user's program may have written anything there
         if isinstance(own, dict):
             folders |= own

@@ -7,7 +7,6 @@ WebUI all know of it.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from lib_rimo.held_folders import open_file
 from lib_rimo.messages import Message
 from lib_rimo.sd.native import Native
 from lib_rimo.sd.size import Size
+from lib_rimo.text import parse_json
 from lib_rimo.training.data.captions import read_caption
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.masks import mask_file
@@ -93,7 +93,7 @@ def is_made(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Any:
     """What stands beside made pictures; raises OSError and ValueError."""
     with open_file(folder / MANIFEST) as file:
-        return json.loads(file.read().decode("utf-8"))
+        return parse_json(file.read().decode("utf-8"))
 
 
 def source_of(folder: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
+from lib_rimo.text import parse_json
 
 # A path of Windows inside double quotes, its backslashes single: C:\pictures, .\pictures, \\nas\x.
 _WINDOWS_PATH = re.compile(r'"((?:[A-Za-z]:\\(?!\\)|\.{1,2}\\(?!\\)|\\\\(?!\\))[^"\n]*)"')
@@ -35,9 +35,12 @@ def parse_mapping(text: str, name: str, *, is_json: bool) -> dict[str, Any]:
         import tomli as tomllib
     text = _WINDOWS_PATH.sub(lambda found: found[0].replace("\\", "\\\\"), text)
     try:
-        content: Any = json.loads(text) if is_json else tomllib.loads(text)
+        content: Any = parse_json(text) if is_json else tomllib.loads(text)
     except ValueError as error:  # both parsers' errors are ValueErrors
         raise UserError("{file} is not valid: {error}.", file=name, error=error) from None
+    except RecursionError:  # TOML's
+        deep = "it is nested too deep"
+        raise UserError("{file} is not valid: {error}.", file=name, error=deep) from None
     if not isinstance(content, dict):
         raise UserError("{file} is not valid: it must hold names and values.", file=name)
     return content

@@ -22,6 +22,7 @@ from lib_rimo.messages import Message, join
 from lib_rimo.sd.family import NATIVE_SIDE, UNET_PREFIX, VAE_PREFIX, detect_family, modern_key
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.size import LATENT_PIXELS, Size, parse_resolution
+from lib_rimo.text import parse_json
 from lib_rimo.training.config.options import MOST_DIM, TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.pictures import find_pictures
@@ -241,13 +242,22 @@ def learn_speed(options: TrainingOptions, seconds_a_step: float, folder: Path) -
         beside.write_text(json.dumps(speeds, indent=1), encoding="utf-8")
 
 
+MOST_SPEED = 1e18
+"""Operations a second; what is beyond any machine is a damaged file."""
+
+
 def read_speeds(folder: Path) -> dict[str, float]:
     """Operations a second by machine and precision, as far as they were measured."""
     try:
-        speeds: dict[str, float] = json.loads((folder / "speeds.json").read_text(encoding="utf-8"))
+        content = parse_json((folder / "speeds.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return speeds
+    speeds = content if isinstance(content, dict) else {}
+    return {
+        key: float(speed)
+        for key, speed in speeds.items()
+        if type(speed) in (int, float) and 0 < speed < MOST_SPEED
+    }
 
 
 def _key(machine: Machine, options: TrainingOptions) -> str:

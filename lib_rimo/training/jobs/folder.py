@@ -22,6 +22,7 @@ from typing import Any, Generic, Literal, TypeVar
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.messages import Message
+from lib_rimo.text import parse_json
 from lib_rimo.training.config.job_file import has_state, read_job
 from lib_rimo.training.config.names import check_name
 from lib_rimo.training.config.options import TrainingOptions
@@ -298,7 +299,7 @@ def _options_of(path: Path) -> TrainingOptions:
 
 
 def _status_of(path: Path) -> Status:
-    return Status.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return Status.from_json(parse_json(path.read_text(encoding="utf-8")))
 
 
 def _time_of(folder: Path) -> float:

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora
@@ -186,6 +188,36 @@ def test_a_lora_that_somebody_else_put_there_is_never_overwritten(
     assert job.publish()
     (queue.folder / "published.json").write_bytes(b"[damaged")  # then by the time of the file
     job.lora.write_bytes(b"fourth")
+    with pytest.raises(UserError, match="left as it is"):
+        job.publish()
+
+
+def test_damaged_notes_of_what_was_published_cost_nothing_of_ones_own(
+    queue, options, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(queue, "ensure_running", lambda: None)
+    job = queue.add(options, tmp_path / "loras")
+    notes, published = queue.folder / "published.json", tmp_path / "loras" / "small.safetensors"
+
+    def save(path, step, **metadata):
+        named = {"ss_output_name": "small", "ss_seed": "1", "ss_steps": str(step), **metadata}
+        save_file({"a": torch.full((1,), float(step))}, path, named)
+
+    for step, damage in enumerate(["", "[damaged", "[]", '{"a": 1}', "[" * 100_000]):
+        if damage:
+            notes.write_text(damage)
+        save(job.lora, step)
+        assert job.publish(), damage
+        assert published.read_bytes() == job.lora.read_bytes()
+    notes.write_text("[damaged")
+    save(published, 9, ss_seed="2")  # of another training
+    save(job.lora, 10)
+    with pytest.raises(UserError, match="left as it is"):
+        job.publish()
+    published.unlink()
+    assert job.publish()
+    save(published, 11)  # noted anew: now by its version again
+    save(job.lora, 12)
     with pytest.raises(UserError, match="left as it is"):
         job.publish()
 
