@@ -1,50 +1,89 @@
-"""How well the scorer's numbers go with the judge's, over many states of LoRAs.
+"""How the scorer's numbers go with the judge's, over many states of LoRAs, and what it chooses.
 
-    python -m benchmarks.scoring FOLDER LORA [LORA ...] --pictures FIVE
+    python -m benchmarks.scoring [FOLDER] [--record]
 
-Each LoRA (with the steps saved beside it) is drawn at several strengths and with several vectors
-of block weights, on the embedded base model and in its world; Spearman's rank correlation of fit
-with the judge's identity and of keeping with the judge's accuracy are printed. Pictures and scores
-lie in FOLDER: an interrupted run goes on where it stopped.
+Three LoRAs are trained on the embedded base model and drawn at several saved steps, strengths and
+vectors of block weights. Told are Spearman's rank correlation of fit with the judge's identity and
+of keeping with the judge's accuracy, and how much of what the judge's own choice gains over the
+last step at strength 1 the scorer's choice gains. LoRAs, pictures and scores lie in FOLDER: the
+same command goes on where it was interrupted. `--record` keeps a few of the pictures beside the
+tests, where the same is asked in small.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from lib_rimo.demo.judge import Judge, Verdict
-from lib_rimo.demo.prompts import NEGATIVE, scene
-from lib_rimo.inference.apply import LoraFolder
-from lib_rimo.inference.generation import Generator
-from lib_rimo.inference.infotext import Settings
+from lib_rimo.demo.judge import Verdict
+from lib_rimo.demo.prompts import POSES, scene
+from lib_rimo.demo.recipe import Recipe
+from lib_rimo.demo.reproduce import FIVE, open_studio
+from lib_rimo.demo.studio import Seen, Shot, Studio, digest
+from lib_rimo.environment import ROOT
+from lib_rimo.files import file_hash, written_beside
 from lib_rimo.scoring.choice import saved_files
-from lib_rimo.scoring.drawing import GeneratorDrawer
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.scoring.references import fitted, read_references
-from lib_rimo.scoring.scorer import Scorer
+from lib_rimo.scoring.scorer import Score, Scorer, harmonic_mean
 from lib_rimo.scoring.trials import State, Trials
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
+from lib_rimo.training.data.image_files import open_image
 from lib_rimo.weights.presets import AUTHORS_VECTOR
+from lib_rimo.weights.tags import parse_prompt
 
-SCENES = (  # pose, place, outfit
-    ("standing", "outdoors", "maid"),
-    ("sitting", "classroom", "school uniform"),
-    ("standing", "beach", "t-shirt"),
-    ("kneeling", "indoors", ""),
-    ("standing", "night", "witch"),
-    ("sitting", "school", "kimono"),
+SHORT = {"max_train_steps": 400, "save_every_n_steps": 100}
+RECIPES = (
+    Recipe("recipe", SHORT),
+    Recipe("strong", SHORT | {"network_alpha": 10.0}, seed=2),
+    Recipe("five", SHORT | {"network_alpha": 10.0}, seed=3, augmented=False),
 )
-SEEDS = (11, 12)
+Asked = tuple[str, str, str]  # pose, place, outfit
+CLOTHES = {  # that she never wore, each in three places
+    "maid": ("outdoors", "classroom", "night"),
+    "school uniform": ("classroom", "school", "beach"),
+    "t-shirt": ("beach", "indoors", "outdoors"),
+    "witch": ("night", "school", "indoors"),
+}
+SCENES: tuple[Asked, ...] = tuple(
+    (POSES[number], place, outfit)
+    for outfit, places in CLOTHES.items()
+    for number, place in enumerate(places)
+)
+SEEDS = (11,)  # one state's pictures of one scene are much alike: more scenes tell more
 STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
 STRONG = 1.25  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
+RECORD = ROOT / "tests" / "scoring" / "states.jpg"
+RECORDED = (6, 9)  # of SCENES, with the first seed
+
+
+@dataclass(frozen=True)
+class Row:
+    """A state of a LoRA: what the scorer says of its pictures, and what the judge."""
+
+    lora: str
+    state: State
+    score: Score
+    identity: float
+    accuracy: float
+    """The share of poses, places and clothes that are as asked."""
+
+    @property
+    def judged(self) -> float:
+        """One number of the judge's two, made as the scorer makes its own."""
+        return harmonic_mean(self.identity, self.accuracy)
 
 
 def states_of(lora: Path, rng: random.Random) -> list[State]:
@@ -62,18 +101,99 @@ def states_of(lora: Path, rng: random.Random) -> list[State]:
     ]
 
 
-def _accuracy(seen: Verdict, asked: tuple[str, str, str]) -> float:
-    """The share of pose, place and, where one was asked for, outfit that are right."""
-    shown = (seen.pose, seen.place, seen.outfit)
-    return mean(there == wanted for there, wanted in zip(shown, asked, strict=True) if wanted)
+PROMPTS = [scene(*asked, tag="") for asked in SCENES]
 
 
-def correlation(one: list[float], other: list[float]) -> float:
+def shots_of(state: State | None) -> list[Shot]:
+    """Every prompt with every seed, worded as `Trials` does; None for the base model alone."""
+    tag, lora = ("", None) if state is None else (f" {state.tag}", state.file)
+    return [Shot(prompt + tag, seed, lora) for prompt in PROMPTS for seed in SEEDS]
+
+
+class StudioDrawer:
+    """Hands out a studio's pictures of one folder's LoRAs."""
+
+    def __init__(self, studio: Studio, folder: Path) -> None:
+        self._studio, self._folder = studio, folder
+
+    def draw(self, prompt: str, seeds: Sequence[int]) -> list[Image.Image]:
+        """A picture for each seed."""
+        tags = parse_prompt(prompt)[1]
+        lora = self._folder / f"{tags[0].name}.safetensors" if tags else None
+        files = self._studio.draw([Shot(prompt, seed, lora) for seed in seeds])
+        return [open_image(file).convert("RGB") for file in files]
+
+    def identity(self) -> str:
+        """The model's hash and how it draws."""
+        return digest(file_hash(self._studio.model), dataclasses.asdict(self._studio.look))
+
+
+def rows_of(studio: Studio) -> Iterator[Row]:
+    """Train, draw, score and judge, one state after the other."""
+    rng, loras = random.Random(0), studio.train(RECIPES)
+    states = {
+        recipe.name: states_of(lora, rng) for recipe, lora in zip(RECIPES, loras, strict=True)
+    }
+    wanted: list[State | None] = [None, *itertools.chain(*states.values())]
+    studio.draw([shot for state in wanted for shot in shots_of(state)])
+    scorer, asked = open_scorer(), [parts for parts in SCENES for _ in SEEDS]
+    for name, group in states.items():
+        drawer = StudioDrawer(studio, group[0].file.parent)
+        trials = Trials(studio.folder / "trials", drawer, scorer, PROMPTS, SEEDS)
+        for state in group:
+            score, seen = trials.measure(state, len(SEEDS)), studio.see(shots_of(state))
+            identity = mean(one.identity for one in seen)
+            yield Row(name, state, score, identity, accuracy(seen, asked))
+
+
+def record(studio: Studio, states: Sequence[State]) -> None:
+    """Keep pictures of the base model alone and of some states: a row each, a column a scene."""
+    width, height = studio.look.size
+    rows = [None, *states]
+    sheet = Image.new("RGB", (width * len(RECORDED), height * len(rows)))
+    for row, state in enumerate(rows):
+        files = studio.draw(shots_of(state))
+        for column, number in enumerate(RECORDED):
+            sheet.paste(open_image(files[number * len(SEEDS)]), (column * width, row * height))
+    with written_beside(RECORD) as beside:
+        sheet.save(beside, format="JPEG", quality=92, subsampling=0)
+
+
+def read_record() -> list[list[Image.Image]]:
+    """The recorded pictures of each state, the base model's first."""
+    width, height = embedded.RESOLUTION
+    sheet = open_image(RECORD).convert("RGB")
+    return [
+        [
+            sheet.crop((left, top, left + width, top + height))
+            for left in range(0, sheet.width, width)
+        ]
+        for top in range(0, sheet.height, height)
+    ]
+
+
+def open_scorer() -> Scorer:
+    """The scorer of rimochan, with the embedded base model."""
+    references = [fitted(found, embedded.RESOLUTION) for found in read_references(FIVE)]
+    return Scorer(PictureEncoder(load_checkpoint(embedded.MODEL)), references)
+
+
+def accuracy(seen: Sequence[Seen | Verdict], asked: Sequence[Asked]) -> float:
+    """Of one state's pictures, the share of poses, places and clothes that are as asked."""
+    return mean(
+        there == wanted
+        for one, parts in zip(seen, asked, strict=True)
+        for there, wanted in zip((one.pose, one.place, one.outfit), parts, strict=True)
+        if wanted
+    )
+
+
+def correlation(one: Sequence[float], other: Sequence[float]) -> float:
     """Spearman's rank correlation; equal values share their rank."""
     return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
 
 
-def _ranks(values: list[float]) -> NDArray[np.float64]:
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     array = np.asarray(values)
     below = (array[None] < array[:, None]).sum(1)
     equal = (array[None] == array[:, None]).sum(1)
@@ -81,46 +201,66 @@ def _ranks(values: list[float]) -> NDArray[np.float64]:
     return ranks
 
 
-def main() -> None:
-    """Score, judge and correlate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("loras", type=Path, nargs="+", metavar="LORA")
-    parser.add_argument("--pictures", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=20)
-    arguments = parser.parse_args()
+def correlations(rows: Sequence[Row]) -> str:
+    """Fit with identity and keeping with accuracy, of all states and of each LoRA's."""
+    names = dict.fromkeys(row.lora for row in rows)
+    groups = {"all": list(rows)} | {n: [row for row in rows if row.lora == n] for n in names}
+    lines = ["states            fit with identity  keeping with accuracy"]
+    for name, group in groups.items():
+        fit = correlation([row.score.fit for row in group], [row.identity for row in group])
+        keeping = correlation([row.score.keeping for row in group], [row.accuracy for row in group])
+        lines.append(f"{name:12}{len(group):4}  {fit:17.2f}  {keeping:21.2f}")
+    return "\n".join(lines)
 
-    width, height = embedded.RESOLUTION
-    settings = Settings(negative_prompt=NEGATIVE, steps=arguments.steps, width=width, height=height)
-    checkpoint = load_checkpoint(embedded.MODEL)
-    references = [
-        fitted(found, embedded.RESOLUTION) for found in read_references(arguments.pictures)
-    ]
-    scorer = Scorer(PictureEncoder(checkpoint), references)
-    prompts = [scene(*parts, tag="") for parts in SCENES]
-    judge, rng = Judge.load(), random.Random(0)
-    fits, identities, keepings, accuracies = [], [], [], []
-    for lora in arguments.loras:
-        generator = Generator(checkpoint, LoraFolder(lora.parent))
-        drawer = GeneratorDrawer(generator, settings)
-        trials = Trials(arguments.folder, drawer, scorer, prompts, SEEDS)
-        for state in states_of(lora, rng):
-            score = trials.measure(state, len(SEEDS))
-            verdicts = judge([trials.picture(state, p, seed) for p in prompts for seed in SEEDS])
-            asked = [parts for parts in SCENES for _ in SEEDS]
-            accuracies.append(mean(map(_accuracy, verdicts, asked)))
-            identities.append(mean(seen.identity for seen in verdicts))
-            fits.append(score.fit)
-            keepings.append(score.keeping)
+
+def choices(rows: Sequence[Row]) -> str:
+    """What the judge says of the last step, the author's vector, the scorer's choice and its own.
+
+    The gain is the choice's over the last step at strength 1, as a share of the judge's own.
+    """
+    lines = ["LoRA          last  author's vector  choice  oracle    gain"]
+    for name in dict.fromkeys(row.lora for row in rows):
+        group = [row for row in rows if row.lora == name]
+        last_file = max((row.state.file for row in group), key=lambda file: -len(file.stem))
+        last = next(row for row in group if row.state == State(last_file))
+        author = next(row for row in group if row.state.blocks == AUTHORS_VECTOR)
+        choice = max(group, key=lambda row: row.score.total)
+        oracle = max(group, key=lambda row: row.judged)
+        gain = (choice.judged - last.judged) / ((oracle.judged - last.judged) or 1)
+        lines.append(
+            f"{name:12}{last.judged:6.3f}  {author.judged:15.3f}  {choice.judged:6.3f}"
+            f"  {oracle.judged:6.3f}  {gain:6.0%}"
+        )
+        lines.append(f"    choice {choice.state.tag}, oracle {oracle.state.tag}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, draw, score, judge and correlate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("output/scoring"))
+    parser.add_argument("--record", action="store_true", help="renew the pictures of the tests")
+    parser.add_argument("--steps", type=int, default=8, help="sampling steps (8)")
+    parser.add_argument("--processes", type=int, help="processes that train and draw (the cores)")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    studio = open_studio(arguments.folder, processes=arguments.processes)
+    studio.look = dataclasses.replace(studio.look, steps=arguments.steps)
+    rows = []
+    try:
+        for row in rows_of(studio):
+            rows.append(row)
             print(
-                f"{state.tag}  fit {score.fit:.3f} identity {identities[-1]:.3f}  "
-                f"keeping {score.keeping:.3f} accuracy {accuracies[-1]:.3f}",
+                f"{row.lora:8} {row.state.tag}  fit {row.score.fit:.3f} identity "
+                f"{row.identity:.3f}  keeping {row.score.keeping:.3f} accuracy {row.accuracy:.3f}",
                 flush=True,
             )
-    print(
-        f"{len(fits)} states: fit with identity {correlation(fits, identities):.2f}, "
-        f"keeping with accuracy {correlation(keepings, accuracies):.2f}"
-    )
+    finally:
+        studio.close()
+    print(correlations(rows), choices(rows), sep="\n\n")
+    if arguments.record:
+        strong = [row.state for row in rows if row.lora == "strong" and not row.state.blocks]
+        record(studio, strong)
 
 
 if __name__ == "__main__":

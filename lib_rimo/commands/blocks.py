@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     lora = saved_files(arguments.lora_dir, arguments.name)[-1]
     folder = arguments.out or arguments.lora_dir / f"{arguments.name}.blocks"
-    session = Session(arguments, folder, lora)
+    session = Session(arguments, folder, [lora])
     seen = session.trials(range(1, arguments.seeds + 1))
     first_unseen = arguments.seeds + 1
     unseen = session.trials(range(first_unseen, first_unseen + UNSEEN_SEEDS))

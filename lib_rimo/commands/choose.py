@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = saved_files(arguments.lora_dir, arguments.name)
     states = states_of(files, _strengths(arguments.strengths))
     folder = arguments.out or arguments.lora_dir / f"{arguments.name}.choice"
-    session = Session(arguments, folder, files[-1])
+    session = Session(arguments, folder, files)
     trials = session.trials(range(1, arguments.seeds + 1))
 
     def chosen() -> list[Result]:

@@ -63,7 +63,7 @@ class Session:
     To a person it shows a bar; to a program that draws for it, events as lines of JSON.
     """
 
-    def __init__(self, arguments: argparse.Namespace, folder: Path, lora: Path) -> None:
+    def __init__(self, arguments: argparse.Namespace, folder: Path, loras: Sequence[Path]) -> None:
         from tqdm import tqdm
 
         from lib_rimo.inference.apply import load_lora
@@ -77,7 +77,8 @@ class Session:
         self.folder, self._asked = folder, arguments.ask is not None
         self._events = Events(print_json)
         self._bar = None if self._asked else tqdm(unit="picture", disable=None)
-        load_lora(lora)  # or says what is wrong with it, before anything is drawn
+        for lora in loras:
+            load_lora(lora)  # or says what is wrong with it, before anything is drawn
         pictures, size = _training(arguments)
         self._references = [fitted(found, size) for found in read_references(pictures)]
         self._say(f"Loading {arguments.model.name} ...")

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,7 +23,14 @@ from lib_rimo.inference.prompt import parse_emphasis
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.weights.tags import replace_extra_networks
 
-MOST_WORDS = 6  # of a prompt, those that the base model's pictures show best
+MOST_GROUPS = 6  # of a prompt's words, those that the base model's pictures show best
+_TOGETHER = 0.5
+"""Words whose separate evidence is less than this share of their common one say the same again."""
+_LEAST_SHOWN = 0.02  # of the best shown group's evidence: what is less is not to be seen
+_SCENE_CELLS = 400  # of each of the base's pictures that are tried for what is its prompt's own
+_SCENE = 0.5  # the share of them that is: those that other prompts' pictures match worst
+_SHOWN = 0.5  # of the base's mean evidence: with so much of it a picture shows what was asked
+_GROUPING_PICTURES = 2  # of the base's, of each prompt
 REFERENCE_CELLS = 2000  # of all training pictures together; more only takes longer
 _DISTINCTIVE = 0.1
 """The share of the character's cells that count. `python -m benchmarks.scoring` tells how well fit
@@ -31,11 +40,16 @@ _LEAST_ROOM = 0.01  # of a cosine: where the base draws her as she is, nothing c
 _WHOLLY_SUBJECT = 0.6  # of a latent cell: what is less is as much background
 
 
+Group = tuple[str, ...]
+"""Words of a prompt that are asked together."""
+
+
 @dataclass(frozen=True)
 class Score:
     """How a state does. `fit`: 0 as the base model alone, 1 as one training picture to another.
 
-    `keeping`: 1 where the prompt shows in the pictures as it does without the LoRA, 0 not at all.
+    `keeping`: 1 where the prompt shows in the pictures as it does without the LoRA, 0 not at all;
+    half of it by the prompt's words, half by how the place and the clothes look.
     """
 
     fit: float
@@ -44,8 +58,7 @@ class Score:
     @property
     def total(self) -> float:
         """The harmonic mean: nothing of one of the two cannot be made good by the other."""
-        fit, keeping = (min(max(part, 0.0), 1.0) for part in (self.fit, self.keeping))
-        return 2 * fit * keeping / (fit + keeping) if fit + keeping else 0.0
+        return harmonic_mean(self.fit, self.keeping)
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,31 @@ class Reference:
 
     picture: Image.Image
     mask: Image.Image
+
+
+def harmonic_mean(one: float, other: float) -> float:
+    """Of two shares; what is below 0 or above 1 counts as that."""
+    one, other = (min(max(part, 0.0), 1.0) for part in (one, other))
+    return 2 * one * other / (one + other) if one + other else 0.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What of one of the base's pictures is its prompt's own: the place and the clothes.
+
+    Of its cells those that its pictures of other prompts match worst, (K, C); `elsewhere` is how
+    well they do. There are none where there is no other prompt.
+    """
+
+    cells: Tensor
+    elsewhere: float
+
+    def kept_in(self, cells: Tensor) -> float | None:
+        """How much of it another picture's cells (P, C) have: 1 as that picture, 0 as others."""
+        if not len(self.cells):
+            return None
+        match = best_matches(self.cells, cells).mean().item()
+        return min(max((match - self.elsewhere) / max(1 - self.elsewhere, _LEAST_ROOM), 0.0), 1.0)
 
 
 class Scorer:
@@ -72,26 +110,33 @@ class Scorer:
         self._encoder = encoder
         self._own_words = {word.lower() for word in own_words}
         self._references = [self._subject_cells(reference) for reference in references]
-        self._cells = _sampled(torch.cat(self._references))  # (Q, C)
+        self._cells = _sampled(torch.cat(self._references), REFERENCE_CELLS)  # (Q, C)
         self.identity = _digest(self._cells, sorted(self._own_words))
         """Changes whenever the same pictures would be scored otherwise."""
         self._distinctive = torch.ones(len(self._cells), dtype=torch.bool)
         self._likeness: dict[str, Tensor] = {}  # prompt -> the base's likeness, (N,)
-        self._evidence: dict[str, dict[str, Tensor]] = {}  # prompt -> word -> (N,)
+        self._scenes: dict[str, list[Scene]] = {}  # prompt -> of each of the base's pictures
+        self._evidence: dict[str, dict[Group, float]] = {}  # prompt -> group -> the base's mean
 
     def know_base(self, pictures: Mapping[str, Sequence[Image.Image]]) -> None:
         """Look at what the base model alone draws of each prompt, a picture for each seed.
 
         Of the character's cells only those count from now on that the base's pictures match worst:
-        what makes her her, and not any girl.
+        what makes her her, and not any girl. Of each picture what counts is its prompt's own.
         """
         latents = {prompt: self._encoder.latents(drawn) for prompt, drawn in pictures.items()}
+        features = {prompt: self._encoder.features(seen_by) for prompt, seen_by in latents.items()}
         matches = {
-            prompt: torch.stack(
-                [best_matches(self._cells, seen) for seen in self._encoder.features(seen_by)]
-            )
-            for prompt, seen_by in latents.items()
+            prompt: torch.stack([best_matches(self._cells, seen) for seen in seen_by])
+            for prompt, seen_by in features.items()
         }  # (N, Q) each
+        self._scenes = {
+            prompt: [
+                _scene(own, [others[0] for name, others in features.items() if name != prompt])
+                for own in seen_by
+            ]
+            for prompt, seen_by in features.items()
+        }
         mean = torch.cat(list(matches.values())).mean(0)
         self._distinctive = mean <= mean.quantile(_DISTINCTIVE)
         self._likeness = {
@@ -102,24 +147,61 @@ class Scorer:
         ).clamp(min=_LEAST_ROOM)
         for prompt, seen_by in latents.items():
             words = self._words(prompt)
-            evidence = self._evidence_of(seen_by, words, words)
-            shown = {word: found for word, found in evidence.items() if found.mean() > 0}
-            best = sorted(shown, key=lambda word: -shown[word].mean().item())[:MOST_WORDS]
-            self._evidence[prompt] = {word: shown[word].clamp(min=0) for word in best}
+            groups = self._groups(seen_by[:_GROUPING_PICTURES], words)
+            found = self._evidence_of(seen_by, words, groups)
+            evidence = {group: part.mean().item() for group, part in found.items()}
+            least = _LEAST_SHOWN * max(evidence.values(), default=0.0)
+            shown = sorted((g for g in groups if evidence[g] > least), key=lambda g: -evidence[g])
+            self._evidence[prompt] = {group: evidence[group] for group in shown[:MOST_GROUPS]}
 
     def score(self, prompt: str, number: int, picture: Image.Image) -> Score:
         """Score a picture of the same prompt and seed as the base's picture of that number."""
         latents = self._encoder.latents([picture])
-        seen = best_matches(self._cells[self._distinctive], self._encoder.features(latents)[0])
+        cells = self._encoder.features(latents)[0]
+        seen = best_matches(self._cells[self._distinctive], cells)
         fit = ((seen.mean() - self._likeness[prompt][number]) / self._room).item()
-        before = {word: found[number] for word, found in self._evidence[prompt].items()}
-        found = self._evidence_of(latents, self._words(prompt), list(before))
-        there_was = sum(part.item() for part in before.values())
-        kept = sum(min(max(found[word].item(), 0.0), part.item()) for word, part in before.items())
-        return Score(fit, kept / there_was if there_was else 1.0)
+        kept = [self._words_kept(prompt, latents), self._scenes[prompt][number].kept_in(cells)]
+        known = [part for part in kept if part is not None]
+        return Score(fit, sum(known) / len(known) if known else 1.0)
+
+    def _words_kept(self, prompt: str, latents: Tensor) -> float | None:
+        """The share of the prompt that a picture shows; None where the base's shows none of it."""
+        wanted = self._evidence[prompt]
+        found = self._evidence_of(latents, self._words(prompt), list(wanted))
+        kept = [
+            min(max(found[group].item() / (_SHOWN * shown), 0.0), 1.0)
+            for group, shown in wanted.items()
+        ]
+        return sum(kept) / len(kept) if kept else None
 
     def _words(self, prompt: str) -> list[str]:
         return [word for word in words_of(prompt) if word.lower() not in self._own_words]
+
+    def _groups(self, latents: Tensor, words: Sequence[str]) -> list[Group]:
+        """The words, those together that say the same again: `maid`, `maid headdress`.
+
+        Taking one of such words away changes little as long as another stays, so that none of them
+        would seem to be shown. Only neighbours are tried, the pair first that gains most.
+        """
+        whole = self._encoder.errors(latents, ", ".join(words))
+
+        @cache
+        def evidence(group: Group) -> float:
+            return max((self._errors_without(latents, words, group) - whole).mean().item(), 0.0)
+
+        def gain(one: Group, other: Group) -> float:
+            both = evidence(one + other)
+            apart = evidence(one) + evidence(other)
+            return both - apart if apart < _TOGETHER * both else 0.0
+
+        groups: list[Group] = [(word,) for word in words]
+        while len(groups) > 1:
+            gains = [gain(one, other) for one, other in pairwise(groups)]
+            best = max(range(len(gains)), key=gains.__getitem__)
+            if gains[best] <= 0:
+                break
+            groups[best : best + 2] = [groups[best] + groups[best + 1]]
+        return groups
 
     def _subject_cells(self, reference: Reference) -> Tensor:
         """The features of a training picture's subject, (cells, C)."""
@@ -140,14 +222,14 @@ class Scorer:
         return torch.stack(nearest).sort(dim=0, descending=True).values[1].mean()
 
     def _evidence_of(
-        self, latents: Tensor, words: Sequence[str], asked: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """By how much naming each of the `asked` words lowers the base's error: (N,) a word."""
+        self, latents: Tensor, words: Sequence[str], groups: Sequence[Group]
+    ) -> dict[Group, Tensor]:
+        """By how much naming each of the groups lowers the base's error: (N,) a group."""
         whole = self._encoder.errors(latents, ", ".join(words))
-        return {
-            word: self._encoder.errors(latents, ", ".join(w for w in words if w != word)) - whole
-            for word in asked
-        }
+        return {group: self._errors_without(latents, words, group) - whole for group in groups}
+
+    def _errors_without(self, latents: Tensor, words: Sequence[str], group: Group) -> Tensor:
+        return self._encoder.errors(latents, ", ".join(w for w in words if w not in group))
 
 
 def words_of(prompt: str) -> list[str]:
@@ -164,12 +246,24 @@ def best_matches(wanted: Tensor, seen: Tensor) -> Tensor:
     return torch.cat([(part @ seen.T).amax(dim=1) for part in torch.split(wanted, 512)])
 
 
-def _sampled(cells: Tensor) -> Tensor:
-    """At most REFERENCE_CELLS of them, evenly."""
-    step = max(1, len(cells) // REFERENCE_CELLS)
-    return cells[::step]
+def _scene(cells: Tensor, others: Sequence[Tensor]) -> Scene:
+    """Of a picture's cells (P, C) what is in none of the others, (P, C) each."""
+    cells = _sampled(cells, _SCENE_CELLS)
+    if not others:
+        return Scene(cells[:0], 0.0)
+    best = torch.stack([best_matches(cells, other) for other in others]).amax(0)
+    own = best <= best.quantile(_SCENE)
+    return Scene(cells[own], best[own].mean().item())
+
+
+def _sampled(cells: Tensor, most: int) -> Tensor:
+    """At most about so many of them, evenly."""
+    return cells[:: max(1, len(cells) // most)]
+
+
+_VERSION = "2"  # of how is scored
 
 
 def _digest(cells: Tensor, words: Sequence[str]) -> str:
     numbers = cells.float().cpu().numpy().round(4).tobytes()
-    return hashlib.sha256(numbers + "\n".join(words).encode()).hexdigest()
+    return hashlib.sha256(numbers + "\n".join([_VERSION, *words]).encode()).hexdigest()

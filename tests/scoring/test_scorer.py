@@ -70,6 +70,13 @@ def test_the_character_elsewhere_in_what_was_asked_wins(scorer: Scorer):
     assert score.total > 0.75
 
 
+def test_words_that_say_the_same_are_asked_together(scorer: Scorer):
+    prompt = "1girl, sky, blue sky, smile"
+    scorer.know_base({prompt: [picture(SKY)]})
+    assert scorer.score(prompt, 0, picture(SKY, she=True)).keeping == 1
+    assert scorer.score(prompt, 0, picture(GROUND)).keeping == 0
+
+
 def test_words_are_parted_without_tags_and_emphasis():
     prompt = "1girl, (maid, maid headdress:1.2),\n[outdoors] BREAK night, 1girl <lora:a:1:IN07@0>"
     assert words_of(prompt) == ["1girl", "maid", "maid headdress", "outdoors", "night"]
