@@ -26,7 +26,7 @@ from lib_rimo.demo.rimochan_pictures import PICTURES, SIZE, TRIGGER
 from lib_rimo.demo.studio import Studio
 from lib_rimo.demo.world import draw, full_caption
 from lib_rimo.errors import UserError
-from lib_rimo.training.config.built_in import BUILT_IN, SUBJECT_ALONE
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 
 MASKED = {"masked_training": True, "normalize_masked_area_loss": True}
 BEHIND = {**MASKED, "masked_prior_preservation_weight": 1.0}
@@ -49,11 +49,11 @@ class Cure:
 RECIPE = "author's recipe"
 CURES: dict[str, Cure] = {
     RECIPE: Cure(),
-    SUBJECT_ALONE: Cure(BUILT_IN[SUBJECT_ALONE].options),
+    BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options, scenes=20),
     "other backgrounds": Cure(scenes=20),
-    "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
-    "other backgrounds, masked loss, alpha 5": Cure(
-        {**MASKED, "unmasked_weight": 0.1, "network_alpha": 5.0}, scenes=20
+    "other backgrounds, alpha 5": Cure({"network_alpha": 5.0}, scenes=20),
+    f"{BACKGROUNDS_KEPT}, alpha 5": Cure(
+        {**BUILT_IN[BACKGROUNDS_KEPT].options, "network_alpha": 5.0}, scenes=20
     ),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
     "masked prior": Cure(BEHIND),

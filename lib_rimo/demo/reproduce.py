@@ -33,6 +33,7 @@ from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, file_hash
 from lib_rimo.sd import embedded
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 
 FIVE = Path(__file__).parent / "rimochan"
 
@@ -93,7 +94,8 @@ NOW_YOURS = (
     ),
     (
         "and a LoRA of them.",
-        "python -m lib_rimo train --pretrained_model_name_or_path sd15.safetensors "
+        f'python -m lib_rimo train --recipe "{BACKGROUNDS_KEPT}" '
+        "--pretrained_model_name_or_path sd15.safetensors "
         "--train_data_dir my_twenty --trigger_word my_character --resolution 448,704 "
         "--output_name my_character",
     ),
@@ -163,8 +165,9 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
 
 
 def kept_recipe(factor: float) -> Recipe:
-    """The author's recipe, on pictures in which she stands in many places."""
-    return Recipe("other-backgrounds-seed-1", factor=factor, scenes=PLACES)
+    """The recipe that keeps backgrounds, on pictures in which she stands in many places."""
+    options = BUILT_IN[BACKGROUNDS_KEPT].options
+    return Recipe("backgrounds-kept-seed-1", options, factor=factor, scenes=PLACES)
 
 
 def train_recipe(studio: Studio, *recipes: Recipe) -> list[Path]:

@@ -41,7 +41,8 @@ def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
     return Message(
         "{n} of {count} pictures have a plain background, and a LoRA of few pictures would draw "
         "it everywhere: `augment --scenes 20`, or Other backgrounds beside Make twenty, puts the "
-        "character into places that the base model draws.",
+        "character into places that the base model draws; train on those by the recipe "
+        '"few pictures, backgrounds kept".',
         about="train_data_dir",
         level="warning",
         n=plain,

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from lib_rimo.demo.rimochan_pictures import FOLDER
-from lib_rimo.training.config.built_in import BUILT_IN, FEW_PICTURES
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN, FEW_PICTURES
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.proposal import MOST, propose_other_backgrounds
 from lib_rimo.training.validation import find_disappointments
@@ -16,6 +16,7 @@ def test_the_bundled_pictures_are_plain():
     assert proposal in find_disappointments(options)
     assert proposal.text().startswith("5 of 5 pictures have a plain background")
     assert "augment --scenes" in proposal.text()
+    assert f'"{BACKGROUNDS_KEPT}"' in proposal.text()
     assert TrainingOptions(**BUILT_IN[FEW_PICTURES].options) == TrainingOptions()
 
 

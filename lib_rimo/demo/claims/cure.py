@@ -11,7 +11,7 @@ from lib_rimo.demo.prompts import POSES, TAG, scene
 from lib_rimo.demo.report import Pictures, Section, Table
 from lib_rimo.demo.studio import Seen, Shot, Studio
 
-COLUMNS = ("without a LoRA", "the author's recipe", "other backgrounds")
+COLUMNS = ("without a LoRA", "the author's recipe", "backgrounds kept")
 KEPT = 0.05
 """By how much of the share of plain backgrounds a cure may be above the base model alone."""
 LOST = 0.1
@@ -31,9 +31,10 @@ def cure(studio: Studio, recipe: Path, kept: Path, seeds: range) -> Section:
     base, plain, cured = seen
     return Section(
         key="cure",
-        title="Other backgrounds",
+        title="Backgrounds kept",
         claim="Five pictures on plain grounds teach plain grounds. Cut out and put into places "
-        "that the base model draws, the character is learned without them.",
+        "that the base model draws, with the loss mostly on her, the character is learned without "
+        "them.",
         checks=[
             is_above(
                 "Backgrounds have more detail than with the author's recipe.",

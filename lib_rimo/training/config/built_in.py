@@ -14,7 +14,7 @@ from lib_rimo.messages import Message
 from lib_rimo.sd.native import Native
 
 FEW_PICTURES = "few pictures"
-SUBJECT_ALONE = "few pictures, subject alone"
+BACKGROUNDS_KEPT = "few pictures, backgrounds kept"
 SDXL = "few pictures, SDXL and Illustrious"
 V_PREDICTION = "few pictures, NoobAI v-prediction"
 
@@ -43,17 +43,16 @@ BUILT_IN: Mapping[str, BuiltIn] = {
             ),
         ),
     ),
-    SUBJECT_ALONE: BuiltIn(
+    BACKGROUNDS_KEPT: BuiltIn(
         {
             "masked_training": True,
             "normalize_masked_area_loss": True,
-            "masked_prior_preservation_weight": 1.0,
+            "unmasked_weight": 0.1,
         },
         (
             Message(
-                "The loss counts the subject, and behind it the base model's own drawing is held "
-                "on to: clothes stay free. Pictures on plain backgrounds need other backgrounds "
-                "besides."
+                "The author's with the loss mostly on the character, for pictures that were made "
+                "with other backgrounds: no plain ground is learned with her, and more of herself."
             ),
         ),
     ),

@@ -66,17 +66,17 @@ QUESTIONS = (
                 {
                     "masked_training": False,
                     "normalize_masked_area_loss": False,
-                    "masked_prior_preservation_weight": 0.0,
+                    "unmasked_weight": 0.0,
                 },
             ),
             Answer(
-                "left out: the subject alone",
+                "kept as the base model draws them",
                 {
                     "masked_training": True,
                     "normalize_masked_area_loss": True,
-                    "masked_prior_preservation_weight": 1.0,
+                    "unmasked_weight": 0.1,
                 },
-                "Looks for the subject of each picture, and learns nothing of what is behind it. "
+                "Looks for the character in each picture, and learns little of what is behind her. "
                 "Where the pictures are plain, make them with other backgrounds besides.",
             ),
         ),
