@@ -44,6 +44,7 @@ for (const [kind, name] of [["pointerdown", "clicks"], ["keydown", "keys"]]) {
     }, true);
 }
 """
+SHOW = "selector => document.querySelector(selector)?.scrollIntoView({block: 'center'})"
 GALLERY = ".rimo-gallery:not(.rimo-small) .rimo-tile"
 
 
@@ -72,7 +73,8 @@ class Way:
         if self.pictures is not None:
             for width in WIDTHS if self.language == "english" else WIDTHS[:1]:
                 self.page.set_viewport_size({"width": width, "height": HEIGHT})
-                self.page.locator(selector).first.scroll_into_view_if_needed()
+                # In the page: what a test would hold on to is drawn anew meanwhile.
+                self.page.evaluate(SHOW, selector)
                 self.page.wait_for_timeout(300)
                 file = self.pictures / "seen.png"
                 self.page.screenshot(path=file)
@@ -112,6 +114,7 @@ def go(way: Way, files: list[str], steps: int) -> None:
     page = way.page
     page.set_input_files(".rimo-train input[type=file][multiple]", files)  # a click, and a choice
     page.wait_for_function(f"document.querySelectorAll('{GALLERY} .rimo-chips').length == 5")
+    page.wait_for_selector(".rimo-busy", state="detached")
     way.look("five pictures are shown", GALLERY)
     page.click("[name=trigger_word]")
     page.keyboard.type("rimochan")

@@ -8,6 +8,9 @@ class RimoLoraTools {
         this.lora = make("select", "rimo-lora");
         this.tags = make("textarea", "", {rows: 2, placeholder: "<lora:rimochan:0.8:MIDD> <lora:kimono:0.5>"});
         this.dim = make("input", "", {type: "number", min: 1, max: 512, placeholder: say("as it comes")});
+        this.error = make("input", "", {type: "number", min: 0, max: 1, step: "any", placeholder: say("nothing")});
+        [this.original, this.tuned] = [make("select", ""), make("select", "")];
+        this.cover = make("input", "", {type: "file", accept: "image/*"});
         this.to = make("select", "", {}, ...["kohya", "peft", "comfyui"].map((style) =>
             make("option", "", {value: style, textContent: style})));
         [this.title, this.trigger, this.description, this.name] = ["", "", "", ""].map(() =>
@@ -15,17 +18,22 @@ class RimoLoraTools {
         this.tool = make("select", "rimo-tool", {}, ...Object.entries({
             merge: "Make one of several",
             resize: "Give it another rank",
+            extract: "Make one of what a checkpoint changed in its base model",
             convert: "Write it under another program's names",
-            edit: "Change its title, trigger word and description",
+            edit: "Change its title, trigger word, description and picture",
         }).map(([value, text]) => make("option", "", {value, textContent: say(text)})));
         this.fields = {
             lora: labelled("LoRA", this.lora),
             tags: labelled("Tags of the LoRAs to merge", this.tags, "Strengths and block weights are written in."),
+            original: labelled("Base model", this.original),
+            tuned: labelled("Model that was made of it", this.tuned),
             dim: labelled("Rank (dim)", this.dim),
+            error: labelled("Share that may be lost", this.error, "Of each layer's change, such as 0.1; as many ranks as that takes."),
             to: labelled("Names of", this.to, "kohya: every WebUI; peft: PEFT and diffusers; comfyui: as ComfyUI saves them."),
             title: labelled("Title", this.title),
             trigger: labelled("Word that triggers the character", this.trigger),
             description: labelled("Description", this.description),
+            cover: labelled("Picture", this.cover),
             name: labelled("Name of the new LoRA", this.name),
         };
         this.run = button("Make it", "Write the LoRA into the folder of LoRAs", () => this.#run(), "rimo-primary");
@@ -41,10 +49,11 @@ class RimoLoraTools {
 
     /** Which fields each tool has. */
     static FIELDS = {
-        merge: ["tags", "dim", "name"],
-        resize: ["lora", "dim", "name"],
+        merge: ["tags", "dim", "error", "name"],
+        resize: ["lora", "dim", "error", "name"],
+        extract: ["original", "tuned", "dim", "error", "name"],
         convert: ["lora", "to", "name"],
-        edit: ["lora", "title", "trigger", "description"],
+        edit: ["lora", "title", "trigger", "description", "cover"],
     };
 
     #show() {
@@ -60,6 +69,13 @@ class RimoLoraTools {
             this.lora.replaceChildren(...loras.map((name) =>
                 RimoPage.make("option", "", {value: name, textContent: name})));
             if (loras.includes(chosen)) this.lora.value = chosen;
+            const {bases} = await this.server.ask("bases");
+            for (const select of [this.original, this.tuned]) {
+                const {value} = select;
+                select.replaceChildren(...bases.map(({title, path}) =>
+                    RimoPage.make("option", "", {value: path, textContent: title})));
+                if (bases.some(({path}) => path === value)) select.value = value;
+            }
         } catch (error) {
             this.#tell(error);
         }
@@ -72,6 +88,10 @@ class RimoLoraTools {
         const form = {tool: this.tool.value};
         for (const name of RimoLoraTools.FIELDS[form.tool]) form[name] = this[name].value.trim();
         try {
+            if ("cover" in form) {
+                const [file] = this.cover.files; // its value is no path that anybody could open
+                form.cover = file ? await RimoPage.base64(file) : "";
+            }
             const {name} = await this.server.ask("tool", form);
             this.done.textContent = RimoPage.say("Done: <lora:{name}:1>", {name});
             await this.#list();

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from lib_rimo.errors import MissingError, UserError
-from lib_rimo.hosts.training import TrainingHost
+from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.training.config.names import check_name
+from lib_rimo.training.data.image_files import UnusablePictureError, decode
 from lib_rimo.ui.replies import Reply
 from lib_rimo.ui.verbs import run_verb
 from lib_rimo.weights.tags import KINDS, find_extra_networks
@@ -20,6 +24,7 @@ class LoraTools:
         self._arguments: dict[str, Callable[[Reply], list[str]]] = {
             "merge": self._merge,
             "resize": self._resize,
+            "extract": self._extract,
             "convert": self._convert,
             "edit": self._edit,
         }
@@ -35,7 +40,9 @@ class LoraTools:
         arguments = self._arguments.get(str(asked["tool"]))
         if arguments is None:
             raise MissingError("There is no tool {name}.", name=asked["tool"])
-        run_verb(self.host, [str(asked["tool"]), *arguments(asked)])
+        with tempfile.TemporaryDirectory() as folder:
+            self._keep_cover(asked, Path(folder))
+            run_verb(self.host, [str(asked["tool"]), *arguments(asked)])
         name = str(asked["lora"] if asked["tool"] == "edit" else asked["name"])
         self.host.refresh(name)
         return {"name": name}
@@ -52,6 +59,12 @@ class LoraTools:
     def _resize(self, asked: Reply) -> list[str]:
         return [self._source(str(asked["lora"])), self._target(asked), *_ranks(asked)]
 
+    def _extract(self, asked: Reply) -> list[str]:
+        if not asked.get("dim") and not asked.get("error"):
+            raise UserError("Give a rank (dim), or how much may be lost.")
+        models = [self._model(str(asked[name])) for name in ("original", "tuned")]
+        return [*models, self._target(asked), *_ranks(asked)]
+
     def _convert(self, asked: Reply) -> list[str]:
         return [self._source(str(asked["lora"])), self._target(asked), f"--to={asked['to']}"]
 
@@ -61,9 +74,26 @@ class LoraTools:
             for name in ("title", "trigger", "description")
             if asked.get(name)
         ]
+        texts += [f"--cover={asked['cover']}"] if asked.get("cover") else []
         if not texts:
-            raise UserError("Write a title, a trigger word or a description.")
+            raise UserError("Write a title, a trigger word or a description, or choose a picture.")
         return [self._source(str(asked["lora"])), *texts]
+
+    def _keep_cover(self, asked: Reply, folder: Path) -> None:
+        """Have `cover`, a picture file in base64, be the path of that picture in a folder."""
+        if not asked.get("cover"):
+            return
+        try:
+            picture = decode(base64.b64decode(asked["cover"]))
+        except UnusablePictureError as error:
+            raise UserError("The picture {reason}; choose another.", reason=error.reason) from None
+        asked["cover"] = folder / "cover.png"
+        picture.convert("RGB").save(asked["cover"])
+
+    def _model(self, path: str) -> str:
+        if not path:
+            raise UserError("Choose the base model, and the model that was made of it.")
+        return str(check_folder(Path(path), self.host, is_model=True))
 
     def _source(self, name: str) -> str:
         path = self.host.lora_path(name)
@@ -83,4 +113,5 @@ class LoraTools:
 
 
 def _ranks(asked: Reply) -> list[str]:
-    return [f"--dim={int(asked['dim'])}"] if asked.get("dim") else []
+    dim = [f"--dim={int(asked['dim'])}"] if asked.get("dim") else []
+    return dim + ([f"--error={float(asked['error'])}"] if asked.get("error") else [])

@@ -586,6 +586,9 @@ def test_loras_are_made_of_those_in_the_folder(server):
         ({"tool": "resize", "lora": "rimochan", "name": "other", "dim": ""}, "how many ranks"),
         ({"tool": "merge", "tags": "rimochan", "name": "other"}, "Write the tags"),
         ({"tool": "edit", "lora": "rimochan"}, "Write a title"),
+        ({"tool": "edit", "lora": "rimochan", "cover": "bm8="}, "cannot be read"),
+        ({"tool": "extract", "original": "", "tuned": "", "dim": "4", "name": "o"}, "Choose the"),
+        ({"tool": "extract", "original": "", "tuned": "", "name": "other"}, "Give a rank"),
         ({"tool": "train", "lora": "rimochan"}, "no tool train"),
     ]:
         assert sentence in ask(server, "tool", **request)["error"], request
