@@ -1,6 +1,6 @@
 "use strict";
 
-/** The most common tags of booru sites, asked for once, when somebody begins to type. */
+/** The most common tags of booru sites, asked for once. */
 class RimoBooruTags {
     constructor(server) {
         this.server = server;
@@ -62,7 +62,6 @@ class RimoTagField {
         this.input.setAttribute("aria-controls", this.id);
         this.list = make("ul", "rimo-proposals", {id: this.id, role: "listbox", hidden: true, ariaLabel: say("Proposed tags")});
         this.root = make("div", "rimo-tag-field", {}, this.input, this.list);
-        this.input.addEventListener("focus", () => this.propose("")); // has the tags loaded
         this.input.addEventListener("input", () => this.#show());
         this.input.addEventListener("keydown", (event) => this.#key(event, onBackspace));
         this.input.addEventListener("change", () => this.hasty && this.#take(this.input.value));

@@ -29,10 +29,7 @@ class RimoTrainPictures {
         });
         this.captions = new RimoTrainCaptions(this.outbox, (pictures, editor) => this.#captioned(pictures, editor));
         this.booru = new RimoBooruTags(server);
-        const propose = (typed) => {
-            this.booru.load();
-            return this.booru.propose(typed, this.tags.counts);
-        };
+        const propose = (typed) => this.booru.propose(typed, this.tags.counts);
         this.tags = new RimoTrainTags(this.captions, {onFilter: () => this.#showGallery(), propose});
         this.editor = new RimoTrainCaptionEditor(this.captions, propose);
         this.#build();
@@ -126,6 +123,7 @@ class RimoTrainPictures {
     /** Show what the page had before, if it is still there. */
     async restore(sets, interrogators) {
         this.interrogators = interrogators;
+        this.booru.load();
         this.#fillKnown(sets);
         this.trigger.value = this.memory.get("trigger") || "";
         this.made.choice.value = this.memory.get("choice") || "augmented";
