@@ -14,7 +14,7 @@ ONES, ZEROS = ",".join("1" * 17), ",".join("0" * 17)
 HIRES = {
     "enable_hr": True,
     "hr_scale": 2,
-    "hr_upscaler": "Lanczos",  # Forge Neo has none for latents
+    "hr_upscaler": "None",  # plain resizing; Forge Neo has no other without a file
     "denoising_strength": 0.7,
     "hr_second_pass_steps": 2,
     "hr_additional_modules": ["Use same choices"],  # Forge's API fails without

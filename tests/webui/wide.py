@@ -61,7 +61,7 @@ def query_factor(channels: int, times: int, narrow: int, wide: int) -> float:
 
 
 def of_time(channels: int, times: int) -> Axis:
-    """The cosines and sines of a step: the narrow frequencies are each so manieth of the wide."""
+    """The cosines and sines of a step: a narrow frequency is each `times`-th wide one."""
     index = torch.full((2, channels // 2, times), -1)
     index[:, :, 0] = torch.arange(channels).view(2, channels // 2)
     return Axis(index.flatten())
