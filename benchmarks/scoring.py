@@ -66,7 +66,7 @@ STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
 STRONG = 1.25  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
 RECORD = ROOT / "tests" / "scoring" / "states.jpg"
-RECORDED = (6, 9)  # of SCENES, with the first seed
+RECORDED: tuple[Asked, ...] = (("standing", "beach", "t-shirt"), ("standing", "night", "witch"))
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,15 @@ def states_of(lora: Path, rng: random.Random) -> list[State]:
     ]
 
 
-PROMPTS = [scene(*asked, tag="") for asked in SCENES]
+def prompts_of(scenes: Sequence[Asked]) -> list[str]:
+    """What asks for them, without a LoRA."""
+    return [scene(*asked, tag="") for asked in scenes]
 
 
-def shots_of(state: State | None) -> list[Shot]:
-    """Every prompt with every seed, worded as `Trials` does; None for the base model alone."""
+def shots_of(state: State | None, scenes: Sequence[Asked] = SCENES) -> list[Shot]:
+    """Every scene with every seed, worded as `Trials` does; None for the base model alone."""
     tag, lora = ("", None) if state is None else (f" {state.tag}", state.file)
-    return [Shot(prompt + tag, seed, lora) for prompt in PROMPTS for seed in SEEDS]
+    return [Shot(prompt + tag, seed, lora) for prompt in prompts_of(scenes) for seed in SEEDS]
 
 
 class StudioDrawer:
@@ -139,7 +141,7 @@ def rows_of(studio: Studio) -> Iterator[Row]:
     scorer, asked = open_scorer(), [parts for parts in SCENES for _ in SEEDS]
     for name, group in states.items():
         drawer = StudioDrawer(studio, group[0].file.parent)
-        trials = Trials(studio.folder / "trials", drawer, scorer, PROMPTS, SEEDS)
+        trials = Trials(studio.folder / "trials", drawer, scorer, prompts_of(SCENES), SEEDS)
         for state in group:
             score, seen = trials.measure(state, len(SEEDS)), studio.see(shots_of(state))
             identity = mean(one.identity for one in seen)
@@ -152,9 +154,8 @@ def record(studio: Studio, states: Sequence[State]) -> None:
     rows = [None, *states]
     sheet = Image.new("RGB", (width * len(RECORDED), height * len(rows)))
     for row, state in enumerate(rows):
-        files = studio.draw(shots_of(state))
-        for column, number in enumerate(RECORDED):
-            sheet.paste(open_image(files[number * len(SEEDS)]), (column * width, row * height))
+        for column, file in enumerate(studio.draw(shots_of(state, RECORDED)[:: len(SEEDS)])):
+            sheet.paste(open_image(file), (column * width, row * height))
     with written_beside(RECORD) as beside:
         sheet.save(beside, format="JPEG", quality=92, subsampling=0)
 
@@ -260,7 +261,9 @@ def main() -> None:
     print(correlations(rows), choices(rows), sep="\n\n")
     if arguments.record:
         strong = [row.state for row in rows if row.lora == "strong" and not row.state.blocks]
-        record(studio, strong)
+        last = min((state.file for state in strong), key=lambda file: len(file.stem))
+        at_strengths = [state for state in strong if state.file == last]
+        record(studio, sorted(at_strengths, key=lambda state: state.strength))
 
 
 if __name__ == "__main__":
