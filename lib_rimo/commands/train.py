@@ -97,9 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _refuse_to_overwrite(options: TrainingOptions) -> None:
     """Raise UserError, with the commands to choose from, where a run of this name has saved."""
     from lib_rimo.training.config.job_file import has_state, training_folder
+    from lib_rimo.training.config.names import check_name
 
     folder = training_folder(options)
-    if not has_state(folder):
+    # A name that no file can have is refused with all other faults.
+    if check_name(options.output_name) or not has_state(folder):
         return
     command = ["python", "-m", "lib_rimo", *sys.argv[1:]]
     raise UserError(

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from lib_rimo.errors import UserError
 
+    if not 0 < arguments.port < 65536:
+        raise UserError("--port is {port}: use one from 1024 to 65535.", port=arguments.port)
     login = read_login(arguments.auth, os.environ.pop(PASSWORD, ""))
     if arguments.listen and login is None and not arguments.insecure:
         raise UserError(

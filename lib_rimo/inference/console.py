@@ -71,9 +71,9 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """The type of options that count something; a ValueError for what is below 1."""
+    """The type of options that count something; a ValueError for what nobody counts to."""
     number = int(text)
-    if number < 1:
+    if not 1 <= number <= 1_000_000:
         raise ValueError
     return number
 
@@ -82,6 +82,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
     """The settings that prompt and options give, and the fields that are none (as axes)."""
     from lib_rimo.inference.infotext import (
         Settings,
+        check_settings,
         fields_left_out,
         parse_infotext,
         parse_size,
@@ -116,7 +117,9 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
     named = fields.get("Model", arguments.model.stem)
     if named != arguments.model.stem:
         print(f"The text names the model {named}; drawn with {arguments.model.stem}.")
-    return replace(settings, **{k: v for k, v in given.items() if v is not None}), fields
+    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+    check_settings(settings)
+    return settings, fields
 
 
 def own_size(model: Path) -> Size | None:
