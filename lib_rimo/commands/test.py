@@ -1,8 +1,7 @@
-"""Run Rimo's test suite on all processors; further arguments go to pytest.
+"""Run Rimo's test suite; further arguments go to pytest.
 
-`-n 0` runs the tests one after another in one process, and so does `--pdb`. `test attack` throws
-odd, damaged and hostile inputs at all that reads, and counts what gives way; `test attack --help`
-says how much of what.
+`test attack` throws odd, damaged and hostile inputs at all that reads, and counts what gives way;
+`test attack --help` says how much of what.
 """
 
 from __future__ import annotations
@@ -17,11 +16,6 @@ HELP = "run the test suite"
 NEEDS = "test"
 PASSES_ALL_ON = True
 
-# Each process holds PyTorch and a model or two, so that many processors would want much memory.
-# Who is done with its half takes tests from the other's end: a file's tests, and what is made once
-# for them, stay together but for one file.
-SPREAD = ("-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """None of its own: everything after the verb goes to pytest, or to the attack."""
@@ -29,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run pytest or the attack from the project's root; its exit status is ours."""
-    command = ["pytest", *SPREAD, *arguments.passed_on]
+    command = ["pytest", *arguments.passed_on]
     if arguments.passed_on[:1] == ["attack"]:
         command = ["tests.attack", *arguments.passed_on[1:]]
     return subprocess.call([sys.executable, "-m", *command], cwd=ROOT)

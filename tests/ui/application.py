@@ -1,6 +1,7 @@
 """The standalone's page and API as one application, not served."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio.routes
 
@@ -14,7 +15,8 @@ def application(host, guard=None, *, refuses=True):
         page, server = make_page(host)
         return gradio.routes.App.create_app(page), server
 
-    app, server = asyncio.run(make())
+    with ThreadPoolExecutor(1) as apart:  # Playwright leaves its own loop running in this thread
+        app, server = apart.submit(asyncio.run, make()).result()
     guard = guard or Guard(reach=host.reach)
     app.auth = guard.is_right if guard.logins else None
     stand_before(app, guard.reach, refuses=refuses, guesses=guard.guesses if refuses else None)

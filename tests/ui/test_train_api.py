@@ -14,7 +14,12 @@ from lib_rimo.hosts.standalone import Standalone  # noqa: E402
 from lib_rimo.hosts.training import BaseModel  # noqa: E402
 from lib_rimo.ui.api import Guard, add_routes  # noqa: E402
 from lib_rimo.ui.train_server import TrainServer  # noqa: E402
-from tests.training.conftest import narrow_sd1, options, pictures  # noqa: E402, F401 - fixtures
+from tests.training.conftest import (  # noqa: E402 - fixtures
+    narrow_sd1,  # noqa: F401
+    options,  # noqa: F401
+    pictures,  # noqa: F401
+    small_training,  # noqa: F401
+)
 
 
 @pytest.fixture

@@ -24,7 +24,12 @@ from lib_rimo.ui.comparison import Comparison, evenly
 from lib_rimo.ui.settings import HIDDEN_OPTIONS
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.ui.trial import try_prompt
-from tests.training.conftest import narrow_sd1, options, pictures  # noqa: F401 - fixtures
+from tests.training.conftest import (  # fixtures
+    narrow_sd1,  # noqa: F401
+    options,  # noqa: F401
+    pictures,  # noqa: F401
+    small_training,  # noqa: F401
+)
 
 LORA = ROOT / "tests" / "demo" / "rimochan.safetensors"
 
