@@ -52,7 +52,7 @@ BUILT_IN: Mapping[str, BuiltIn] = {
         (
             Message(
                 "The author's with the loss mostly on the character, for pictures that were made "
-                "with other backgrounds: no plain ground is learned with her, and more of herself."
+                "with other backgrounds: no plain ground is learned with her."
             ),
         ),
     ),
