@@ -26,7 +26,11 @@ def remembered_folders(home: Path) -> list[Path]:
 
 def remember_folder(home: Path, folder: Path) -> None:
     """Look for base models in this folder from now on. Raises UserError where there are none."""
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # a name that no folder can have
+        is_folder = False
+    if not is_folder:
         raise UserError("There is no folder {folder}: check its name.", folder=folder)
     if not any(models_in([folder])):
         raise UserError("There is no .safetensors file in {folder} or below it.", folder=folder)
@@ -41,7 +45,10 @@ def remember_folder(home: Path, folder: Path) -> None:
 def models_in(places: Iterable[Path]) -> Iterable[Path]:
     """The models in folders, and files that are named themselves, as far as they are there."""
     for place in places:
-        if place.is_dir():
-            yield from sorted(place.rglob("*.safetensors"))
-        elif place.is_file():
-            yield place
+        try:
+            if place.is_dir():
+                yield from sorted(place.rglob("*.safetensors"))
+            elif place.is_file():
+                yield place
+        except OSError:  # a name that no file can have, a disk that is gone
+            continue
