@@ -523,7 +523,7 @@ def test_recipes_and_kohyas_files(tab):
     tab.page.wait_for_selector(".rimo-hint:text-is('Saved.')")
     toml = b'output_name = "theirs"\nnetwork_dim = 7\nwarp_speed = 9\n'
     file = {"name": "kohya.toml", "mimeType": "text/plain", "buffer": toml}
-    tab.page.set_input_files(".rimo-train input[type=file]:not([multiple])", file)
+    tab.page.set_input_files(".rimo-train input[accept='.toml,.json']", file)
     tab.page.wait_for_selector(".rimo-hint:has-text('Loaded kohya.toml. warp_speed')")
     assert tab.page.input_value("[name=network_dim]") == "7"
     assert tab.page.input_value("[name=output_name]") == "theirs"
