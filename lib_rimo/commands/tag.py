@@ -10,8 +10,12 @@ tags of what the character always has, so that the trigger word takes them over.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from lib_rimo.commands._fetched_model import (
+    add_pictures_and_model,
+    fetch_where_asked,
+    pictures_in,
+)
 from lib_rimo.errors import UserError
 
 HELP = "write tags beside pictures that have no caption"
@@ -20,14 +24,8 @@ NEEDS = "tagger"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument(
-        "folder", type=Path, nargs="?", metavar="DIR", help="pictures; none: only --fetch"
-    )
-    parser.add_argument("--fetch", action="store_true", help="fetch the model where it is not here")
-    parser.add_argument(
-        "--model",
-        default="SmilingWolf/wd-vit-tagger-v3",
-        help="name on Hugging Face, or a folder with model.onnx and selected_tags.csv",
+    add_pictures_and_model(
+        parser, "SmilingWolf/wd-vit-tagger-v3", "model.onnx and selected_tags.csv"
     )
     parser.add_argument(
         "--threshold", type=float, default=0.35, help="least probability of a tag (0.35)"
@@ -45,20 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from lib_rimo.files import written_beside
     from lib_rimo.training.data.captions import read_caption, with_trigger
-    from lib_rimo.training.data.folders import find_folders
     from lib_rimo.training.data.image_files import open_image
-    from lib_rimo.training.data.pictures import find_pictures
     from lib_rimo.training.data.tagger import MODEL, Tagger
 
-    is_folder = Path(arguments.model).is_dir()
-    folder = MODEL.fetch(arguments.model) if arguments.fetch and not is_folder else None
+    folder = fetch_where_asked(arguments, MODEL)
     if arguments.folder is None:
-        if not arguments.fetch:
-            raise UserError("Give a folder of pictures, or --fetch.")
         print(folder or arguments.model)
         return 0
-    folders = find_folders(arguments.folder)
-    pictures = [picture for each in folders for picture in find_pictures(each.path)]
+    pictures = pictures_in(arguments.folder)
     bare = [p for p in pictures if arguments.overwrite or read_caption(p) is None]
     tagger = Tagger(folder or MODEL.folder(arguments.model)) if bare else None
     written = 0

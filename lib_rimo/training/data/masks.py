@@ -92,11 +92,6 @@ def find_mask(
     return Mask(_trusted(np.asarray(segment(picture.rgb).convert("L"))), "model")
 
 
-def is_detailed(picture: Picture) -> bool:
-    """Whether only a model could tell the subject from what is behind it."""
-    return picture.alpha is None and plain_background(np.asarray(picture.rgb)) is None
-
-
 def mask_file(picture: Path, folder: Path | None = None) -> Path | None:
     """The mask that lies ready for a picture, if there is one.
 
