@@ -51,6 +51,22 @@ class RimoPage {
         return label;
     }
 
+    /** Do something; what goes wrong is said in `problem`, in place of what was said before. */
+    static async attempt(problem, action) {
+        problem.hidden = true;
+        try {
+            await action();
+        } catch (error) {
+            RimoPage.complain(problem, error.message);
+        }
+    }
+
+    /** Say in `problem` what is wrong. */
+    static complain(problem, text) {
+        problem.textContent = text;
+        problem.hidden = false;
+    }
+
     /** A file's content in base64. */
     static base64(file) {
         return new Promise((resolve, reject) => {

@@ -47,7 +47,7 @@ class RimoTrainBrush {
         this.problem.hidden = true;
         this.layers = null;
         if (!this.isOn || picture.left_out) return;
-        await this.#try(async () => {
+        await RimoPage.attempt(this.problem, async () => {
             await this.outbox.send(); // what was painted before
             await this.#show(await this.server.ask("mask", {set, name: picture.name}), picture);
         });
@@ -174,7 +174,7 @@ class RimoTrainBrush {
                     if (picture === this.picture) this.#tell(reply);
                     this.onSaved(picture);
                 },
-                onRefused: (text) => this.#say(text),
+                onRefused: (text) => RimoPage.complain(this.problem, text),
             });
     }
 
@@ -183,7 +183,7 @@ class RimoTrainBrush {
         this.file.value = "";
         if (!file) return;
         const {set, picture} = this;
-        await this.#try(async () => {
+        await RimoPage.attempt(this.problem, async () => {
             const content = await RimoPage.base64(file);
             await this.#show(await this.server.ask("set_mask", {set, name: picture.name, content}), picture);
             this.onSaved(picture);
@@ -192,24 +192,10 @@ class RimoTrainBrush {
 
     async #forget() {
         const {set, picture} = this;
-        await this.#try(async () => {
+        await RimoPage.attempt(this.problem, async () => {
             await this.outbox.send();
             await this.#show(await this.server.ask("forget_mask", {set, name: picture.name}), picture);
             this.onSaved(picture);
         });
-    }
-
-    async #try(action) {
-        this.problem.hidden = true;
-        try {
-            await action();
-        } catch (error) {
-            this.#say(error.message);
-        }
-    }
-
-    #say(text) {
-        this.problem.textContent = text;
-        this.problem.hidden = false;
     }
 }

@@ -130,15 +130,11 @@ class RimoTrainMade {
     }
 
     async #remove(picture) {
-        this.problem.hidden = true;
-        try {
+        await RimoPage.attempt(this.problem, async () => {
             const {messages} = this.made;
             this.made = {...await this.server.ask("discard", {set: this.made.set, name: picture.name}), messages};
             this.show();
             this.onChange();
-        } catch (error) {
-            this.problem.textContent = error.message;
-            this.problem.hidden = false;
-        }
+        });
     }
 }

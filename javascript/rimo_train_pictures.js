@@ -16,7 +16,7 @@ class RimoTrainPictures {
         this.interrogators = [];
         this.outbox = new RimoTrainOutbox(server, memory, {
             onSent: () => this.onChange(), // made pictures may be stale now
-            onTrouble: (text) => this.#say(text),
+            onTrouble: (text) => RimoPage.complain(this.problem, text),
             onGone: (text) => {
                 this.unsavedHint.textContent = text;
                 this.unsavedHint.hidden = !text;
@@ -267,18 +267,8 @@ class RimoTrainPictures {
     }
 
     /** Do something; what goes wrong is said above the pictures. */
-    async #tell(action) {
-        this.problem.hidden = true;
-        try {
-            await action();
-        } catch (error) {
-            this.#say(error.message);
-        }
-    }
-
-    #say(text) {
-        this.problem.textContent = text;
-        this.problem.hidden = false;
+    #tell(action) {
+        return RimoPage.attempt(this.problem, action);
     }
 
     /** Captions are others now; what somebody types in an `editor` stays as it is. */
