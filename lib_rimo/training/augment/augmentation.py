@@ -137,6 +137,9 @@ def augment(
     )
     if not pictures:
         raise none_usable(source, *left_out[0])
+    not_cut_out: list[Message] = []
+    if scenes:  # before crops are planned, which look for the subject too
+        pictures, not_cut_out = cut_out(pictures)
     variants = plan_augmentation(
         pictures,
         count,
@@ -146,11 +149,7 @@ def augment(
         out_of_frame=out_of_frame,
         caption_extension=caption_extension,
     )
-    not_cut_out: list[Message] = []
-    places: list[Scene] = []
-    if scenes and base is not None:
-        pictures, not_cut_out = cut_out(pictures)
-        places = draw_scenes(base, size, scenes, seed)
+    places = draw_scenes(base, size, scenes, seed) if scenes and base is not None else []
     summary = write_augmentation(
         pictures,
         variants,
