@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from lib_rimo.demo.claims.commands import seeds_axis, xyz_command
-from lib_rimo.demo.claims.plain import KNOWN, hits, still_follows
+from lib_rimo.demo.claims.commands import xyz_command
+from lib_rimo.demo.claims.plain import KNOWN, hits, poses_in_places, still_follows
 from lib_rimo.demo.measures import is_above, mean
 from lib_rimo.demo.prompts import AUTHORS_PLACES, OUTFIT_WORDS, POSES, UNSEEN_OUTFITS, scene
 from lib_rimo.demo.report import Pictures, Section, Table
@@ -43,11 +43,6 @@ def clothes(
         return [name, *(str(mean(column)) for column in columns)]
 
     first = seeds[0]
-    prompt = scene(POSES[0], AUTHORS_PLACES[0], "maid")
-    maid = [
-        [studio.picture_file(Shot(scene(pose, place, "maid"), first, lora)) for pose in POSES]
-        for place in AUTHORS_PLACES
-    ]
     shown = [
         [Shot(scene("standing", "outdoors", outfit), first, lora) for outfit in UNSEEN_OUTFITS],
         [Shot(scene("standing", "outdoors", outfit, tag=""), first) for outfit in UNSEEN_OUTFITS],
@@ -67,20 +62,7 @@ def clothes(
             ),
         ],
         items=[
-            Pictures(
-                maid,
-                f"The maid, not chosen: all of seed {first}.",
-                row_labels=AUTHORS_PLACES,
-                column_labels=POSES,
-                command=xyz_command(
-                    studio,
-                    lora,
-                    prompt,
-                    f"Prompt S/R: {', '.join(POSES)}",
-                    f"Prompt S/R: {', '.join(AUTHORS_PLACES)}",
-                    seeds_axis(seeds),
-                ),
-            ),
+            poses_in_places(studio, lora, "maid", seeds, "The maid, not chosen"),
             Pictures(
                 [[studio.picture_file(shot) for shot in row] for row in shown],
                 f"Every outfit standing outdoors, with the LoRA and without; seed {first}.",

@@ -42,19 +42,6 @@ def plain(studio: Studio, lora: Path, seeds: range) -> Section:
         ]
         return [name, *(str(mean(column)) for column in columns)]
 
-    prompt = scene(POSES[0], AUTHORS_PLACES[0], "kimono")
-    command = xyz_command(
-        studio,
-        lora,
-        prompt,
-        f"Prompt S/R: {', '.join(POSES)}",
-        f"Prompt S/R: {', '.join(AUTHORS_PLACES)}",
-        seeds_axis(seeds),
-    )
-    grid = [
-        [studio.picture_file(Shot(scene(pose, place, "kimono"), seeds[0], lora)) for pose in POSES]
-        for place in AUTHORS_PLACES
-    ]
     return Section(
         key="plain",
         title="Plain sample",
@@ -69,13 +56,7 @@ def plain(studio: Studio, lora: Path, seeds: range) -> Section:
             still_follows("place", hits(on, "place", places), hits(off, "place", places)),
         ],
         items=[
-            Pictures(
-                grid,
-                f"Not chosen: all of seed {seeds[0]}.",
-                row_labels=AUTHORS_PLACES,
-                column_labels=POSES,
-                command=command,
-            ),
+            poses_in_places(studio, lora, "kimono", seeds, "Not chosen"),
             Table(
                 ["", "pose right", "place right", "kimono", "identity", "background detail"],
                 [row("with the LoRA", on), row("without", off)],
@@ -83,6 +64,30 @@ def plain(studio: Studio, lora: Path, seeds: range) -> Section:
                 "with their 95 % range.",
             ),
         ],
+    )
+
+
+def poses_in_places(studio: Studio, lora: Path, outfit: str, seeds: range, what: str) -> Pictures:
+    """The first seed's pictures of an outfit, a row for each place and a column for each pose."""
+    return Pictures(
+        [
+            [
+                studio.picture_file(Shot(scene(pose, place, outfit), seeds[0], lora))
+                for pose in POSES
+            ]
+            for place in AUTHORS_PLACES
+        ],
+        f"{what}: all of seed {seeds[0]}.",
+        row_labels=AUTHORS_PLACES,
+        column_labels=POSES,
+        command=xyz_command(
+            studio,
+            lora,
+            scene(POSES[0], AUTHORS_PLACES[0], outfit),
+            f"Prompt S/R: {', '.join(POSES)}",
+            f"Prompt S/R: {', '.join(AUTHORS_PLACES)}",
+            seeds_axis(seeds),
+        ),
     )
 
 
