@@ -29,7 +29,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora.files import read_lora
 from lib_rimo.training.config.job_file import training_folder
 from lib_rimo.training.config.options import TrainingOptions
-from lib_rimo.training.events import read_events
+from lib_rimo.training.events import events_after
 from lib_rimo.training.jobs.job import run_job
 from tests.attack.tally import Tally
 
@@ -101,26 +101,28 @@ def _kill_and_resume(
     options: TrainingOptions, strikes: list[Strike], expected: dict, tally: Tally
 ) -> None:
     what = f"{options.output_dir[-3:]} {strikes}"
-    folder, output = training_folder(options), Path(options.output_dir)
-    kept = 0
-    for number, strike in enumerate(strikes):
+    told_of, output = training_folder(options) / "events.jsonl", Path(options.output_dir)
+    kept, position, loras = 0, 0, set[str]()
+    for number, strike in enumerate([*strikes, None]):
         train = partial(run_job, options, resume=number > 0)
-        told = _in_a_process(train, strike, output)
-        tally.tried[strike.kind] += 1
-        if told.startswith("unforeseen"):
-            tally.fail("exceptions", f"{told[-400:]}: {what}")
-        events = list(read_events(folder / "events.jsonl")) if folder.exists() else []
-        kept = max(kept, _state_kept(events, options))
-        for event in events:
-            if event["kind"] == "saved" and not _is_whole(Path(event["path"])):
-                tally.fail("lost", f"{event['path']}: {what}")
-    told = _in_a_process(lambda: run_job(options, resume=True))
-    if not told.startswith("ended"):
-        tally.fail("lost", f"cannot go on, {told[-400:]}: {what}")
-        return
-    resumed = [e["step"] for e in read_events(folder / "events.jsonl") if e["kind"] == "resumed"]
-    if kept > (resumed[-1] if resumed else 0):
-        tally.fail("lost", f"the state of step {kept}, went on from {resumed}: {what}")
+        told = _in_a_process(train, strike, output) if strike else _in_a_process(train)
+        # Of this run alone: one that found no state begins anew, and tells of the same steps.
+        events, position = events_after(told_of, position)
+        if kept and (begun := first_step(events)) is not None and kept > begun:
+            tally.fail("lost", f"the state of step {kept}, went on from {begun}: {what}")
+        is_saved = told.startswith("ended")
+        kept = max(kept, state_kept(events, options.save_state_every_n_steps, is_saved))
+        loras |= {event["path"] for event in events if event["kind"] == "saved"}
+        for lora in loras:
+            if not _is_whole(Path(lora)):
+                tally.fail("lost", f"{lora}: {what}")
+        if strike:
+            tally.tried[strike.kind] += 1
+            if told.startswith("unforeseen"):
+                tally.fail("exceptions", f"{told[-400:]}: {what}")
+        elif not is_saved:
+            tally.fail("lost", f"cannot go on, {told[-400:]}: {what}")
+            return
     if left := [*output.rglob(".*.part")]:
         tally.fail("lost", f"room, to {left}: {what}")
     tensors = read_lora(output / "small.safetensors").tensors
@@ -130,12 +132,26 @@ def _kill_and_resume(
         tally.fail("not identical", what)
 
 
-def _state_kept(events: list[dict], options: TrainingOptions) -> int:
-    """The last step whose state was surely saved: each after which another step was told of."""
-    every = options.save_state_every_n_steps
+def state_kept(events: list[dict], every: int, is_saved: bool) -> int:
+    """The last step whose state one run surely saved; 0 where it saved none.
+
+    Surely saved is a state that was due, once another step is told of, and the last one of a run
+    that says by how it ends that it `is_saved`.
+    """
     steps = [event["step"] for event in events if event["kind"] == "progress"]
-    saved = (max(steps, default=1) - 1) // every * every
-    return max(steps, default=0) if any(e["kind"] == "stopped" for e in events) else saved
+    if is_saved:
+        return max(steps, default=0)
+    return max((step for step in steps[:-1] if step % every == 0), default=0)
+
+
+def first_step(events: list[dict]) -> int | None:
+    """The step one run went on from, 0 where it began anew; None where it never came so far."""
+    for event in events:
+        if event["kind"] == "resumed":
+            return int(event["step"])
+        if event["kind"] == "progress":
+            return int(event["step"]) - 1
+    return None
 
 
 def _is_whole(lora: Path) -> bool:
