@@ -44,7 +44,7 @@ def write_sdxl(folder: Path) -> Path:
 
 
 def write_sdxl_for_forges(path: Path) -> Path:
-    """Write a random checkpoint that the Forges take for SDXL (2.2 GB); gives its path."""
+    """Write a random checkpoint that the Forges take for SDXL (3.5 GB); gives its path."""
     checkpoint = narrow_checkpoint("sdxl")
     torch.manual_seed(5)
     config = CLIPTextConfig(
