@@ -19,8 +19,8 @@ TEXT_WIDTH = 32
 OPEN_CLIP, OPEN_CLIP_WIDTH, OPEN_CLIP_LAYERS = "ViT-S-32-alt", 256, 10  # open_clip's narrowest
 CONTEXT, SIZES = TEXT_WIDTH + OPEN_CLIP_WIDTH, 6 * 256
 
-# The Forges look at the first width, the depths and what goes in; the other widths are free.
-KNOWN_CHANNELS, KNOWN_DEPTHS = (320, 640, 640), (1, 2, 10)
+# The Forges look at the first width, the depths and what goes in; other widths are multiples of it.
+KNOWN_CHANNELS, KNOWN_DEPTHS = (320, 320, 320), (1, 2, 10)
 CLIP_WIDTH, CLIP_LAYERS, BIG_CLIP_WIDTH, BIG_CLIP_LAYERS = 768, 12, 1280, 32
 
 
@@ -44,7 +44,7 @@ def write_sdxl(folder: Path) -> Path:
 
 
 def write_sdxl_for_forges(path: Path) -> Path:
-    """Write a random checkpoint that the Forges take for SDXL (3.5 GB); gives its path."""
+    """Write a random checkpoint that the Forges take for SDXL (2.4 GB); gives its path."""
     checkpoint = narrow_checkpoint("sdxl")
     torch.manual_seed(5)
     config = CLIPTextConfig(

@@ -1,5 +1,5 @@
-"""SDXL on a real WebUI: a random model. On AUTOMATIC1111 a narrow one, made by its own `.yaml`; on a
-Forge one of the shapes by which they know SDXL, which takes 3.5 GB on the disk."""
+"""SDXL on a real WebUI, with a random model: a narrow one, which AUTOMATIC1111 makes by a `.yaml`;
+for the Forges one of the shapes by which they know SDXL, 2.4 GB on the disk."""
 
 import json
 import os

@@ -185,7 +185,8 @@ def test_from_five_pictures_to_a_picture_with_the_lora(tab, server, options):
     prompt = tab.page.locator("#txt2img_prompt textarea").first
     prompt.wait_for()
     tried = prompt.input_value()
-    assert tried.startswith("rimochan, 1girl") and tried.endswith("<lora:pressed:1>")
+    assert tried.startswith("rimochan, 1girl")
+    assert tried.endswith("<lora:pressed:1>")
     tab.page.click("#txt2img_generate")
     tab.page.locator("#html_info_txt2img", has_text="pressed").first.wait_for()
     tab.keep("try_it")
