@@ -19,6 +19,7 @@ class RimoBlockWeights {
     // Every part ends where the next one begins: 10,000 digits are read once.
     static NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
     static MOST_POINTS = 100;
+    static MOST_VALUES = 1000;
 
     /**
      * @param {Object<string, number|string>} values by block, all 26
@@ -148,8 +149,9 @@ class RimoBlockWeights {
     static #parseVector(text, inherited) {
         const words = text.split(",");
         const layout = RimoBlockWeights.LAYOUTS[words.length];
+        if (!layout) return null;
         const parsed = words.map((word) => RimoBlockWeights.parseValue(word, inherited));
-        if (!layout || parsed.includes(null)) return null;
+        if (parsed.includes(null)) return null;
         const values = RimoBlockWeights.#filled(0);
         layout.forEach((block, index) => (values[block] = parsed[index]));
         return new RimoBlockWeights(values, words.length);
@@ -157,7 +159,9 @@ class RimoBlockWeights {
 
     static #parseSparse(text, inherited) {
         const values = RimoBlockWeights.#filled(1);
-        for (const item of text.split(",")) {
+        const items = text.split(",");
+        if (items.length > RimoBlockWeights.MOST_VALUES) return null;
+        for (const item of items) {
             const at = item.indexOf("@");
             const value = at < 0 ? null : RimoBlockWeights.parseValue(item.slice(at + 1), inherited);
             const blocks = at < 0 ? null : RimoBlockWeights.#blocksNamed(item.slice(0, at));

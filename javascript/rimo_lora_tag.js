@@ -5,9 +5,12 @@
  * Editing replaces the block values alone; every other item keeps its text.
  */
 class RimoLoraTag {
-    /** All LoRA tags of a prompt, in their order. */
+    static MOST_TAGS = 1000;
+
+    /** The LoRA tags of a prompt in their order, up to as many as Python reads. */
     static findAll(prompt, presets = {}) {
         const tags = [];
+        let count = 0;
         // The WebUI's pattern of an extra network, <(\w+):([^>]+)>, whatever its kind; found in
         // one go, however many are open.
         const kinds = /<([\p{L}\p{N}_]+):/gu;
@@ -16,7 +19,9 @@ class RimoLoraTag {
             if (end < 0) break;
             const body = prompt.slice(kinds.lastIndex, end);
             if (body) kinds.lastIndex = end + 1;
-            if (!body || (found[1] !== "lora" && found[1] !== "lyco")) continue;
+            if (!body || !/^(lora|lyco)$/i.test(found[1])) continue;
+            if (++count > RimoLoraTag.MOST_TAGS) break;
+            if (found[1] !== "lora" && found[1] !== "lyco") continue;
             const tag = new RimoLoraTag(found[1], body, found.index, presets);
             if (tag.name) tags.push(tag);
         }

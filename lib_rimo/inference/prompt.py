@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -34,16 +35,17 @@ class Piece(NamedTuple):
 # Each alternative takes all that is of its kind, and ends where another one begins, so that any
 # text is read in one go and in few tokens.
 _EMPHASIS = re.compile(
-    r"(?:\\[()\[\]\\]?)+"  # escaped brackets stand for themselves
-    r"|[(\[]"
-    r"|[)\]]+"
+    r"(?P<escaped>(?:\\[()\[\]\\]?)+)"  # brackets that stand for themselves
+    r"|(?P<open>[(\[])"
+    r"|(?P<close>[)\]]+)"
     r"|:\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)"
-    r"|(?:[^\\()\[\]:]+|:(?!\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*\)))+"
+    r"|(?P<text>(?:[^\\()\[\]:]+|:(?!\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*\)))+)"
 )
 _ESCAPE = re.compile(r"\\([()\[\]\\]?)")
 _BREAK = re.compile(r"\bBREAK\b")
 # What brackets do costs their depth for each piece inside; nobody means as many as that.
 DEEPEST = 32
+MOST_SIGNS = 4000
 
 
 def parse_emphasis(text: str) -> list[Piece]:
@@ -51,55 +53,74 @@ def parse_emphasis(text: str) -> list[Piece]:
 
     `(a)` is 1.1 times as strong, `[a]` as weak, `(a:1.3)` 1.3 times as strong; brackets nest, and
     `\(` is a bracket. A bracket that is never closed reaches to the end. Raises UserError for
-    brackets too deep or emphasis too strong for numbers.
+    brackets too deep or signs too many, or emphasis too strong for numbers.
     """
-    pieces: list[Piece] = []
+    _check_signs(text)
+    texts: list[str] = []
+    weights: list[float | None] = []  # of each text; None for a BREAK
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
     def emphasise(start: int, factor: float) -> None:
-        for index in range(start, len(pieces)):
-            piece = pieces[index]
-            if piece.weight is not None:
-                pieces[index] = Piece(piece.text, piece.weight * factor)
+        for index in range(start, len(weights)):
+            weight = weights[index]
+            if weight is not None:
+                weights[index] = weight * factor
+
+    def take(*parts: str) -> None:
+        texts.extend(parts)
+        weights.extend([1.0] * len(parts))
 
     for match in _EMPHASIS.finditer(text):
-        token = match[0]
-        if token[0] == "\\":
-            pieces.append(Piece(_ESCAPE.sub(r"\1", token)))
-        elif token in opened:
-            opened[token].append(len(pieces))
+        token, kind = match[0], match.lastgroup
+        if kind == "escaped":
+            take(_ESCAPE.sub(r"\1", token))
+        elif kind == "open":
+            opened[token].append(len(texts))
             if len(opened["("]) + len(opened["["]) > DEEPEST:
                 _refuse_depth()
-        elif match["weight"] is not None and opened["("]:
+        elif kind == "weight" and opened["("]:
             emphasise(opened["("].pop(), float(match["weight"]))
-        elif token[0] in _CLOSED:
+        elif kind == "close":
             for position, bracket in enumerate(token):
                 if not (opened["("] or opened["["]):
-                    pieces.append(Piece(token[position:]))
+                    take(token[position:])
                     break
                 opening, factor = _CLOSED[bracket]
                 if opened[opening]:
                     emphasise(opened[opening].pop(), factor)
                 else:
-                    pieces.append(Piece(bracket))
+                    take(bracket)
+        elif "BREAK" not in token:
+            take(token)
         else:
             first, *others = _split_at_breaks(token)
-            pieces.append(Piece(first))
+            take(first)
             for part in others:
-                pieces += [Piece("BREAK", None), Piece(part)]
+                texts.append("BREAK")
+                weights.append(None)
+                take(part)
     for start in opened["("]:
         emphasise(start, ROUND_BRACKET)
     for start in opened["["]:
         emphasise(start, SQUARE_BRACKET)
-    if any(piece.weight is not None and abs(piece.weight) > STRONGEST for piece in pieces):
+    if any(weight is not None and abs(weight) > STRONGEST for weight in weights):
         raise UserError(
             "The prompt has an emphasis beyond {most}: write (word:1.2).", most=STRONGEST
         )
-    return list(_merged(pieces)) or [Piece("")]
+    return list(_merged(texts, weights)) or [Piece("")]
 
 
 _CLOSED = {")": ("(", ROUND_BRACKET), "]": ("[", SQUARE_BRACKET)}
 STRONGEST = 1_000_000
+
+
+def _check_signs(text: str) -> None:
+    """Raise UserError for more signs than anybody writes, and who did would wait for."""
+    if sum(text.count(sign) for sign in "([|:") > MOST_SIGNS:
+        raise UserError(
+            "The prompt has more than {most} of the signs ( [ | : in it: take some out.",
+            most=MOST_SIGNS,
+        )
 
 
 def _refuse_depth() -> NoReturn:
@@ -119,13 +140,13 @@ def _split_at_breaks(text: str) -> list[str]:
     return [first.rstrip(), *(part.strip() for part in between), last.lstrip()]
 
 
-def _merged(pieces: list[Piece]) -> Iterator[Piece]:
+def _merged(texts: list[str], weights: list[float | None]) -> Iterator[Piece]:
     """Neighbours of equal weight as one piece, as their tokens are found together."""
-    for weight, neighbours in groupby(pieces, key=lambda piece: piece.weight):
+    for weight, neighbours in groupby(zip(weights, texts, strict=True), key=itemgetter(0)):
         if weight is None:
-            yield from neighbours
+            yield from (Piece(text, None) for _, text in neighbours)
         else:
-            yield Piece("".join(piece.text for piece in neighbours), weight)
+            yield Piece("".join(text for _, text in neighbours), weight)
 
 
 # -- composition --------------------------------------------------------------------------------
@@ -152,88 +173,117 @@ def split_composition(text: str) -> list[tuple[str, float]]:
 
 # -- prompt editing -----------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*")
+# Of ASCII's spaces: a number with another one around it is none for float().
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*", re.ASCII)
+_MEANINGFUL = re.compile(r"\\.|[()\[\]:|]", re.DOTALL)
 
 
 def prompt_schedule(text: str, steps: int) -> list[str]:
     """The prompt at each of the steps: `[a:b:0.5]` changes in the middle, `[a|b]` at every step.
 
     As in the WebUI, a change at step n is made after n + 1 steps: the first one counts as none.
-    Raises UserError for brackets too deep.
+    Raises UserError for brackets too deep or signs too many.
     """
-    if "[" not in text:
-        return [text] * steps
-    return [prompt_at(text, max(1, step), steps) for step in range(steps)]
+    prompt = read_editing(text)
+    return [prompt.at(max(1, step), steps) for step in range(steps)]
 
 
-def prompt_at(text: str, step: int, steps: int, *, depth: int = 0) -> str:
-    """The prompt that the WebUI's editing syntax gives for a step, counted from 1.
+def prompt_at(text: str, step: int, steps: int) -> str:
+    """The prompt that the WebUI's editing syntax gives for a step, counted from 1: UserError."""
+    return read_editing(text).at(step, steps)
 
-    Each level of brackets reads what is in it once more, so there is a limit to them: UserError.
+
+class Edited(NamedTuple):
+    """A prompt, or a part of one, that is another text at some steps."""
+
+    parts: tuple[str | Edited, ...]
+    """Texts one after another; with `when` the one before and the one after it; or alternatives."""
+    when: str | None = None
+    """After which step, or part of the steps, the second part takes the first one's place."""
+    alternates: bool = False
+    """Whether each step takes the next of the parts."""
+    depth: int = 0
+    """How many brackets are inside each other in it."""
+
+    def at(self, step: int, steps: int) -> str:
+        """The text at a step, counted from 1."""
+        parts = self.parts
+        if self.when is not None:
+            moment = float(self.when) * (steps if "." in self.when else 1)
+            last = math.floor(max(-1.0, min(steps, moment)))
+            parts = parts[:1] if step <= last else parts[1:]
+        elif self.alternates:
+            parts = (parts[(step - 1) % len(parts)],)
+        return "".join(part if isinstance(part, str) else part.at(step, steps) for part in parts)
+
+
+class _Bracket:
+    """A `[` that is being read: what has been found in it, and where it may be split."""
+
+    def __init__(self) -> None:
+        self.parts: list[str | Edited] = []
+        self.separators: list[int] = []  # places in parts of the `:` and `|` outside of brackets
+        self.depth = 0  # of brackets within it that are closed
+        self.rounds = 0  # round brackets that are open
+
+    def closed(self) -> Edited:
+        """What it means, once its `]` is found."""
+        parts, depth = self.parts, self.depth + 1
+        colons = [place for place in self.separators if parts[place] == ":"]
+        if 1 <= len(colons) <= 2 and len(parts) == colons[-1] + 2:
+            when = parts[-1]
+            if isinstance(when, str) and _NUMBER.fullmatch(when):
+                texts = self._split(colons)[:-1]
+                both = texts if len(texts) == 2 else [Edited(()), *texts]
+                return Edited(tuple(both), when, depth=depth)
+        if bars := [place for place in self.separators if parts[place] == "|"]:
+            return Edited(tuple(self._split(bars)), alternates=True, depth=depth)
+        return Edited(("[", *parts, "]"), depth=depth)
+
+    def _split(self, places: list[int]) -> list[Edited]:
+        starts, ends = [0, *(place + 1 for place in places)], [*places, len(self.parts)]
+        return [Edited(tuple(self.parts[a:b])) for a, b in zip(starts, ends, strict=True)]
+
+
+def read_editing(text: str) -> Edited:
+    """Read a prompt once for all of its steps; UserError for brackets too deep, signs too many.
+
+    A bracket that is never closed, or never opened, is one that is meant as such.
     """
-    if depth > DEEPEST:
-        _refuse_depth()
-    if "[" not in text:
-        return text
-    result, position = [], 0
-    closings = _closings(text)
-    for start, end in sorted(closings.items()):
-        if start >= position:  # not inside the one before
-            result.append(text[position:start])
-            result.append(_edited(text[start + 1 : end], step, steps, depth + 1))
-            position = end + 1
-    result.append(text[position:])
-    return "".join(result)
-
-
-def _edited(inside: str, step: int, steps: int, depth: int) -> str:
-    *texts, when = _split_outside_brackets(inside, ":")
-    if 1 <= len(texts) <= 2 and _NUMBER.fullmatch(when):
-        before, after = texts if len(texts) == 2 else ("", texts[0])
-        moment = float(when) * (steps if "." in when else 1)
-        last = math.floor(max(-1.0, min(steps, moment)))
-        return prompt_at(before if step <= last else after, step, steps, depth=depth)
-    options = _split_outside_brackets(inside, "|")
-    if len(options) > 1:
-        return prompt_at(options[(step - 1) % len(options)], step, steps, depth=depth)
-    return f"[{prompt_at(inside, step, steps, depth=depth)}]"
-
-
-def _closings(text: str) -> dict[int, int]:
-    """Where each square bracket that is closed is opened and closed."""
-    opened: list[int] = []
-    closings: dict[int, int] = {}
-    for position, character in _unescaped(text):
-        if character == "[":
-            opened.append(position)
-        elif character == "]" and opened:
-            closings[opened.pop()] = position
-    return closings
-
-
-def _split_outside_brackets(text: str, separator: str) -> list[str]:
-    if separator not in text:
-        return [text]
-    parts, depth, start = [], 0, 0
-    for position, character in _unescaped(text):
-        if character in "([":
-            depth += 1
-        elif character in ")]":
-            depth -= 1
-        elif character == separator and depth == 0:
-            parts.append(text[start:position])
-            start = position + 1
-    return [*parts, text[start:]]
-
-
-_MEANINGFUL = re.compile(r"\\.|[()\[\]:|]", re.DOTALL)
-
-
-def _unescaped(text: str) -> Iterator[tuple[int, str]]:
-    """Where brackets, colons and bars stand that no backslash is before."""
-    for found in _MEANINGFUL.finditer(text):
-        if found[0][0] != "\\":
-            yield found.start(), found[0]
+    _check_signs(text)
+    end = text.rfind("]") + 1
+    brackets, position = [_Bracket()], 0
+    for found in _MEANINGFUL.finditer(text, 0, end) if "[" in text else ():
+        token, inner = found[0], brackets[-1]
+        if token == "(":
+            inner.rounds += 1
+        elif token == ")":
+            inner.rounds -= 1
+        elif token[0] == "\\" or (token != "[" and len(brackets) == 1):
+            continue
+        elif token in ":|":
+            if inner.rounds == 0:
+                inner.separators.append(len(inner.parts) + (found.start() > position))
+                inner.parts += [text[position : found.start()]] * (found.start() > position)
+                inner.parts.append(token)
+                position = found.end()
+        else:
+            inner.parts += [text[position : found.start()]] * (found.start() > position)
+            position = found.end()
+            if token == "[":
+                brackets.append(_Bracket())
+                continue
+            edited = brackets.pop().closed()
+            if edited.depth > DEEPEST:
+                _refuse_depth()
+            outer = brackets[-1]
+            outer.parts.append(edited)
+            outer.depth = max(outer.depth, edited.depth)
+            outer.rounds += inner.rounds
+    first, *never_closed = brackets
+    for bracket in never_closed:
+        first.parts += ["[", *bracket.parts]
+    return Edited((*first.parts, text[position:]))
 
 
 # -- tokens -------------------------------------------------------------------------------------

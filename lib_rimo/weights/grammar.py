@@ -19,6 +19,8 @@ from lib_rimo.weights.block_weights import (
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.ramp import SPACES, parse_number, parse_strength
 
+MOST_VALUES = 1000  # of the sparse form and of element rules, where several may name one block
+
 
 def parse_blocks(
     text: str, presets: Presets = DEFAULT_PRESETS, inherited: float | None = None
@@ -36,7 +38,7 @@ def parse_blocks(
 def _parse_values(text: str, presets: Presets, inherited: float | None) -> BlockWeights:
     if "@" in text:
         return _parse_sparse(text, inherited)
-    words = text.split(",")
+    words = _at_most(text.split(","))
     if len(words) == 1:
         raise _unknown_preset(text, presets)
     if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", text, re.ASCII):
@@ -49,7 +51,7 @@ def _parse_values(text: str, presets: Presets, inherited: float | None) -> Block
 
 def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
     named: dict[str, BlockValue] = {}
-    for item in text.split(","):
+    for item in _at_most(text.split(",")):
         names, at, value = item.partition("@")
         if not at:
             raise UserError(
@@ -63,6 +65,17 @@ def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
             )
         named |= dict.fromkeys(blocks, parsed)
     return BlockWeights(in_order(named))
+
+
+def _at_most(items: list[str]) -> list[str]:
+    """The items of a list that somebody may have written; UserError for one of more."""
+    if len(items) > MOST_VALUES:
+        raise UserError(
+            "there are {n} values with commas between, more than {most}.",
+            n=len(items),
+            most=MOST_VALUES,
+        )
+    return items
 
 
 def _shown(text: str) -> str:
@@ -113,6 +126,8 @@ def parse_block_names(text: str) -> tuple[str, ...]:
 
     Gives them in the order of BLOCKS. Raises UserError.
     """
+    if text in POSITIONS:  # as nearly always
+        return (text,)
     words = [word for word in re.split(f"[{SPACES}]+", text) if word]
     negated = bool(words) and words[0].upper() == "NOT"
     chosen: set[str] = set()
@@ -158,7 +173,7 @@ def parse_elements(text: str, presets: Presets = DEFAULT_PRESETS) -> tuple[Eleme
             "BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.",
             name=_shown(text),
         )
-    parts = re.split(r"[,\n]", text if rules is None else rules)
+    parts = _at_most(re.split(r"[,\n]", text if rules is None else rules))
     return tuple(_parse_rule(part) for part in parts if part.strip())
 
 

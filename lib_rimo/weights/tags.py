@@ -34,6 +34,9 @@ OTHERS_OPTIONS = {
     **dict.fromkeys(("in", "mid", "out"), "SD.Next"),
 }
 MOST_ITEMS = 100
+# Of a prompt are read; reading a tag takes as long as hundreds of letters.
+MOST_TAGS = 1000
+MOST_UNKNOWN_OPTIONS = 100
 
 _KIND = re.compile(r"<(\w+):")
 
@@ -139,13 +142,19 @@ def parse_prompt(
 ) -> tuple[str, tuple[LoraTag, ...], tuple[Message, ...]]:
     """Take a prompt's extra networks out: (text without them, LoRA tags, messages).
 
-    A tag that cannot be read is left out, and a message says so. Never raises. All
-    networks are taken out, as the WebUI does; those of other kinds are another's (`other_kinds`).
+    A tag that cannot be read is left out, and so are those beyond MOST_TAGS; a message says so.
+    Never raises. All networks are taken out, as the WebUI does; those of other kinds are another's
+    (`other_kinds`).
     """
     tags: list[LoraTag] = []
     messages: list[Message] = []
+    found = unknown = 0
 
     def take(network: ExtraNetwork) -> str:
+        nonlocal found, unknown
+        found += network.kind.lower() in KINDS
+        if found > MOST_TAGS:
+            return ""
         shown = visible(shortened(network.text, 200))
         if network.kind not in KINDS:
             if network.kind.lower() in KINDS:
@@ -163,10 +172,16 @@ def parse_prompt(
             messages.append(Message("{tag} was left out: {why}", tag=shown, why=error))
         else:
             tags.append(tag)
-            messages.extend(tag.misspelt_options())
+            unknown += len(tag.other)
+            if unknown <= MOST_UNKNOWN_OPTIONS:
+                messages.extend(tag.misspelt_options())
         return ""
 
-    return replace_extra_networks(text, take), tuple(tags), tuple(messages)
+    rest = replace_extra_networks(text, take)
+    if found > MOST_TAGS:
+        many = "The prompt has {n} LoRA tags; those after the first {most} were left out."
+        messages.append(Message(many, n=found, most=MOST_TAGS))
+    return rest, tuple(tags), tuple(messages)
 
 
 def other_kinds(text: str) -> tuple[str, ...]:
@@ -181,11 +196,14 @@ def edit_tags(
 ) -> str:
     """Rewrite a prompt's LoRA tags; `edit` gives the new tag, the same one, or None for no tag.
 
-    Tags that stay equal, or cannot be read, keep their text.
+    Tags that stay equal, cannot be read, or come after MOST_TAGS, keep their text.
     """
+    found = 0
 
     def rewrite(network: ExtraNetwork) -> str:
-        if network.kind not in KINDS:
+        nonlocal found
+        found += network.kind.lower() in KINDS
+        if network.kind not in KINDS or found > MOST_TAGS:
             return network.text
         try:
             tag = parse_tag(network.kind, network.body.split(":"), presets)

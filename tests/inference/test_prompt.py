@@ -214,5 +214,15 @@ def test_what_nobody_means_is_refused(text):
         [parse_emphasis(one) for one in prompt_schedule(text, 3)]
 
 
+@pytest.mark.parametrize("text", ["(a)" * 4001, "[a|b]" * 2001, "[a" + ":b" * 4000 + "]"])
+def test_more_signs_than_anybody_writes_are_refused(text):
+    with pytest.raises(UserError, match="more than 4000 of the signs"):
+        prompt_schedule(text, 3)
+
+
+def test_a_separator_of_files_is_no_space_around_a_number():
+    assert prompt_schedule("[a:b:2\x1c]", 3) == ["[a:b:2\x1c]"] * 3
+
+
 def test_a_moment_of_400_digits_is_the_end():
     assert prompt_at(f"[cat:dog:{'1' * 400}]", 3, 5) == "cat"

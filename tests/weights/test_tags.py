@@ -286,3 +286,23 @@ def test_options_of_others_are_said_to_be_theirs():
         "SD.Next, and was ignored.",
     ]
     assert tag.misspelt_options() == ()
+
+
+def test_tags_beyond_all_bounds_are_left_out_with_one_sentence():
+    text = "a" + "<lora:a:0.5>" * 1001 + "<lora:b:nonsense>"
+    rest, tags, messages = parse_prompt(text)
+    assert rest == "a"
+    assert len(tags) == 1000
+    (message,) = messages
+    assert (
+        str(message) == "The prompt has 1002 LoRA tags; those after the first 1000 were left out."
+    )
+    edited = edit_tags(text, lambda tag: replace(tag, te=1.0, unet=1.0))
+    assert edited == "a" + "<lora:a:1>" * 1000 + "<lora:a:0.5><lora:b:nonsense>"
+
+
+def test_a_tag_of_more_values_than_anybody_writes_is_left_out():
+    for values in (",".join(["IN01@1"] * 1001), ",".join(["1"] * 1001)):
+        _, tags, (message,) = parse_prompt(f"<lora:a:1:{values}>")
+        assert not tags
+        assert "1001 values" in str(message)
