@@ -58,11 +58,12 @@ def load_text_encoders(
 ) -> list[TextEncoder]:
     """The family's text encoders, filled. `config` is that of the `.yaml` beside the file."""
     encoders = []
-    for place in TEXT_ENCODERS[family]:
-        folder = _small_clip_folder(path, config)
+    for number, place in enumerate(TEXT_ENCODERS[family]):
+        params = _clip_params(config, number)
+        folder = _small_clip_folder(path, params)
         text_config = _text_config(file.shapes, place, folder)
-        if folder is None and "version" in _clip_params(config):
-            _check_width(text_config.hidden_size, path, _clip_params(config)["version"])
+        if folder is None and "version" in params:
+            _check_width(text_config.hidden_size, path, params["version"])
         kind = CLIPTextModelWithProjection if place.projection else CLIPTextModel
         with torch.device("meta"):
             encoder = kind(text_config)
@@ -79,7 +80,7 @@ def load_text_encoders(
 def _text_config(
     shapes: Mapping[str, tuple[int, ...]], place: TextEncoderPlace, folder: Path | None
 ) -> CLIPTextConfig:
-    if folder is not None and not place.open_clip:
+    if folder is not None and not place.unused_layers:
         return CLIPTextConfig.from_pretrained(folder, local_files_only=True)
     if place.open_clip:
         embedding, position = "token_embedding.weight", "positional_embedding"
@@ -105,8 +106,11 @@ def _text_config(
     )
 
 
-def _clip_params(config: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(config.get("cond_stage_config", {}).get("params") or {})
+def _clip_params(config: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """What a `.yaml` says of a text encoder: SDXL's lists several, among other things."""
+    listed = config.get("conditioner_config", {}).get("params", {}).get("emb_models", [])
+    embedder = listed[number] if number < len(listed) else config.get("cond_stage_config", {})
+    return dict(embedder.get("params") or {})
 
 
 def _check_width(width: int, path: Path, version: str) -> None:
@@ -121,12 +125,12 @@ def _check_width(width: int, path: Path, version: str) -> None:
         )
 
 
-def _small_clip_folder(path: Path, config: Mapping[str, Any]) -> Path | None:
+def _small_clip_folder(path: Path, params: Mapping[str, Any]) -> Path | None:
     """The folder with a small CLIP's `config.json` and tokenizer that the `.yaml` names.
 
     A relative path counts from the `.yaml`'s own folder.
     """
-    version = _clip_params(config).get("version")
+    version = params.get("version")
     if not version:
         return None
     for parent in (path.parent, path.resolve().parent):  # a WebUI's folder may hold a link
@@ -140,8 +144,8 @@ def make_tokenizers(
 ) -> list[CLIPTokenizer]:
     """CLIP's tokenizer for each text encoder, or the one that the `.yaml` names."""
     tokenizers = []
-    folder = _small_clip_folder(path, config)
-    for place, encoder in zip(TEXT_ENCODERS[family], encoders, strict=True):
+    for number, (place, encoder) in enumerate(zip(TEXT_ENCODERS[family], encoders, strict=True)):
+        folder = _small_clip_folder(path, _clip_params(config, number))
         if folder is not None and (folder / "merges.txt").is_file() and not place.open_clip:
             tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
             continue
