@@ -27,7 +27,7 @@ from lib_rimo.files import file_hash
 from lib_rimo.inference.apply import LoraFolder
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings, format_infotext, save_png
-from lib_rimo.inference.prompt import Conditioning, encode_prompt
+from lib_rimo.inference.prompt import encode_prompt, joined
 from lib_rimo.inference.sampling import GuidedModel, SeededNoise, find_sampler, sample
 from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
@@ -282,13 +282,13 @@ def draw_batch(model: Path, look: Look, batch: Batch, advance: Advance) -> None:
     generator.activate(settings[0])
     encode = partial(encode_prompt, generator.checkpoint)
     texts = [parse_prompt(one.prompt)[0] for one in settings]
-    positive = torch.cat([encode(text).states for text in texts])  # (B, 77, C)
-    negative = encode(look.negative_prompt).states.expand(len(batch), -1, -1)
+    positive = joined([encode(text) for text in texts])
+    negative = joined([encode(look.negative_prompt)] * len(batch))
     width, height = look.size
     guided = GuidedModel(
         generator.checkpoint,
-        [Conditioning(positive)],
-        [Conditioning(negative)],
+        [positive],
+        [negative],
         cfg_scale=look.cfg_scale,
         size=look.size,
     )

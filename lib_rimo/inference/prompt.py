@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -348,6 +348,14 @@ class Conditioning:
         """Nothing at all, which SDXL takes in place of an empty negative prompt."""
         pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
         return Conditioning(torch.zeros_like(self.states), pooled)
+
+
+def joined(prompts: Sequence[Conditioning]) -> Conditioning:
+    """Prompts of equal length as one batch."""
+    pooled = [prompt.pooled for prompt in prompts if prompt.pooled is not None]
+    return Conditioning(
+        torch.cat([prompt.states for prompt in prompts]), torch.cat(pooled) if pooled else None
+    )
 
 
 @torch.no_grad()
