@@ -17,6 +17,7 @@ channel loses how bright that channel is.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -80,6 +81,22 @@ def _centre(kernel: Tensor) -> Tensor:
     mask = torch.zeros_like(kernel)
     mask[:, :, 1, 1] = 1
     return mask
+
+
+@torch.no_grad()
+def scaled(model: AutoencoderKL, factor: float) -> AutoencoderKL:
+    """The autoencoder whose latents, times `factor`, are what this one's are times its own."""
+    ratio = model.config.scaling_factor / factor
+    if ratio == 1:
+        return model
+    model = copy.deepcopy(model)
+    model.register_to_config(scaling_factor=factor)
+    mean, log_variance = slice(0, 4), slice(4, 8)
+    model.quant_conv.weight[mean] *= ratio
+    model.quant_conv.bias[mean] *= ratio
+    model.quant_conv.bias[log_variance] += 2 * math.log(ratio)
+    model.post_quant_conv.weight /= ratio
+    return model
 
 
 def encode_half(model: AutoencoderKL, pictures: Tensor) -> DiagonalGaussianDistribution:

@@ -1,4 +1,4 @@
-"""Trains the base model's UNet and text encoder together on cached latents.
+"""Trains the base model's UNet and text encoders together on cached latents.
 
 The UNet starts from nothing, the text encoder from what it learned of words (`words`). Noise
 prediction with min-SNR weighting (Hang et al. 2023), an averaged copy of the weights, a learning
@@ -22,12 +22,13 @@ from torch.nn import functional
 from lib_rimo.base_model.autoencoder import as_pixels
 from lib_rimo.base_model.drawings import PORTRAIT
 from lib_rimo.base_model.latents import CHUNK, SQUARE_EVERY, Chunk, load_chunk, tokenize
-from lib_rimo.base_model.networks import make_checkpoint, make_text_encoder, make_unet
+from lib_rimo.base_model.networks import Networks, make_checkpoint
 from lib_rimo.base_model.parallel import Worker
 from lib_rimo.base_model.sampling import as_sheet, draw_latents
 from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.world import caption, complaints, sample_attributes
 from lib_rimo.sd.checkpoint import Checkpoint
+from lib_rimo.sd.family import Family
 from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule
 
 LEARNING_RATE = 1e-3
@@ -53,22 +54,8 @@ class Phase:
     chunk_every: int  # steps after which another chunk joins
     decay: int = 0  # last steps, in which the learning rate falls to zero
     learning_rate: float = LEARNING_RATE
+    warm_up: int = WARM_UP
     noisiness: int = 1  # timesteps are the highest of so many: where noise rules, the words count
-
-
-class Networks(nn.Module):
-    """UNet and text encoder, which train together."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unet = make_unet()
-        self.text_encoder = make_text_encoder()
-
-    def forward(self, latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Noise (B, 4, h, w) in noisy latents, for captions' tokens (B, 77)."""
-        states = self.text_encoder(tokens).last_hidden_state
-        noise: Tensor = self.unet(latents, timesteps, encoder_hidden_states=states).sample
-        return noise
 
 
 class Pool:
@@ -103,7 +90,7 @@ class Pool:
 
 def learning_rate(phase: Phase, step: int, since_start: int) -> float:
     """Warm-up, plateau, decay to zero (1 - sqrt, Hägele et al. 2024)."""
-    rate = phase.learning_rate * min(1.0, (since_start + 1) / WARM_UP)
+    rate = phase.learning_rate * min(1.0, (since_start + 1) / phase.warm_up)
     left = phase.steps - step
     if phase.decay and left <= phase.decay:
         rate *= 1 - (1 - left / phase.decay) ** 0.5
@@ -136,23 +123,27 @@ def train_diffusion(
     latents: Stage,
     autoencoder: AutoencoderKL,
     phases: list[Phase],
+    family: Family = "sd1",
 ) -> None:
     """Train through all phases, or go on where the state stands.
 
-    Both networks start from the stage's state `start`, if there is one; the text encoder from what
-    it has learned of words.
+    The networks start from the stage's state `start`, if there is one; the first text encoder from
+    what it has learned of words, if it has.
     """
     torch.manual_seed(SEED)
-    networks = Networks()
+    networks = Networks(family)
+    if family == "sdxl":  # transplanted: they know the words, and the UNet has to find itself
+        networks.text_encoders.requires_grad_(False)
     before = 0  # steps that the networks have had
     if begun := stage.load("start"):
         networks.load_state_dict(begun["networks"])
         before = begun["steps"]
     if learned := words.load("final"):
-        networks.text_encoder.load_state_dict(learned["encoder"])
+        networks.text_encoders[0].load_state_dict(learned["encoder"])
     averaged = copy.deepcopy(networks)
+    trained = [parameter for parameter in networks.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        networks.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        trained, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     position = {"phase": 0, "step": 0, "total": before}
     if state := _last_state(stage, phases):
@@ -236,16 +227,18 @@ def _last_state(stage: Stage, phases: list[Phase]) -> dict[str, Any] | None:
     return state
 
 
-def trained_checkpoint(stage: Stage, autoencoder: AutoencoderKL) -> Checkpoint:
+def trained_checkpoint(
+    stage: Stage, autoencoder: AutoencoderKL, family: Family = "sd1"
+) -> Checkpoint:
     """The model with averaged weights as it stands in the state file, or as it starts."""
-    networks = Networks()
+    networks = Networks(family)
     if state := stage.load():
         networks.load_state_dict(state["averaged"])
     elif begun := stage.load("start"):
         networks.load_state_dict(begun["networks"])
     else:
         raise FileNotFoundError(f"no state in {stage.folder}: train first")
-    return make_checkpoint(networks.unet, networks.text_encoder, autoencoder)
+    return make_checkpoint(networks, autoencoder)
 
 
 def preview(
@@ -255,9 +248,9 @@ def preview(
     rng = np.random.default_rng(SEED)
     captions = [caption(sample_attributes(rng, flaws=0), rng) for _ in range(16)]
     size = (PORTRAIT[0] // shrink, PORTRAIT[1] // shrink)
-    checkpoint = make_checkpoint(networks.unet, networks.text_encoder, autoencoder)
+    checkpoint = make_checkpoint(networks, autoencoder)
     with torch.no_grad():
         latents = draw_latents(checkpoint, captions, range(16), steps=12, size=size)
-        pictures = as_pixels(autoencoder.decode(latents).sample)
+        pictures = as_pixels(checkpoint.vae.decode(latents).sample)
     Image.fromarray(as_sheet(pictures, 8)).save(stage.folder / f"preview-{total:06d}.png")
     (stage.folder / "preview.txt").write_text("\n".join(captions))

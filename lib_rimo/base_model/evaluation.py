@@ -25,12 +25,15 @@ from lib_rimo.base_model.sampling import as_sheet, draw_captions
 from lib_rimo.demo.judge import CLASSES, Judge
 from lib_rimo.demo.world import Attributes, full_caption, sample_attributes
 from lib_rimo.sd.checkpoint import Checkpoint, load_checkpoint
-from lib_rimo.sd.embedded import MODEL
+from lib_rimo.sd.embedded import MODELS
+from lib_rimo.sd.family import Family
 
 ASKED = ("outfit", "pose", "place", "hair_colour", "hair_style")
 BATCH = 8
 SHEET_PICTURES = 48
-SHEET = Path(__file__).parents[2] / "docs" / "base-model.png"
+DOCS = Path(__file__).parents[2] / "docs"
+SHEETS: dict[Family, Path] = {"sd1": DOCS / "base-model.png", "sdxl": DOCS / "base-model-sdxl.png"}
+FIGURES: dict[Family, str] = {"sd1": "measured.json", "sdxl": "measured-sdxl.json"}
 SEED = 51
 
 
@@ -69,16 +72,22 @@ def chance() -> dict[str, float]:
 
 
 def measure(
-    worker: Worker, work: Path, count: int, *, steps: int = 20, cfg_scale: float = 5.0
+    worker: Worker,
+    work: Path,
+    count: int,
+    *,
+    family: Family = "sd1",
+    steps: int = 20,
+    cfg_scale: float = 5.0,
 ) -> None:
-    """Draw `count` random captions with the model and write what the judge finds.
+    """Draw `count` random captions with the family's model and write what the judge finds.
 
-    `measured.json` goes beside the model, the sheet into the docs; the processes share the
+    The figures go beside the model, the sheet into the docs; the processes share the
     drawing.
     """
     prompts = random_prompts(count)
     mine = range(worker.rank, count, worker.count)
-    checkpoint = load_checkpoint(MODEL)
+    checkpoint = load_checkpoint(MODELS[family])
     pictures = draw_prompts(
         checkpoint, [prompts[i][1] for i in mine], list(mine), steps=steps, cfg_scale=cfg_scale
     )
@@ -101,21 +110,27 @@ def measure(
     }
     text = json.dumps(figures, indent=2)
     print(text)
-    (MODEL.parent / "measured.json").write_text(text + "\n", encoding="utf-8")
-    SHEET.parent.mkdir(exist_ok=True)
-    Image.fromarray(as_sheet(whole[:SHEET_PICTURES], 12)).save(SHEET, optimize=True)
+    (MODELS[family].parent / FIGURES[family]).write_text(text + "\n", encoding="utf-8")
+    DOCS.mkdir(exist_ok=True)
+    Image.fromarray(as_sheet(whole[:SHEET_PICTURES], 12)).save(SHEETS[family], optimize=True)
 
 
 def main() -> None:
     """Read the command line and measure the model."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--family", choices=MODELS, default="sd1")
     parser.add_argument("--count", type=int, default=400, help="captions")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg-scale", type=float, default=5.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure(
-            Worker(), Path(folder), options.count, steps=options.steps, cfg_scale=options.cfg_scale
+            Worker(),
+            Path(folder),
+            options.count,
+            family=options.family,
+            steps=options.steps,
+            cfg_scale=options.cfg_scale,
         )
 
 

@@ -15,19 +15,21 @@ from safetensors.torch import save
 
 from lib_rimo.base_model.autoencoder import CHANNELS as AUTOENCODER_CHANNELS
 from lib_rimo.base_model.autoencoder import SCALE_FACTOR
-from lib_rimo.base_model.networks import CHANNELS, HEADS, TEXT_WIDTH
+from lib_rimo.base_model.networks import CHANNELS, HEADS, TEXT_LAYERS, TEXT_WIDTH
 from lib_rimo.files import written_beside
 from lib_rimo.sd import tokenizer
 from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors
 from lib_rimo.sd.embedded import MODEL
 from lib_rimo.sd.schedule import BETA_END, BETA_START, TIMESTEPS, alphas_cumprod, betas
+from lib_rimo.sd.text_encoders import TextEncoder
 from lib_rimo.sd.tokenizer import vocabulary
 
 CLIP_FOLDER = "clip"  # beside the model: the small text encoder's config.json
+SDXL_CLIP_FOLDERS = ("clip-l", "clip-g")
 
 
-def publish(checkpoint: Checkpoint, path: Path = MODEL) -> None:
-    """Write the model in half precision, its `.yaml` and its text encoder's configuration."""
+def publish(checkpoint: Checkpoint, path: Path) -> None:
+    """Write the model in half precision, its `.yaml` and its text encoders' configurations."""
     path.parent.mkdir(exist_ok=True)
     tensors = {
         key: tensor.half().contiguous().clone() for key, tensor in ldm_tensors(checkpoint).items()
@@ -35,18 +37,22 @@ def publish(checkpoint: Checkpoint, path: Path = MODEL) -> None:
     tensors |= schedule_tensors()
     with written_beside(path) as beside:
         beside.write_bytes(save(tensors, {"format": "pt"}))
-    path.with_suffix(".yaml").write_text(model_yaml(), encoding="utf-8")
-    write_text_config(checkpoint, path.parent / CLIP_FOLDER)
+    is_sdxl = checkpoint.family == "sdxl"
+    configuration = sdxl_yaml() if is_sdxl else model_yaml()
+    path.with_suffix(".yaml").write_text(configuration, encoding="utf-8")
+    folders = SDXL_CLIP_FOLDERS if is_sdxl else (CLIP_FOLDER,)
+    for encoder, folder in zip(checkpoint.text_encoders, folders, strict=True):
+        write_text_config(encoder, path.parent / folder)
 
 
-def write_text_config(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write the small text encoder's `config.json`."""
+def write_text_config(encoder: TextEncoder, folder: Path) -> None:
+    """Write a small text encoder's `config.json`."""
     folder.mkdir(exist_ok=True)
-    config = checkpoint.text_encoders[0].config.to_dict()
+    config = encoder.config.to_dict()
     kept = {
         key: config[key] for key in sorted(config) if isinstance(config[key], (int, float, str))
     }
-    kept |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
+    kept |= {"architectures": [type(encoder).__name__], "model_type": "clip_text_model"}
     kept.pop("transformers_version", None)
     (folder / "config.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
@@ -132,6 +138,31 @@ def model_yaml() -> str:
       target: ldm.modules.encoders.modules.FrozenCLIPEmbedder
       params:
         version: {CLIP_FOLDER}
+"""
+
+
+def sdxl_yaml() -> str:
+    """What Rimo's loader cannot tell from the file: where the text encoders' configurations are.
+
+    It is no configuration for a WebUI, none of which makes an OpenCLIP of any size.
+    """
+    first, second = SDXL_CLIP_FOLDERS
+    return f"""model:
+  params:
+    conditioner_config:
+      target: sgm.modules.GeneralConditioner
+      params:
+        emb_models:
+          - target: sgm.modules.encoders.modules.FrozenCLIPEmbedder
+            params:
+              version: {first}
+              layer: hidden
+              layer_idx: {TEXT_LAYERS["sdxl"] - 1}
+          - target: sgm.modules.encoders.modules.FrozenOpenCLIPEmbedder2
+            params:
+              version: {second}
+              layer: penultimate
+              always_return_pooled: true
 """
 
 

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib_rimo.base_model.autoencoder import SCALE_FACTOR, as_pixels
+from lib_rimo.base_model.autoencoder import as_pixels
 from lib_rimo.base_model.drawings import PORTRAIT
 from lib_rimo.base_model.latents import tokenize
+from lib_rimo.base_model.networks import read_captions
 from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.inference.sampling import (
     GuidedModel,
@@ -40,19 +41,24 @@ def draw_latents(
 
     `size` is the pictures' (width, height).
     """
-    encoder = checkpoint.text_encoders[0]
     count = len(captions)
-    states = encoder(tokenize([*captions, negative]).long()).last_hidden_state
+
+    def read(texts: Sequence[str]) -> Conditioning:
+        return read_captions(
+            checkpoint.family, checkpoint.text_encoders, tokenize(list(texts)).long()
+        )
+
     model = GuidedModel(
         checkpoint,
-        [Conditioning(states[:count])],
-        [Conditioning(states[count:].expand(count, -1, -1))],
+        [read(captions)],
+        [read([negative] * count)],
         cfg_scale=cfg_scale,
         size=size,
     )
     noise = SeededNoise(seeds, (4, size[1] // LATENT_PIXELS, size[0] // LATENT_PIXELS))
     sigmas = karras_sigmas(steps, NoiseSchedule())
-    return sample_dpmpp_2m(model, noise, sigmas, lambda step: None) / SCALE_FACTOR
+    scale = float(checkpoint.vae.config.scaling_factor)
+    return sample_dpmpp_2m(model, noise, sigmas, lambda step: None) / scale
 
 
 @torch.no_grad()

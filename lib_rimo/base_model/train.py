@@ -6,6 +6,9 @@ together) on latents, the judge. When all are done the model is written and meas
 
 `train unpack decoder ornaments words diffusion judge write measure` goes on from the carried model
 instead of from nothing; without `words diffusion judge` it mends the autoencoder alone.
+
+`--family sdxl` makes an SDXL model out of the carried SD1 one: a transplant of all that both have,
+which the diffusion then trains on.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderKL
@@ -26,15 +30,19 @@ from lib_rimo.base_model.autoencoder import (
     train_ornaments,
 )
 from lib_rimo.base_model.curves import read_curve, unpack_curves, write_curves
-from lib_rimo.base_model.diffusion import Networks, Phase, train_diffusion, trained_checkpoint
+from lib_rimo.base_model.diffusion import Phase, train_diffusion, trained_checkpoint
 from lib_rimo.base_model.evaluation import measure
 from lib_rimo.base_model.judge_training import train_judge
+from lib_rimo.base_model.latents import load_chunk
+from lib_rimo.base_model.networks import Networks
 from lib_rimo.base_model.parallel import Worker, run_workers
 from lib_rimo.base_model.publish import publish
 from lib_rimo.base_model.stage import Stage
+from lib_rimo.base_model.transplant import transplant
 from lib_rimo.base_model.words import train_words
 from lib_rimo.sd.checkpoint import load_checkpoint
-from lib_rimo.sd.embedded import MODEL
+from lib_rimo.sd.embedded import MODEL, MODELS
+from lib_rimo.sd.family import Family
 
 CAPTIONS = 200  # that the model is measured with
 CURVES = ("encoder", "words", "diffusion", "decoder", "ornaments", "judge")
@@ -55,6 +63,12 @@ GOING_ON = [
     ),
     Phase(
         steps=1900, batch=8, shrink=1, chunks=14, chunk_every=150, decay=500, noisiness=2,
+        learning_rate=6e-4,
+    ),
+]  # fmt: skip
+TRANSPLANTED = [
+    Phase(
+        steps=2000, batch=8, shrink=1, chunks=28, chunk_every=150, decay=500, noisiness=2,
         learning_rate=6e-4,
     ),
 ]  # fmt: skip
@@ -79,12 +93,24 @@ def unpack_model(worker: Worker, work: Path) -> None:
     if worker.leads:
         checkpoint = load_checkpoint(MODEL)
         networks = Networks()
-        networks.unet, networks.text_encoder = checkpoint.unet, checkpoint.text_encoders[0]
+        networks.unet, networks.text_encoders[0] = checkpoint.unet, checkpoint.text_encoders[0]
         unpack_curves([Stage(work, name) for name in CURVES], MODEL.parent)
         diffusion = Stage(work, "diffusion")
         ((steps, _), *_) = reversed(read_curve(diffusion))
         diffusion.save({"networks": networks.state_dict(), "steps": steps}, "start")
-        Stage(work, "words").save({"encoder": networks.text_encoder.state_dict()}, "start")
+        Stage(work, "words").save({"encoder": networks.text_encoders[0].state_dict()}, "start")
+        Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "final")
+
+
+def transplant_model(worker: Worker, work: Path) -> None:
+    """Have SDXL's diffusion begin from what it can have of the carried model."""
+    if worker.leads:
+        checkpoint = load_checkpoint(MODEL)
+        chunk = load_chunk(_latents(work), checkpoint.vae, 0)
+        networks, left = transplant(checkpoint, chunk)
+        for name, share in left.after.items():
+            print(f"{name}: {left.before[name]:.3f} of the variance unexplained, then {share:.3f}")
+        Stage(work, "diffusion").save({"networks": networks.state_dict(), "steps": 0}, "start")
         Stage(work, "encoder").save({"model": checkpoint.vae.state_dict()}, "final")
 
 
@@ -99,11 +125,13 @@ def make_words(worker: Worker, work: Path) -> None:
     train_words(worker, words, GOING_ON_WORDS_STEPS if words.has("start") else WORDS_STEPS)
 
 
-def make_diffusion(worker: Worker, work: Path) -> None:
-    """UNet and text encoder."""
+def make_diffusion(worker: Worker, work: Path, family: Family = "sd1") -> None:
+    """UNet and text encoders."""
     diffusion, words, latents = Stage(work, "diffusion"), Stage(work, "words"), _latents(work)
     phases = GOING_ON if diffusion.has("start") else PHASES
-    train_diffusion(worker, diffusion, words, latents, _autoencoder(work), phases)
+    if family == "sdxl":
+        phases = TRANSPLANTED
+    train_diffusion(worker, diffusion, words, latents, _autoencoder(work), phases, family)
 
 
 def make_decoder(worker: Worker, work: Path) -> None:
@@ -127,19 +155,21 @@ def make_judge(worker: Worker, work: Path) -> None:
     train_judge(worker, Stage(work, "judge"), _autoencoder(work))
 
 
-def write_model(worker: Worker, work: Path) -> None:
+def write_model(worker: Worker, work: Path, family: Family = "sd1") -> None:
     """The model file from the states as they are."""
     if worker.leads:
-        publish(trained_checkpoint(Stage(work, "diffusion"), _autoencoder(work)))
-        write_curves([Stage(work, name) for name in CURVES], MODEL.parent)
+        trained = trained_checkpoint(Stage(work, "diffusion"), _autoencoder(work), family)
+        publish(trained, MODELS[family])
+        if family == "sd1":
+            write_curves([Stage(work, name) for name in CURVES], MODEL.parent)
 
 
-def measure_model(worker: Worker, work: Path) -> None:
+def measure_model(worker: Worker, work: Path, family: Family = "sd1") -> None:
     """The written model's figures, and its sheet."""
-    measure(worker, work, CAPTIONS)
+    measure(worker, work, CAPTIONS, family=family)
 
 
-STAGES: dict[str, Callable[[Worker, Path], None]] = {
+SD1_STAGES: dict[str, Callable[[Worker, Path], None]] = {
     "unpack": unpack_model,
     "encoder": make_encoder,
     "decoder": make_decoder,
@@ -150,12 +180,22 @@ STAGES: dict[str, Callable[[Worker, Path], None]] = {
     "write": write_model,
     "measure": measure_model,
 }
+SDXL_STAGES: dict[str, Callable[[Worker, Path], None]] = {
+    "transplant": transplant_model,
+    "diffusion": partial(make_diffusion, family="sdxl"),
+    "write": partial(write_model, family="sdxl"),
+    "measure": partial(measure_model, family="sdxl"),
+}
+STAGES: dict[Family, dict[str, Callable[[Worker, Path], None]]] = {
+    "sd1": SD1_STAGES,
+    "sdxl": SDXL_STAGES,
+}
 
 
-def make_base(worker: Worker, work: Path, stages: list[str]) -> None:
+def make_base(worker: Worker, work: Path, family: Family, stages: list[str]) -> None:
     """Run stages in order; those that are done return at once."""
     for name in stages:
-        STAGES[name](worker, work)
+        STAGES[family][name](worker, work)
         worker.wait()
 
 
@@ -166,17 +206,22 @@ def main() -> None:
         "stages",
         nargs="*",
         metavar="STAGE",
-        help=f"of: {', '.join(STAGES)}; default: all but the first",
+        help=f"of: {', '.join(SD1_STAGES)}; default: all but the first. "
+        f"For SDXL: {', '.join(SDXL_STAGES)}; default: all",
     )
+    parser.add_argument("--family", choices=STAGES, default="sd1")
     parser.add_argument(
-        "--work", type=Path, default=Path(".work/base"), help="folder of the states"
+        "--work", type=Path, help="folder of the states; default: .work/base or .work/base-sdxl"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="one a core")
     options = parser.parse_args()
-    unknown = set(options.stages) - set(STAGES)
-    if unknown:
-        parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
-    run_workers(make_base, options.processes, options.work, options.stages or list(STAGES)[1:])
+    known = list(STAGES[options.family])
+    if unknown := set(options.stages) - set(known):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    is_sdxl = options.family == "sdxl"
+    work = options.work or Path(".work/base-sdxl" if is_sdxl else ".work/base")
+    stages = options.stages or (known if is_sdxl else known[1:])
+    run_workers(make_base, options.processes, work, options.family, stages)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from lib_rimo.demo.prompts import (
     scene,
 )
 from lib_rimo.demo.studio import Seen, Shot, Studio
+from lib_rimo.sd.embedded import MODELS
 
 FEATURES = ("hair", "twintails", "tips", "eyes", "ornament")
 SCHOOL = ("standing", "school")  # the scene that the author looked at
@@ -116,10 +117,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lora", nargs="?", type=Path, help="without one: the base model alone")
     parser.add_argument("--seeds", type=int, default=2, help="pictures of each prompt")
+    parser.add_argument("--family", choices=MODELS, default="sd1", help="of the base model")
     parser.add_argument("--trigger", action="store_true", help=f"say {LORA} in the prompts")
     parser.add_argument("--out", type=Path, default=Path("output/assessment"))
     options = parser.parse_args()
-    studio = open_studio(options.out)
+    studio = open_studio(options.out, family=options.family)
     seeds = range(1, options.seeds + 1)
     print(assess(studio, options.lora, seeds, trigger=options.trigger).as_json())
 

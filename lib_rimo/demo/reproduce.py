@@ -33,6 +33,7 @@ from lib_rimo.demo.tasks import core_count
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, file_hash
 from lib_rimo.sd import embedded
+from lib_rimo.sd.family import Family
 from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 
 FIVE = Path(__file__).parent / "rimochan"
@@ -107,13 +108,14 @@ def upto(count: int) -> range:
     return range(1, count + 1)
 
 
-def open_studio(folder: Path, *, processes: int | None = None) -> Studio:
+def open_studio(folder: Path, *, family: Family = "sd1", processes: int | None = None) -> Studio:
     """A studio for the embedded world; UserError where something of it is missing."""
-    parts = ((embedded.MODEL, "base model"), (JUDGE, "judge"), (FIVE, "folder of five pictures"))
+    model = embedded.MODELS[family]
+    parts = ((model, "base model"), (JUDGE, "judge"), (FIVE, "folder of five pictures"))
     for path, what in parts:
         if not path.exists():
             raise UserError(f"The {what} {path} is missing: get the whole project again.")
-    return Studio(folder, embedded.MODEL, FIVE, WorldJudge(), Look(), processes or core_count())
+    return Studio(folder, model, FIVE, WorldJudge(), Look(), processes or core_count())
 
 
 def demo(

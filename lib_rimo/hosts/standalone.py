@@ -60,11 +60,11 @@ class Standalone:
         """There is nothing to install."""
 
     def base_models(self) -> list[BaseModel]:
-        """Those in the folders of models, and behind them the embedded one."""
+        """Those in the folders of models, and behind them the embedded ones."""
         places = [*self.models, *remembered_folders(self.home)]
-        files = [file for file in models_in(places) if file != embedded.MODEL]
-        if embedded.MODEL.exists():
-            files.append(embedded.MODEL)
+        ours = embedded.MODELS.values()
+        files = [file for file in models_in(places) if file not in ours]
+        files += [file for file in ours if file.exists()]
         return [base_model(file) for file in dict.fromkeys(files)]
 
     def model_folder(self) -> Path:

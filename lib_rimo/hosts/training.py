@@ -36,8 +36,8 @@ class BaseModel:
 
 
 def base_model(path: Path) -> BaseModel:
-    """A checkpoint's file; the embedded model comes with what its size asks for."""
-    if path.name != embedded.MODEL.name:
+    """A checkpoint's file; an embedded model comes with what its size asks for."""
+    if not embedded.is_embedded(path):
         return BaseModel(path.stem, path)
     factor, recipe = embedded.LEARNING_RATE_FACTOR, TrainingOptions()
     suited = {

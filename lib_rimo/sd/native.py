@@ -60,7 +60,7 @@ def _native_of(path: Path, _time: int) -> Native:
     shapes = {modern_key(key): shape for key, shape in header.shapes.items()}
     family = detect_family(shapes, path.name)
     predicted = stated_prediction_type(shapes, header.metadata, {})
-    if path.name == embedded.MODEL.name:
+    if embedded.is_embedded(path):
         return Native(family, embedded.RESOLUTION, embedded.RESOLUTION, predicted, True)
     side = NATIVE_SIDE[family]
     return Native(family, (side, side), STANDING[family], predicted, False)

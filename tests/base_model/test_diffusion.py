@@ -18,7 +18,7 @@ from lib_rimo.base_model.stage import Stage
 class OneNumber(nn.Module):
     """Stands for the networks: says that all noise is one number."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: str = "sd1") -> None:
         super().__init__()
         self.number = nn.Parameter(torch.tensor(1.0))
 

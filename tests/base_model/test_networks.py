@@ -12,10 +12,10 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from lib_rimo.base_model.autoencoder import encode_half, make_autoencoder, normalise_latents
-from lib_rimo.base_model.diffusion import Networks, trained_checkpoint
+from lib_rimo.base_model.diffusion import trained_checkpoint
 from lib_rimo.base_model.drawings import make_drawings
 from lib_rimo.base_model.latents import tokenize
-from lib_rimo.base_model.networks import make_checkpoint, make_text_encoder, make_unet
+from lib_rimo.base_model.networks import Networks, make_checkpoint
 from lib_rimo.base_model.publish import install_in_webui, publish
 from lib_rimo.base_model.stage import Stage
 from lib_rimo.sd.checkpoint import Checkpoint, ldm_tensors, load_checkpoint
@@ -26,7 +26,7 @@ from lib_rimo.sd.tokenizer import clip_tokenizer
 @pytest.fixture(scope="module")
 def untrained() -> Checkpoint:
     torch.manual_seed(0)
-    return make_checkpoint(make_unet(), make_text_encoder(), make_autoencoder())
+    return make_checkpoint(Networks(), make_autoencoder())
 
 
 def test_has_all_of_sd1s_blocks(untrained: Checkpoint):
@@ -90,7 +90,7 @@ def test_file_gives_back_the_model(untrained: Checkpoint, tmp_path):
 @pytest.mark.skipif(not MODEL.exists(), reason="the base model is not there yet")
 def test_mended_autoencoder_goes_with_the_networks_that_it_stays_near(untrained, tmp_path):
     networks = Networks()
-    networks.unet, networks.text_encoder = untrained.unet, untrained.text_encoders[0]
+    networks.unet, networks.text_encoders[0] = untrained.unet, untrained.text_encoders[0]
     stage = Stage(tmp_path, "diffusion")
     with pytest.raises(FileNotFoundError):
         trained_checkpoint(stage, untrained.vae)
