@@ -71,7 +71,9 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
                 axes = [field for letter in "XYZ" for field in _axis(letter, say)]
         with gr.Column():
             button = gr.Button(say("Generate"), variant="primary")
-            gallery = gr.Gallery(show_label=False, columns=2, format="png", height="auto")
+            gallery = gr.Gallery(
+                show_label=False, columns=2, format="png", height="auto", object_fit="contain"
+            )
             messages = gr.Markdown()
             infotext = gr.Textbox(label=say("Drawn from"), lines=3, interactive=False)
     # Filled in by the Train tab's Try it; hidden by the style sheet, for the script has to find it.
