@@ -33,4 +33,22 @@ class RimoServer {
         }
         return reply;
     }
+
+    /**
+     * Ask for what a model may have to be fetched for: `onFetch()` is called when the user wants
+     * that, and then it is asked for again.
+     */
+    async askWithModel(what, request, onFetch) {
+        try {
+            return await this.ask(what, request);
+        } catch (error) {
+            const missing = (error.messages || []).find(({about}) => about?.startsWith("fetch "));
+            if (!missing) throw error;
+            const question = RimoPage.say("This needs a model that is not here yet. Fetch {model} from Hugging Face now, once (about {megabytes} MB)?", missing.values);
+            if (!window.confirm(question)) throw error;
+            onFetch();
+            await this.ask("fetch_model", {verb: missing.values.verb});
+            return this.ask(what, request);
+        }
+    }
 }

@@ -7,17 +7,39 @@ class RimoTrainMasks {
     /** `onChange()` is called when they are to be shown, or no longer. */
     constructor(server, memory, onChange) {
         const {button} = RimoPage;
-        this.server = server;
+        Object.assign(this, {server, memory, onChange});
         this.known = new Map(); // picture -> the promise of its small mask
         this.last = Promise.resolve(); // asked for one after another: each takes a while
         this.isOn = memory.get("masks") === true;
         this.button = button("Show masks", "Tint what is taken for the background, where masks are used", () => {
-            this.isOn = !this.isOn;
-            memory.set("masks", this.isOn);
-            this.#label();
-            onChange();
+            this.#show(!this.isOn);
         });
         this.#label();
+    }
+
+    #show(isOn) {
+        this.isOn = isOn;
+        this.memory.set("masks", isOn);
+        this.#label();
+        this.onChange();
+    }
+
+    /** Have the server write masks beside the pictures of a set that have none, and show them. */
+    async find(set, button) {
+        const {say} = RimoPage;
+        button.disabled = true;
+        button.textContent = say("Finding …");
+        try {
+            const {messages} = await this.server.askWithModel("find_masks", {set}, () => {
+                button.textContent = say("Fetching …");
+            });
+            this.known = new Map();
+            this.#show(true);
+            return messages;
+        } finally {
+            button.disabled = false;
+            button.textContent = say("Find masks");
+        }
     }
 
     #label() {

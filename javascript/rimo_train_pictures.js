@@ -100,6 +100,8 @@ class RimoTrainPictures {
             this.#show();
         });
         this.proposals = make("span", "rimo-bar");
+        this.findMasks = button("Find masks", "Write a mask beside each picture that has none; detailed backgrounds need a model, which is fetched once if you agree",
+            () => this.#findMasks());
         this.gallery = new RimoTrainGallery({
             label: "Your pictures",
             onShow: (index) => this.#showLarge(index),
@@ -107,15 +109,16 @@ class RimoTrainPictures {
             onRemove: () => this.originals.own && ((picture) => this.#tell(() => this.#remove(picture))),
         });
         this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
+        this.told = make("p", "rimo-hint", {hidden: true, role: "status"});
         this.unsavedHint = make("p", "rimo-problem rimo-unsaved", {hidden: true, role: "status"});
 
         this.words = make("div", "rimo-bar rimo-fields", {},
             labelled("Trigger word", this.trigger, "What will call the character in a prompt"),
-            this.textMode, this.masks.button, this.proposals);
+            this.textMode, this.masks.button, this.findMasks, this.proposals);
         this.root = card("1. Pictures", this.drop, this.files,
             make("div", "rimo-bar", {}, this.path,
                 button("Open", "Use the pictures of this folder", openFolder), this.known),
-            this.problem, this.unsavedHint, this.words, this.tags.root, this.gallery.root, this.made.root,
+            this.problem, this.unsavedHint, this.words, this.told, this.tags.root, this.gallery.root, this.made.root,
             this.viewer.root);
         this.#show();
     }
@@ -255,7 +258,9 @@ class RimoTrainPictures {
             if (!bare().length) throw new Error(RimoPage.say("Every picture has a caption already: delete those that should be proposed anew."));
             for (let next; (next = bare()[0]?.name); asked.add(next)) {
                 button.textContent = `${name} ${asked.size + 1} / ${asked.size + bare().length}`;
-                const {caption} = await this.server.ask("interrogate", {set, name: next, with: name});
+                const {caption} = await this.server.askWithModel("interrogate", {set, name: next, with: name}, () => {
+                    button.textContent = RimoPage.say("Fetching …");
+                });
                 const picture = bare().find((one) => one.name === next);
                 if (!picture) continue;
                 this.captions.change(new Map([[next, caption]]),
@@ -264,6 +269,14 @@ class RimoTrainPictures {
         });
         button.textContent = name;
         button.disabled = false;
+    }
+
+    async #findMasks() {
+        this.told.hidden = true;
+        await this.#tell(async () => {
+            this.told.textContent = RimoPage.text(await this.masks.find(this.originals.set, this.findMasks));
+            this.told.hidden = false;
+        });
     }
 
     /** Do something; what goes wrong is said above the pictures. */

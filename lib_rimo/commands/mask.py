@@ -10,6 +10,7 @@ fetched with --fetch only, once.
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import cache
 
 from lib_rimo.commands._fetched_model import (
@@ -17,6 +18,7 @@ from lib_rimo.commands._fetched_model import (
     fetch_where_asked,
     pictures_in,
 )
+from lib_rimo.messages import Message, write_messages
 
 HELP = "write masks of the character beside pictures"
 NEEDS = "tagger"
@@ -44,8 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = pictures_in(arguments.folder)
     bare = [file for file in files if arguments.overwrite or mask_file(file) is None]
     pictures, left_out = read_pictures(bare)
-    for message in tell_left_out(left_out):
-        print(message.text())
+    told = list(tell_left_out(left_out))
 
     @cache
     def segmenter() -> Segmenter:
@@ -57,12 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             mask = find_mask(picture, files=False, segment=lambda image: segmenter()(image))
         except NoMaskError as error:
-            tqdm.write(f"No mask for {path.name}: it {error}.")
+            none = "No mask for {file}, so all of it counts: it {reason}."
+            told.append(Message(none, level="warning", file=path.name, reason=error.reason))
             continue
         if mask.source == "alpha":
             continue  # the picture says it itself
         with written_beside(mask_beside(path)) as beside:
             mask.image.save(beside, format="PNG")
         written += 1
-    print(f"{written} masks written; {len(files) - len(bare)} were there already.")
+    done = "{n} masks written; {present} were there already."
+    told.append(Message(done, level="note", n=written, present=len(files) - len(bare)))
+    write_messages(told, sys.stdout)
     return 0

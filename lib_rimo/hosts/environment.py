@@ -48,10 +48,11 @@ SAME = {
 }
 
 
+_ONNX = "onnxruntime"
 # What the trainer has no use for, but what its libraries would import if they saw the WebUI's, of
-# whatever age that is.
+# whatever age that is. What the environment has itself is seen.
 HIDDEN = (
-    *("flax", "onnxruntime", "peft", "tensorflow", "timm"),
+    *("flax", _ONNX, "peft", "tensorflow", "timm"),
     *("torchaudio", "torchvision", "xformers"),
 )
 
@@ -136,6 +137,15 @@ class TrainerEnvironment:
         with self._telling():
             self._install()
 
+    def prepare_onnx(self) -> None:
+        """Install onnxruntime too, which trainings do without; raises UserError."""
+        if (self._libraries() / _ONNX).is_dir():
+            return
+        pin = next(line for line in requirements("tagger") if line.startswith(_ONNX))
+        with self._telling():
+            self._pip_install([pin])
+            self._see_host()
+
     def installation(self) -> Installation | None:
         """The installation that goes on, in whatever process."""
         try:
@@ -170,19 +180,21 @@ class TrainerEnvironment:
     def _install(self) -> None:
         make_virtual_environment(self.folder)
         self._see_host()
+        self._pip_install(self.missing())
+        self._check()
+        self._stamp.write_text(self._fingerprint(), encoding="utf-8")
+
+    def _pip_install(self, lines: list[str]) -> None:
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
         quick = ["--retries", "1", "--timeout", "15"]
-        missing = self.missing()
         options = pytorch_build.pip_options() if self.is_apart() else []
-        done = _run([*pip, *quick, *options, *missing])
+        done = _run([*pip, *quick, *options, *lines])
         if done.returncode:
             raise UserError(
                 "The trainer's libraries could not be installed: check the network connection and"
                 " the free disk space, then try again in the Train tab ({last_line})",
                 last_line=_last_line(done.stderr),
             )
-        self._check()
-        self._stamp.write_text(self._fingerprint(), encoding="utf-8")
 
     def _check(self) -> None:
         """See whether the trainer can be imported; raises UserError."""
@@ -203,14 +215,19 @@ class TrainerEnvironment:
 
     def _see_host(self) -> None:
         """Let the WebUI's libraries be found after the environment's own, where they are used."""
-        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        done = _run([str(self.python), "-c", where])
-        path = Path(done.stdout.strip()) / "webui.pth"
+        libraries = self._libraries()
+        path = libraries / "webui.pth"
         if self.is_apart():
             path.unlink(missing_ok=True)
         else:
-            hide = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))"
+            hidden = tuple(name for name in HIDDEN if not (libraries / name).is_dir())
+            hide = f"import sys; sys.modules.update(dict.fromkeys({hidden!r}))"
             path.write_text("\n".join([*site.getsitepackages(), hide, ""]), encoding="utf-8")
+
+    def _libraries(self) -> Path:
+        """Where the environment's own libraries are."""
+        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        return Path(_run([str(self.python), "-c", where]).stdout.strip())
 
     def _fingerprint(self) -> str:
         """Names what was installed and on top of what: a WebUI's update changes it."""
@@ -245,9 +262,9 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no reason was given"])[-1]
 
 
-def requirements() -> list[str]:
-    """The pins of requirements/trainer.txt, without those for other machines."""
-    text = (REQUIREMENTS / "trainer.txt").read_text(encoding="utf-8")
+def requirements(needs: str = "trainer") -> list[str]:
+    """The pins of requirements/NEEDS.txt itself, not of the files that it builds on."""
+    text = (REQUIREMENTS / f"{needs}.txt").read_text(encoding="utf-8")
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith(("#", "-"))]
 

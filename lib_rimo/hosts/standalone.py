@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rimo import environment
+from lib_rimo.errors import UserError
 from lib_rimo.hosts.model_folders import models_in, remembered_folders
 from lib_rimo.hosts.reach import Reach, names_set
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
@@ -55,6 +58,16 @@ class Standalone:
 
     def prepare(self) -> None:
         """There is nothing to install."""
+
+    def prepare_onnx(self) -> None:
+        """Install onnxruntime into `.venv`; raises UserError where that is not ours."""
+        importlib.invalidate_caches()
+        if importlib.util.find_spec("onnxruntime") is not None:
+            return
+        if environment.is_brought_along():
+            raise UserError("This needs onnxruntime: `pip install onnxruntime`, then try again.")
+        environment.prepare("tagger")
+        importlib.invalidate_caches()
 
     def installation(self) -> None:
         """There is nothing to install."""

@@ -80,6 +80,12 @@ class TrainingHost(Protocol):
     def prepare(self) -> None:
         """Install them; raises UserError."""
 
+    def prepare_onnx(self) -> None:
+        """Install onnxruntime beside them, which the tagger and masks of detailed pictures need.
+
+        Raises UserError.
+        """
+
     def installation(self) -> Installation | None:
         """How far an installation is that goes on."""
 

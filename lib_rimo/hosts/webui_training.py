@@ -56,6 +56,11 @@ class WebUITraining:
         with hold(self.environment.folder.with_suffix(".lock"), seconds=3600):
             self.environment.prepare()
 
+    def prepare_onnx(self) -> None:
+        """Install onnxruntime into the extension's folder too; raises UserError."""
+        with hold(self.environment.folder.with_suffix(".lock"), seconds=3600):
+            self.environment.prepare_onnx()
+
     def installation(self) -> Installation | None:
         """How far an installation is that goes on."""
         return self.environment.installation()

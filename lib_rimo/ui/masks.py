@@ -14,6 +14,7 @@ from lib_rimo.training.data.masks import NoMaskError, look_over, mask_beside
 from lib_rimo.training.data.picture_set import LARGE, THUMBNAIL, as_png
 from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json
+from lib_rimo.ui.verbs import run_verb
 
 SOURCES = {
     "alpha": Message("What is transparent is left out."),
@@ -68,6 +69,12 @@ class Masks:
             raise UserError("The mask did not arrive whole: send it again.") from None
         self.write(asked, content)
         return self.do_mask(asked)
+
+    def do_find_masks(self, asked: Reply) -> Reply:
+        """Write a mask beside each picture that has none, by a model where that is needed."""
+        self._refuse_made(asked)
+        folder = self.pictures.set_of(asked).folder
+        return {"messages": as_json(run_verb(self.pictures.host, ["mask", str(folder)]))}
 
     def do_forget_mask(self, asked: Reply) -> Reply:
         """Take a picture's mask file away; the mask is found anew."""

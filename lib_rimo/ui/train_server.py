@@ -27,6 +27,7 @@ from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json, refusal
 from lib_rimo.ui.search import Searches
 from lib_rimo.ui.settings import Settings, declarations
+from lib_rimo.ui.verbs import run_verb
 from lib_rimo.unforeseen import as_user_error, write_report
 
 
@@ -94,6 +95,14 @@ class TrainServer:
         """Install the trainer's libraries; takes minutes."""
         self.host.prepare()
         return {"is_ready": self.host.is_ready()}
+
+    def do_fetch_model(self, asked: Reply) -> Reply:
+        """Fetch the model that a verb looks at pictures with, and what runs it; takes minutes."""
+        if asked["verb"] not in ("mask", "tag"):
+            raise UserError("The page is older than the program: reload it.")
+        self.host.prepare_onnx()
+        run_verb(self.host, [asked["verb"], "--fetch"])
+        return {}
 
     def _handler(self, name: str) -> Callable[[Reply], Reply] | None:
         """The method `do_` of that name, whichever part has it."""

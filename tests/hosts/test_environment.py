@@ -138,6 +138,26 @@ def test_once_done_it_stays_done_until_the_webui_changes(trainer, present, packa
     assert not trainer.is_ready()
 
 
+def test_onnxruntime_of_its_own_is_installed_once_and_seen(trainer, present, monkeypatch):
+    present["torch"] = "2.6.0"
+    installed = []
+    trainer.folder.mkdir(parents=True)
+
+    def run(command):
+        if "pip" in command:
+            installed.append(command[-1])
+            (trainer.folder / "onnxruntime").mkdir()
+        return subprocess.CompletedProcess(command, 0, str(trainer.folder), "")
+
+    monkeypatch.setattr(environment, "_run", run)
+    trainer._see_host()
+    assert "'onnxruntime'" in (trainer.folder / "webui.pth").read_text()  # the WebUI's, if any
+    trainer.prepare_onnx()
+    trainer.prepare_onnx()
+    assert [line.partition("==")[0] for line in installed] == ["onnxruntime"]
+    assert "'onnxruntime'" not in (trainer.folder / "webui.pth").read_text()
+
+
 def test_a_start_looks_up_versions_only_after_something_was_installed(
     trainer, packages, monkeypatch
 ):

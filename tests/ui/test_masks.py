@@ -14,6 +14,7 @@ from lib_rimo.training.augment.augmentation import augment, read_augmentation
 from lib_rimo.training.data.folders import MASK_FOLDER, find_folders, unused_folders
 from lib_rimo.training.data.masks import find_mask
 from lib_rimo.training.data.pictures import read_picture
+from lib_rimo.ui import train_server
 from lib_rimo.ui.train_server import TrainServer
 from tests.ui.test_train_api import client_of
 from tests.ui.test_train_server import ask, drop
@@ -130,6 +131,41 @@ def test_transparency_is_not_painted_over(server, tmp_path):
     assert not ask(server, "mask", set=mine, name="1.png")["can_edit"]
     refused = ask(server, "set_mask", set=mine, name="1.png", content=sent(drawn("L")))
     assert "transparent parts" in refused["error"]
+
+
+def test_masks_of_all_pictures_are_found_once_the_model_is_there(
+    server, mine, tmp_path, monkeypatch
+):
+    pytest.importorskip("onnxruntime")
+    from tests.training.data.test_segmentation import detailed, write_model
+
+    detailed(SIZE, BOX).save(Path(mine) / "noisy.png")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    refused = ask(server, "find_masks", set=mine)["messages"][0]
+    # What the page asks about before it fetches, and where to look for it.
+    assert (refused["about"], refused["values"]["verb"]) == ("fetch mask", "mask")
+    assert {"model", "megabytes"} <= refused["values"].keys()
+
+    kept = tmp_path / "cache" / "models--skytnt--anime-seg"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("1")
+    (kept / "snapshots").mkdir()
+    write_model(kept / "snapshots" / "1")
+    told = ask(server, "find_masks", set=mine)["messages"]
+    assert told[-1]["text"] == "2 masks written; 0 were there already."
+    assert "filled.png" in told[0]["text"]
+    found = ask(server, "mask", set=mine, name="noisy.png")
+    assert (found["source"], seen(found)[100, 45], seen(found)[10, 10]) == ("file", 255, 0)
+
+
+def test_a_model_is_fetched_by_the_verb_that_needs_it(server, monkeypatch):
+    done = []
+    monkeypatch.setattr(server.host, "prepare_onnx", lambda: done.append("onnxruntime"))
+    monkeypatch.setattr(train_server, "run_verb", lambda _, arguments: done.append(arguments))
+    assert ask(server, "fetch_model", verb="mask") == {}
+    assert done == ["onnxruntime", ["mask", "--fetch"]]
+    assert "error" in ask(server, "fetch_model", verb="train")
+    assert len(done) == 2
 
 
 def test_pictures_that_are_made_take_the_mask_along(server, mine, tmp_path):

@@ -87,7 +87,8 @@ def find_mask(
         return Mask(_trusted(subject_on_plain(pixels, background)), "plain background")
     if segment is None:
         raise NoMaskError(
-            "has a detailed background, in which `python -m lib_rimo mask` finds the character"
+            "has a detailed background, in which Find masks, or `python -m lib_rimo mask`, "
+            "finds the character"
         )
     return Mask(_trusted(np.asarray(segment(picture.rgb).convert("L"))), "model")
 

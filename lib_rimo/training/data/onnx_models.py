@@ -1,7 +1,8 @@
 """Models for pictures that onnxruntime runs: the tagger, the one that finds the subject.
 
 Nothing is fetched unasked: `fetch` does it once, into the cache that all programs of Hugging Face
-share; a folder with the same files serves as well. `requirements/tagger.txt` has onnxruntime.
+share; a folder with the same files serves as well. `requirements/tagger.txt` has onnxruntime. What
+is said of one that is missing is `about` its verb, so that the page can offer to fetch it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ class OnnxModel:
     verb: str  # of the command that uses it, and fetches it with --fetch
     megabytes: int
 
+    @property
+    def about(self) -> str:
+        """What messages on a missing model are about."""
+        return f"fetch {self.verb}"
+
     def folder(self, model: str = "") -> Path:
         """The folder of a model that is here: a folder's path, or a name; else UserError."""
         model = model or self.name
@@ -39,6 +45,7 @@ class OnnxModel:
                 verb=self.verb,
                 megabytes=self.megabytes,
                 files=list(self.files),
+                about=self.about,
             )
         return Path(str(found[0])).parent
 
@@ -65,6 +72,9 @@ class OnnxModel:
                 "This needs onnxruntime, which is not installed: run "
                 "`python -m lib_rimo {verb} --fetch` once, then start this again.",
                 verb=self.verb,
+                model=self.name,
+                megabytes=self.megabytes,
+                about=self.about,
             )
         import onnxruntime
 
