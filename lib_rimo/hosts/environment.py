@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 GOOD_ENOUGH: dict[str, tuple[str, str | None]] = {
     "torch": ("2.4", None),
     "numpy": ("1.26", None),
-    "pillow": ("9.5", None),
+    "pillow": ("10.1", None),  # whose own font can be had in any size
     "safetensors": ("0.4.2", None),
     "tqdm": ("4.60", None),
     "opencv-python-headless": ("4.7", "5"),
@@ -249,7 +249,7 @@ def _glance() -> str:
     """Changes with whatever is installed, and is read much faster than what that is."""
     folders = map(Path, site.getsitepackages())
     times = [str(folder.stat().st_mtime_ns) for folder in folders if folder.exists()]
-    return "\n".join([sys.prefix, sys.version, *requirements(), *times])
+    return "\n".join([sys.prefix, sys.version, *requirements(), repr(GOOD_ENOUGH), *times])
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -240,6 +240,9 @@ class Searches:
                 if search.is_going_on:
                     if search.order.id == order.id:
                         return search.as_dict()
+                    if search.state == "planned":  # by a page that may be closed by now
+                        search.stop()
+                        continue
                     raise UserError("Another search is going on: wait for it, or stop it.")
             search = Search(order, self._folder / order.id, self._host)
             self._searches[order.id] = search

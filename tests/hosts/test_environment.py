@@ -177,6 +177,22 @@ def test_a_start_looks_up_versions_only_after_something_was_installed(
     assert looked_up
 
 
+def test_an_update_that_needs_a_newer_library_is_noticed(trainer, present, monkeypatch):
+    present.update(torch="2.6.0", pillow="10.4.0")
+    trainer.python.parent.mkdir(parents=True)
+    trainer.python.touch()
+    trainer._stamp.write_text(trainer._fingerprint())
+    assert [trainer.is_ready() for _ in "12"] == [True, True]
+    monkeypatch.setitem(environment.GOOD_ENOUGH, "pillow", ("11.0", None))
+    assert not trainer.is_ready()
+
+
+def test_text_in_pictures_has_a_pillow_that_draws_it(trainer, present):
+    """AUTOMATIC1111's 9.5 has no font of its own of any size: a search broke off at its strip."""
+    present.update(torch="2.6.0", pillow="9.5.0")
+    assert "pillow" in names(trainer.missing())
+
+
 def test_a_start_imports_only_what_it_needs():
     program = "import sys, lib_rimo.hosts.environment; print(*sys.modules)"
     command = [sys.executable, "-S", "-c", program]
