@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TextIO
 
+from lib_rimo.text import visible
+
 Level = Literal["note", "warning", "error"]
 
 _HOLE = re.compile(r"\{(\w+)\}")
@@ -115,7 +117,8 @@ def write_messages(messages: Iterable[Message], file: TextIO) -> None:
     is_read_by_program = os.environ.get(AS_JSON) == "json"
     for message in messages:
         line = f"{_SIGNS[message.level]}{message}"
-        print(json.dumps(message.as_json()) if is_read_by_program else line, file=file, flush=True)
+        line = json.dumps(message.as_json()) if is_read_by_program else visible(line)
+        print(line, file=file, flush=True)
 
 
 def read_messages(text: str) -> list[Message]:

@@ -53,9 +53,9 @@ _FLUX = Family(
     _FLUX_BLOCKS,
     ("BASE", "T5", "IN00", *_FLUX_BLOCKS, "OUT00"),
     (
-        (re.compile(r"(?:^|_)double_blocks_(\d+)_?"), "D{:02}"),
-        (re.compile(r"(?:^|_)(?:single_blocks|single_transformer_blocks)_(\d+)_?"), "S{:02}"),
-        (re.compile(r"(?:^|_)transformer_transformer_blocks_(\d+)_?"), "D{:02}"),
+        (re.compile(r"(?:^|_)double_blocks_(\d{1,4})_?"), "D{:02}"),
+        (re.compile(r"(?:^|_)(?:single_blocks|single_transformer_blocks)_(\d{1,4})_?"), "S{:02}"),
+        (re.compile(r"(?:^|_)transformer_transformer_blocks_(\d{1,4})_?"), "D{:02}"),
         (re.compile(r"(?:^|_)(?:te3|text_encoder_2|t5xxl)_"), "T5"),
         (re.compile(r"(?:^|_)(?:img|txt|time|vector|guidance)_in(?:_|$)"), "IN00"),
         (re.compile(r"(?:^|_)(?:final_layer|proj_out)(?:_|$)"), "OUT00"),
@@ -108,12 +108,17 @@ def fitting_layout(blocks: Iterable[str], family: str) -> int:
 _TEXT_ENCODER = re.compile(
     r"(?:^|_)(?:te\d?|text_encoder(?:_\d)?|clip_[lgh])_|text_model_|transformer_resblocks_"
 )
-_LDM_IN = re.compile(r"(?:^|_)input_blocks_(\d+)_\d+_?")
-_LDM_MID = re.compile(r"(?:^|_)middle_block_\d+_?")
-_LDM_OUT = re.compile(r"(?:^|_)output_blocks_(\d+)_\d+_?")
-_DIFFUSERS_DOWN = re.compile(r"(?:^|_)down_blocks_(\d+)_(attentions|resnets|downsamplers)_(\d+)_?")
-_DIFFUSERS_MID = re.compile(r"(?:^|_)mid_block_(?:attentions|resnets)_\d+_?")
-_DIFFUSERS_UP = re.compile(r"(?:^|_)up_blocks_(\d+)_(attentions|resnets|upsamplers)_(\d+)_?")
+# A file from elsewhere may have numbers of thousands of digits, which int() refuses.
+_LDM_IN = re.compile(r"(?:^|_)input_blocks_(\d{1,4})_\d{1,4}_?")
+_LDM_MID = re.compile(r"(?:^|_)middle_block_\d{1,4}_?")
+_LDM_OUT = re.compile(r"(?:^|_)output_blocks_(\d{1,4})_\d{1,4}_?")
+_DIFFUSERS_DOWN = re.compile(
+    r"(?:^|_)down_blocks_(\d{1,4})_(attentions|resnets|downsamplers)_(\d{1,4})_?"
+)
+_DIFFUSERS_MID = re.compile(r"(?:^|_)mid_block_(?:attentions|resnets)_\d{1,4}_?")
+_DIFFUSERS_UP = re.compile(
+    r"(?:^|_)up_blocks_(\d{1,4})_(attentions|resnets|upsamplers)_(\d{1,4})_?"
+)
 _BEFORE_BLOCKS = re.compile(
     r"(?:^|_)(?:conv_in|time_embed(?:ding)?|label_emb|add_embedding|class_embedding)(?:_|$)"
 )

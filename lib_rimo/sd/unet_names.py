@@ -31,11 +31,11 @@ _OUTSIDE_BLOCKS = {
 }
 _OUTSIDE_BLOCKS_BACK = {ldm_name: name for name, ldm_name in _OUTSIDE_BLOCKS.items()}
 _LDM_BLOCK_MODULE = re.compile(
-    r"(?:(input_blocks|output_blocks)\.(\d+)|middle_block)\.(\d)(?:\.(.+))?$"
+    r"(?:(input_blocks|output_blocks)\.(\d{1,4})|middle_block)\.([0-2])(?:\.(.+))?$"
 )
 _BLOCK_MODULE = re.compile(
-    r"(?:(down_blocks|up_blocks)\.(\d+)|mid_block)\."
-    r"(resnets|attentions|downsamplers|upsamplers)\.(\d+)(?:\.(.+))?$"
+    r"(?:(down_blocks|up_blocks)\.(\d{1,4})|mid_block)\."
+    r"(resnets|attentions|downsamplers|upsamplers)\.(\d{1,4})(?:\.(.+))?$"
 )
 
 
@@ -87,7 +87,9 @@ def diffusers_module_name(module_name: str) -> str:
     if module_name in _OUTSIDE_BLOCKS_BACK:
         return _OUTSIDE_BLOCKS_BACK[module_name]
     match = _LDM_BLOCK_MODULE.match(module_name)
-    if match is None:
+    # The third module of a block can only be the upsampler of one going up.
+    is_third = match is not None and match[1] is not None and match[3] == "2"
+    if match is None or (is_third and (match[1], match[4]) != ("output_blocks", "conv")):
         raise ValueError(f"not a module of an SD UNet: {module_name}")
     side, number, position, inner = match[1], int(match[2] or 0), int(match[3]), match[4]
     if side is None:

@@ -8,13 +8,13 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
-from lib_rimo.commands import bake, info
+from lib_rimo.commands import bake, convert, info, resize
 from lib_rimo.errors import UserError
 from lib_rimo.inference.apply import LoraFolder, LoraMerger
 from lib_rimo.lora.facts import read_facts
@@ -31,6 +31,9 @@ LAYERS = (
     "lora_te_text_model_encoder_layers_0_mlp_fc1",
     "diffusion_model.output_blocks.3.1.proj_out",
     "x" * 300,
+    f"lora_unet_up_blocks_{'1' * 5000}_attentions_0_proj_in",
+    "lora_unet_middle_block_7_in_layers_2",
+    "diffusion_model.input_blocks.4.2.proj_in",
     "\x1b[31mred\x07",
     "bundle_emb.word",
     "",
@@ -138,6 +141,7 @@ def attack(count: int, seed: int, folder: Path) -> Tally:
     merger = LoraMerger(narrow_checkpoint("sd1"))
     weights = {name: p.clone() for name, p in merger.checkpoint.unet.named_parameters()}
     path, out = folder / "odd.safetensors", folder / "out" / "out.safetensors"
+    other = out.with_name("other.safetensors")
     host = SimpleNamespace(
         presets=lambda: DEFAULT_PRESETS, lora_path=lambda name: path, panel_messages=lambda: ()
     )
@@ -147,6 +151,9 @@ def attack(count: int, seed: int, folder: Path) -> Tally:
         read, printed = _said_by(tally, what, lambda: _call(info, path))
         _said_by(tally, what, lambda: _call(info, path, "--json"))
         baked, _ = _said_by(tally, what, lambda: _call(bake, path, "<lora:odd:0.5:M00@0.3>", out))
+        for verb, option in ((convert, "--to=peft"), (resize, "--dim=2")):
+            _said_by(tally, f"{option}: {what}", lambda v=verb, o=option: _call(v, path, other, o))
+            other.unlink(missing_ok=True)
         with tally.expecting_sentences(what):
             read_facts(path)
             answer(host, '{"prompt": "<lora:odd:1:MIDD>"}')
@@ -185,7 +192,12 @@ def _call(verb, *words) -> int:
 def _said_by(tally: Tally, what: str, act) -> tuple[str, str]:
     """What the user is told where it cannot be done, and what is printed."""
     said, printed = "", io.StringIO()
-    with redirect_stdout(printed), warnings.catch_warnings(), tally.expecting_sentences(what):
+    with (
+        redirect_stdout(printed),
+        redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+        tally.expecting_sentences(what),
+    ):
         warnings.simplefilter("ignore")
         try:
             act()

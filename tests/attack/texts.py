@@ -9,6 +9,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.inference.grid import parse_axis
 from lib_rimo.inference.infotext import parse_infotext
 from lib_rimo.inference.prompt import parse_emphasis, prompt_schedule, split_composition
+from lib_rimo.lora.blocks import block_of_key
 from lib_rimo.lora.naming import read_tensor_name
 from lib_rimo.weights.axes import parse_choices, parse_numbers, parse_weights
 from lib_rimo.weights.grammar import parse_block_names, parse_blocks, parse_elements
@@ -36,6 +37,7 @@ PARSERS = {
     "presets": parse_block_presets,
     "element presets": parse_element_presets,
     "tensor name": read_tensor_name,
+    "block": lambda text: [block_of_key(text, family) for family in ("sd1", "sdxl", "flux")],
 }
 # Begun once, repeated, ended once.
 TEXTS = {
@@ -79,7 +81,8 @@ TEXTS = {
     "escaped brackets": ("", "a\\(b\\), ", ""),
     "tags in capitals": ("", "<LORA:a:1>", ""),
     "misspelt options": ("", "<lora:a:1:strt=5>", ""),
-    "digits in a name": ("input_blocks_", "1", "_0_proj_in"),
+    "digits in a name": ("lora_unet_input_blocks_", "1", "_0_proj_in"),
+    "names in a name": ("", "up_blocks_1_attentions_", "0"),
     "ranges": ("", "1-2 [", ""),
     "presets": ("", "A:1,1,1,1,1,1,1,1,1,1,1,1\n", ""),
     "empty lines": ("A:", "\n \n", ""),
@@ -90,6 +93,7 @@ ALPHABET = ["<lora:", "<", ">", ":", "=", "1", "0.5", ",", "@", "~", ";", "[", "
             " ", "\n", "\\", "BREAK", "AND", "IN07", "-", "OUT11", "NOT", "X", "R", "lbw=", "x=",
             "te=", "Steps: 1", "Negative prompt:", '"', "\x1c", "\x00", "é", "莉", "9" * 400, "/",
             "BASE", "MIDD", "lbwe=", "start=", "Size: 64x64", "Seed: 1", "CFG scale: nan",
+            "input_blocks_", "up_blocks.", "_attentions_", "lora_unet_", ".alpha", "middle_block.",
             "\ud800", "1e999", "Sampler: Euler", "Clip skip: 99", "🙂"]  # fmt: skip
 LONG = 100_000  # characters
 BOUND = 50.0  # milliseconds for that many

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lib_rimo.errors import UserError
+
 _NOTHING = 1e-6
 """A change whose largest singular value is below this keeps one rank, as in kohya's tools."""
 
@@ -67,7 +69,7 @@ class Factors:
 
 def factorize(change: Tensor, limit: RankLimit) -> Factors:
     """The factors of a change of the shape (out, in[, kh, kw])."""
-    up, values, down = torch.linalg.svd(change.float().flatten(1), full_matrices=False)
+    up, values, down = _decomposed(change.float().flatten(1))
     return _kept(up, values, down, change.shape, limit)
 
 
@@ -79,9 +81,17 @@ def factorize_product(up: Tensor, down: Tensor, limit: RankLimit) -> Factors:
     """
     left, left_rest = torch.linalg.qr(up.float().flatten(1))
     right, right_rest = torch.linalg.qr(down.float().flatten(1).T)
-    inner_up, values, inner_down = torch.linalg.svd(left_rest @ right_rest.T, full_matrices=False)
+    inner_up, values, inner_down = _decomposed(left_rest @ right_rest.T)
     shape = (len(up), *down.shape[1:])
     return _kept(left @ inner_up, values, inner_down @ right.T, shape, limit)
+
+
+def _decomposed(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Left vectors, singular values and right ones; UserError where the numbers are too large."""
+    try:
+        return torch.linalg.svd(matrix, full_matrices=False)  # type: ignore[no-any-return]
+    except torch.linalg.LinAlgError:
+        raise UserError("A layer's numbers are too large to be factored: train it again.") from None
 
 
 def _kept(

@@ -21,6 +21,7 @@ from lib_rimo.lora.description import empty_base
 from lib_rimo.lora.files import LoraFile
 from lib_rimo.lora.tools.factors import Factors, RankLimit, factorize, factorize_product
 from lib_rimo.lora.tools.record import network_facts, stored_dtype
+from lib_rimo.text import shortened, visible
 
 _NOT_FACTORED = ("norm",)
 
@@ -63,6 +64,8 @@ def resize(
             f"{key}.{name}": tensor.to(dtype if tensor.is_floating_point() else None).contiguous()
             for name, tensor in new.items()
         }
+    if not kept:
+        raise UserError("It has no layer of two factors, whose rank could be another one.")
     for embedding in embeddings_in(file.tensors).values():
         tensors |= embedding
     comment = file.metadata.get("ss_training_comment", "None")
@@ -105,7 +108,7 @@ def whole_change(key: str, module: Tensors, base_of: Callable[[str], Tensor | No
             raise UserError(
                 "{key} is a layer in {form}, which changes each base model in its own way: "
                 "give the base model with --model.",
-                key=key,
+                key=visible(shortened(key)),
                 form="DoRA" if "dora_scale" in module else form.label,
             )
         base = empty_base(module)
