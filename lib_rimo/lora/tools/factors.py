@@ -90,7 +90,7 @@ def _decomposed(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Left vectors, singular values and right ones; UserError where the numbers are too large."""
     try:
         return torch.linalg.svd(matrix, full_matrices=False)  # type: ignore[no-any-return]
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         raise UserError("A layer's numbers are too large to be factored: train it again.") from None
 
 
