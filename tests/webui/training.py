@@ -24,7 +24,7 @@ def few_steps(server, **others):
     if not opened["is_ready"]:
         pytest.skip("needs the trainer's libraries: run install.py with the WebUI's Python")
     folder = server.data / "rimo" / "pictures" / "five"
-    shutil.copytree(PICTURES, folder)
+    shutil.copytree(PICTURES, folder, dirs_exist_ok=True)
     return {
         "pretrained_model_name_or_path": opened["bases"][0]["path"],
         "train_data_dir": str(folder),
