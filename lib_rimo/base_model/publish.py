@@ -142,13 +142,18 @@ def model_yaml() -> str:
 
 
 def sdxl_yaml() -> str:
-    """What Rimo's loader cannot tell from the file: where the text encoders' configurations are.
+    """What Rimo's loader cannot tell from the file: its prediction, its text encoders' heads.
 
     It is no configuration for a WebUI, none of which makes an OpenCLIP of any size.
     """
     first, second = SDXL_CLIP_FOLDERS
     return f"""model:
   params:
+    denoiser_config:
+      target: sgm.modules.diffusionmodules.denoiser.DiscreteDenoiser
+      params:
+        scaling_config:
+          target: sgm.modules.diffusionmodules.denoiser_scaling.EpsScaling
     conditioner_config:
       target: sgm.modules.GeneralConditioner
       params:

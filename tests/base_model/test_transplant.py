@@ -80,6 +80,7 @@ def test_file_gives_back_the_model(tmp_path):
     assert path.stat().st_size < 48e6
     loaded = load_checkpoint(path)
     assert loaded.family == "sdxl"
+    assert (loaded.prediction_type, loaded.prediction_source) == ("epsilon", "stated")
     assert [each.config.num_attention_heads for each in loaded.text_encoders] == [4, 4]
     before, after = ldm_tensors(untrained), ldm_tensors(loaded)
     assert before.keys() == after.keys()
