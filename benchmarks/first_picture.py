@@ -5,7 +5,8 @@ python -m benchmarks.first_picture --tree . OTHER --steps 20 --pictures FOLDER
 Drives the page without a WebUI of each tree in Chromium, on the embedded base model, as somebody
 would who reads the README's five lines. Seconds of the training are told apart: they are the
 machine's. With `--pictures` the way is kept as rows of pictures, at three widths, or at one with
-`--chinese`; the time that taking them needs is not counted.
+`--chinese`; with `--axe` axe looks at each state of the tab as the page's tests do. The time that
+this takes is not counted.
 """
 
 from __future__ import annotations
@@ -52,8 +53,11 @@ GALLERY = ".rimo-gallery:not(.rimo-small) .rimo-tile"
 class Way:
     """The page of one tree, as somebody uses it who comes with five pictures."""
 
-    def __init__(self, page: Any, tree: Path, is_chinese: bool, pictures: Path | None) -> None:
+    def __init__(
+        self, page: Any, tree: Path, is_chinese: bool, pictures: Path | None, axe: Any
+    ) -> None:
         self.page = page
+        self.axe = axe
         self.pictures = pictures
         self.language = "chinese" if is_chinese else "english"
         texts = (tree / "localizations" / "zh_CN.json").read_text(encoding="utf-8")
@@ -83,7 +87,17 @@ class Way:
                     self.rows[width].append(seen.convert("RGB"))
                 file.unlink()
             self.page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
+        if self.axe is not None and self.page.is_visible("#rimo_train"):
+            self._show_findings()
         self.since = time.perf_counter()
+
+    def _show_findings(self) -> None:
+        """Print what axe finds on the tab: rules, and how many places each."""
+        only = {"resultTypes": ["violations"]}
+        found = self.axe.run(self.page, "#rimo_train", only).response["violations"]
+        listed = [f"{rule['impact']} {rule['id']} {len(rule['nodes'])}" for rule in found]
+        places = sum(len(rule["nodes"]) for rule in found)
+        print(f"            axe: {len(found)} rules, {places} places {listed}", flush=True)
 
     def keep_rows(self) -> None:
         """Lay the pictures of each width side by side, in one small file."""
@@ -189,8 +203,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--pictures", type=Path, help="folder for rows of pictures")
     parser.add_argument("--chinese", action="store_true")
+    parser.add_argument("--axe", action="store_true", help="needs requirements/test.txt")
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     arguments = parser.parse_args()
+    axe = None
+    if arguments.axe:
+        from axe_playwright_python.sync_playwright import Axe
+
+        axe = Axe()
     print(this_machine(), flush=True)
     for tree in arguments.tree:
         tree = tree.resolve()
@@ -214,7 +234,7 @@ def main() -> None:
             page.wait_for_selector(".rimo-train input[name=network_dim]", state="attached")
             if arguments.pictures is not None:
                 arguments.pictures.mkdir(parents=True, exist_ok=True)
-            way = Way(page, tree, arguments.chinese, arguments.pictures)
+            way = Way(page, tree, arguments.chinese, arguments.pictures, axe)
             go(way, files, arguments.steps)
             way.keep_rows()
             counted = page.evaluate("window.counted")
