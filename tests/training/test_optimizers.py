@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from lib_rimo.errors import UserError
+from lib_rimo.training.config.optimizer_names import check_optimizer
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.optimizers import make_optimizer
 
@@ -52,3 +53,9 @@ def test_adafactor_uses_the_rates_only_where_told_to():
     _, said = after_steps("AdaFactor", (1e-3,))
     assert len(said) == 1
     assert "relative_step=False" in said[0].text()
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "AdaHessian", "Muon", "BSAM"])
+def test_those_that_need_more_than_a_gradient_are_refused(name):
+    with pytest.raises(UserError, match="needs more than each gradient"):
+        check_optimizer(name)

@@ -156,9 +156,19 @@ NAMES = frozenset(
     ]
 )
 
+# They want the gradient's own gradient, the loss computed again, the model as a whole, or to know
+# which weights are which. A step here has parameters and their gradients.
+NEEDING_MORE = frozenset(
+    [
+        *("adahessian", "sophiah", "alig", "bsam", "lbfgs"),
+        *("adalomo", "adammini", "demo", "lomo"),
+        *("adago", "adamuon", "distributedmuon", "muon", "muonclip", "normuon"),
+    ]
+)
+
 
 def check_optimizer(asked: str) -> None:
-    """Raise UserError for the name of an optimizer that does not exist."""
+    """Raise UserError for an optimizer that does not exist, or cannot be used here."""
     name = asked.lower().replace("_", "")
     name = ALIASES.get(name, name)
     if is_bitsandbytes(name):
@@ -174,6 +184,12 @@ def check_optimizer(asked: str) -> None:
             "optimizer_type is {value}: use Lion, AdamW, AdaFactor, Prodigy, DAdaptAdam, "
             "ScheduleFreeAdamW or another name that pytorch-optimizer knows.",
             value=repr(asked),
+            about="optimizer_type",
+        )
+    if name in NEEDING_MORE:
+        raise UserError(
+            "{optimizer} needs more than each gradient: use Lion, AdamW or another one.",
+            optimizer=asked,
             about="optimizer_type",
         )
 
