@@ -5,9 +5,10 @@
 Three LoRAs are trained on the embedded base model and drawn at several saved steps, strengths and
 vectors of block weights. Told are Spearman's rank correlation of fit with the judge's identity and
 of keeping with the judge's accuracy, and how much of what the judge's own choice gains over the
-last step at strength 1 the scorer's choice gains. LoRAs, pictures and scores lie in FOLDER: the
-same command goes on where it was interrupted. `--record` keeps a few of the pictures beside the
-tests, where the same is asked in small.
+last step at strength 1 the scorer's choice gains: both choose by one seed's pictures, and what they
+have gained is judged on another's. LoRAs, pictures and scores lie in FOLDER: the same command goes
+on where it was interrupted. `--record` keeps a few of the pictures beside the tests, where the same
+is asked in small.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -61,9 +62,9 @@ SCENES: tuple[Asked, ...] = tuple(
     for outfit, places in CLOTHES.items()
     for number, place in enumerate(places)
 )
-SEEDS = (11,)  # one state's pictures of one scene are much alike: more scenes tell more
+SEED, OTHER_SEED = 11, 12  # one state's pictures of one scene are alike: more scenes tell more
 STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
-STRONG = 1.25  # of the last one
+STRONG = (1.25, 1.5, 2.0)  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
 RECORD = ROOT / "tests" / "scoring" / "states.jpg"
 RECORDED: tuple[Asked, ...] = (("standing", "beach", "t-shirt"), ("standing", "night", "witch"))
@@ -78,6 +79,8 @@ class Row:
     score: Score
     identity: float
     accuracy: float
+    """Poses, places and clothes as asked, and the background's detail beside the base model's."""
+    hits: float
     """The share of poses, places and clothes that are as asked."""
 
     @property
@@ -86,19 +89,22 @@ class Row:
         return harmonic_mean(self.identity, self.accuracy)
 
 
-def states_of(lora: Path, rng: random.Random) -> list[State]:
-    """Saved steps at 1, two at other strengths, the last with the author's and random vectors."""
+def candidates_of(lora: Path) -> list[State]:
+    """What somebody chooses from: saved steps, strengths of two, the author's vector."""
     files = saved_files(lora.parent, lora.stem)
-    vectors = [
-        ",".join(rng.choice(("1", "1", "1", "0.5", "0.2", "0")) for _ in range(17))
-        for _ in range(VECTORS)
-    ]
     return [
         *(State(file) for file in files),
         *(State(file, s) for file in (files[len(files) // 2], lora) for s in STRENGTHS),
-        State(lora, STRONG),
-        *(State(lora, 1.0, vector) for vector in (AUTHORS_VECTOR, *vectors)),
+        *(State(lora, strength) for strength in STRONG),
+        State(lora, 1.0, AUTHORS_VECTOR),
     ]
+
+
+def with_random_vectors(lora: Path, rng: random.Random) -> list[State]:
+    """The last step with block weights drawn at random."""
+    words = ("1", "1", "1", "0.5", "0.2", "0")
+    vectors = [",".join(rng.choice(words) for _ in range(17)) for _ in range(VECTORS)]
+    return [State(lora, 1.0, vector) for vector in vectors]
 
 
 def prompts_of(scenes: Sequence[Asked]) -> list[str]:
@@ -106,10 +112,10 @@ def prompts_of(scenes: Sequence[Asked]) -> list[str]:
     return [scene(*asked, tag="") for asked in scenes]
 
 
-def shots_of(state: State | None, scenes: Sequence[Asked] = SCENES) -> list[Shot]:
-    """Every scene with every seed, worded as `Trials` does; None for the base model alone."""
+def shots_of(state: State | None, seed: int = SEED, scenes: Sequence[Asked] = SCENES) -> list[Shot]:
+    """Every scene, worded as `Trials` does; None for the base model alone."""
     tag, lora = ("", None) if state is None else (f" {state.tag}", state.file)
-    return [Shot(prompt + tag, seed, lora) for prompt in prompts_of(scenes) for seed in SEEDS]
+    return [Shot(prompt + tag, seed, lora) for prompt in prompts_of(scenes)]
 
 
 class StudioDrawer:
@@ -130,22 +136,19 @@ class StudioDrawer:
         return digest(file_hash(self._studio.model), dataclasses.asdict(self._studio.look))
 
 
-def rows_of(studio: Studio) -> Iterator[Row]:
-    """Train, draw, score and judge, one state after the other."""
-    rng, loras = random.Random(0), studio.train(RECIPES)
-    states = {
-        recipe.name: states_of(lora, rng) for recipe, lora in zip(RECIPES, loras, strict=True)
-    }
+def rows_of(studio: Studio, states: Mapping[str, Sequence[State]], seed: int) -> Iterator[Row]:
+    """Draw, score and judge each LoRA's states, one after the other."""
     wanted: list[State | None] = [None, *itertools.chain(*states.values())]
-    studio.draw([shot for state in wanted for shot in shots_of(state)])
-    scorer, asked = open_scorer(), [parts for parts in SCENES for _ in SEEDS]
+    studio.draw([shot for state in wanted for shot in shots_of(state, seed)])
+    scorer, alone = open_scorer(), studio.see(shots_of(None, seed))
     for name, group in states.items():
         drawer = StudioDrawer(studio, group[0].file.parent)
-        trials = Trials(studio.folder / "trials", drawer, scorer, prompts_of(SCENES), SEEDS)
+        trials = Trials(studio.folder / "trials", drawer, scorer, prompts_of(SCENES), (seed,))
         for state in group:
-            score, seen = trials.measure(state, len(SEEDS)), studio.see(shots_of(state))
+            score, seen = trials.measure(state, 1), studio.see(shots_of(state, seed))
             identity = mean(one.identity for one in seen)
-            yield Row(name, state, score, identity, accuracy(seen, asked))
+            kept = accuracy(seen, alone, SCENES)
+            yield Row(name, state, score, identity, kept, hits(seen, SCENES))
 
 
 def record(studio: Studio, states: Sequence[State]) -> None:
@@ -154,7 +157,7 @@ def record(studio: Studio, states: Sequence[State]) -> None:
     rows = [None, *states]
     sheet = Image.new("RGB", (width * len(RECORDED), height * len(rows)))
     for row, state in enumerate(rows):
-        for column, file in enumerate(studio.draw(shots_of(state, RECORDED)[:: len(SEEDS)])):
+        for column, file in enumerate(studio.draw(shots_of(state, scenes=RECORDED))):
             sheet.paste(open_image(file), (column * width, row * height))
     with written_beside(RECORD) as beside:
         sheet.save(beside, format="JPEG", quality=92, subsampling=0)
@@ -179,7 +182,21 @@ def open_scorer() -> Scorer:
     return Scorer(PictureEncoder(load_checkpoint(embedded.MODEL)), references)
 
 
-def accuracy(seen: Sequence[Seen | Verdict], asked: Sequence[Asked]) -> float:
+def accuracy(
+    seen: Sequence[Seen | Verdict], alone: Sequence[Seen | Verdict], asked: Sequence[Asked]
+) -> float:
+    """Of one state's pictures, what is as asked, 0..1: pose, place, clothes, detail, each as much.
+
+    The background's detail counts as a share of what the base model alone draws, 1 at most.
+    """
+    detail = mean(
+        min(one.detail / max(other.detail, 1e-6), 1.0)
+        for one, other in zip(seen, alone, strict=True)
+    )
+    return (3 * hits(seen, asked) + detail) / 4
+
+
+def hits(seen: Sequence[Seen | Verdict], asked: Sequence[Asked]) -> float:
     """Of one state's pictures, the share of poses, places and clothes that are as asked."""
     return mean(
         there == wanted
@@ -203,37 +220,58 @@ def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def correlations(rows: Sequence[Row]) -> str:
-    """Fit with identity and keeping with accuracy, of all states and of each LoRA's."""
+    """Fit with identity and keeping with accuracy, of all states and of each LoRA's.
+
+    Beside them keeping with poses, places and clothes alone, which hardly tell states apart where
+    nearly all are as asked.
+    """
     names = dict.fromkeys(row.lora for row in rows)
     groups = {"all": list(rows)} | {n: [row for row in rows if row.lora == n] for n in names}
-    lines = ["states            fit with identity  keeping with accuracy"]
+    lines = ["states            fit with identity  keeping with accuracy  with hits alone"]
     for name, group in groups.items():
         fit = correlation([row.score.fit for row in group], [row.identity for row in group])
-        keeping = correlation([row.score.keeping for row in group], [row.accuracy for row in group])
-        lines.append(f"{name:12}{len(group):4}  {fit:17.2f}  {keeping:21.2f}")
+        keeping = [row.score.keeping for row in group]
+        kept = correlation(keeping, [row.accuracy for row in group])
+        hit = correlation(keeping, [row.hits for row in group])
+        lines.append(f"{name:12}{len(group):4}  {fit:17.2f}  {kept:21.2f}  {hit:15.2f}")
     return "\n".join(lines)
 
 
-def choices(rows: Sequence[Row]) -> str:
+def choices(rows: Sequence[Row], judged: Mapping[tuple[str, State], Row]) -> str:
     """What the judge says of the last step, the author's vector, the scorer's choice and its own.
 
+    Both choose among `rows`; what their choices are worth is what `judged` says of other pictures.
     The gain is the choice's over the last step at strength 1, as a share of the judge's own.
     """
-    lines = ["LoRA          last  author's vector  choice  oracle    gain"]
+    lines = ["LoRA          last  author's vector  choice  judge's    gain"]
+    sums = [0.0, 0.0]
     for name in dict.fromkeys(row.lora for row in rows):
         group = [row for row in rows if row.lora == name]
         last_file = max((row.state.file for row in group), key=lambda file: -len(file.stem))
-        last = next(row for row in group if row.state == State(last_file))
-        author = next(row for row in group if row.state.blocks == AUTHORS_VECTOR)
-        choice = max(group, key=lambda row: row.score.total)
-        oracle = max(group, key=lambda row: row.judged)
-        gain = (choice.judged - last.judged) / ((oracle.judged - last.judged) or 1)
-        lines.append(
-            f"{name:12}{last.judged:6.3f}  {author.judged:15.3f}  {choice.judged:6.3f}"
-            f"  {oracle.judged:6.3f}  {gain:6.0%}"
+        choice = max(group, key=lambda row: row.score.total).state
+        oracle = max(group, key=lambda row: row.judged).state
+        last, author, chosen, best = (
+            judged[name, state].judged
+            for state in (State(last_file), State(last_file, 1.0, AUTHORS_VECTOR), choice, oracle)
         )
-        lines.append(f"    choice {choice.state.tag}, oracle {oracle.state.tag}")
+        sums = [sums[0] + chosen - last, sums[1] + best - last]
+        lines.append(
+            f"{name:12}{last:6.3f}  {author:15.3f}  {chosen:6.3f}  {best:7.3f}"
+            f"  {chosen - last:+.3f} of {best - last:+.3f}"
+        )
+        lines.append(f"    choice {choice.tag}, the judge's {oracle.tag}")
+    lines.append(f"together {sums[0]:+.3f} of {sums[1]:+.3f}, {sums[0] / (sums[1] or 1):.0%}")
     return "\n".join(lines)
+
+
+def told(row: Row) -> Row:
+    """Print a row."""
+    print(
+        f"{row.lora:8} {row.state.tag}  fit {row.score.fit:.3f} identity {row.identity:.3f}  "
+        f"keeping {row.score.keeping:.3f} accuracy {row.accuracy:.3f} hits {row.hits:.3f}",
+        flush=True,
+    )
+    return row
 
 
 def main() -> None:
@@ -247,22 +285,28 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     studio = open_studio(arguments.folder, processes=arguments.processes)
     studio.look = dataclasses.replace(studio.look, steps=arguments.steps)
-    rows = []
     try:
-        for row in rows_of(studio):
-            rows.append(row)
-            print(
-                f"{row.lora:8} {row.state.tag}  fit {row.score.fit:.3f} identity "
-                f"{row.identity:.3f}  keeping {row.score.keeping:.3f} accuracy {row.accuracy:.3f}",
-                flush=True,
+        loras = studio.train(RECIPES)
+        rng = random.Random(0)
+        named = {recipe.name: lora for recipe, lora in zip(RECIPES, loras, strict=True)}
+        candidates = {name: candidates_of(lora) for name, lora in named.items()}
+        vectors = {name: with_random_vectors(lora, rng) for name, lora in named.items()}
+        chosen_by, more, judged = (
+            [told(row) for row in rows_of(studio, states, seed)]
+            for states, seed in (
+                (candidates, SEED),
+                (vectors, SEED),
+                (candidates, OTHER_SEED),
             )
+        )
     finally:
         studio.close()
-    print(correlations(rows), choices(rows), sep="\n\n")
+    print(correlations([*chosen_by, *more]))
+    print(choices(chosen_by, {(row.lora, row.state): row for row in judged}))
     if arguments.record:
-        strong = [row.state for row in rows if row.lora == "strong" and not row.state.blocks]
-        last = min((state.file for state in strong), key=lambda file: len(file.stem))
-        at_strengths = [state for state in strong if state.file == last]
+        strong = [state for state in candidates["strong"] if not state.blocks]
+        last = named["strong"]
+        at_strengths = [state for state in strong if state.file == last and state.strength < 2]
         record(studio, sorted(at_strengths, key=lambda state: state.strength))
 
 

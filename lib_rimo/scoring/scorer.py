@@ -38,6 +38,9 @@ goes with the judge's identity; in a first trial all cells' mean did worse, weig
 from the base's pictures and the worst 30 % a little worse."""
 _LEAST_ROOM = 0.01  # of a cosine: where the base draws her as she is, nothing can be gained
 _WHOLLY_SUBJECT = 0.6  # of a latent cell: what is less is as much background
+_HALF_HER = 0.15
+"""The fit that counts half in a choice. Beyond it a person sees hardly more of her, while fit goes
+on rising as pictures burn: `python -m benchmarks.scoring` on why it is not counted as it is."""
 
 
 Group = tuple[str, ...]
@@ -57,8 +60,12 @@ class Score:
 
     @property
     def total(self) -> float:
-        """The harmonic mean: nothing of one of the two cannot be made good by the other."""
-        return harmonic_mean(self.fit, self.keeping)
+        """What a choice goes by: the harmonic mean of how much of her there is, and keeping.
+
+        So nothing of one of the two cannot be made good by the other.
+        """
+        fit = max(self.fit, 0.0)
+        return harmonic_mean(fit / (fit + _HALF_HER), self.keeping)
 
 
 @dataclass(frozen=True)
