@@ -51,10 +51,8 @@ CURES: dict[str, Cure] = {
     RECIPE: Cure(),
     BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options, scenes=20),
     "other backgrounds": Cure(scenes=20),
-    "other backgrounds, alpha 5": Cure({"network_alpha": 5.0}, scenes=20),
-    f"{BACKGROUNDS_KEPT}, alpha 5": Cure(
-        {**BUILT_IN[BACKGROUNDS_KEPT].options, "network_alpha": 5.0}, scenes=20
-    ),
+    "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
+    "other backgrounds, masked prior": Cure(BEHIND, scenes=20),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
     "masked prior": Cure(BEHIND),
     "prior by prediction": Cure(SCENES),

@@ -33,8 +33,8 @@ def cure(studio: Studio, recipe: Path, kept: Path, seeds: range) -> Section:
         key="cure",
         title="Backgrounds kept",
         claim="Five pictures on plain grounds teach plain grounds. Cut out and put into places "
-        "that the base model draws, with the loss mostly on her, the character is learned without "
-        "them.",
+        "that the base model draws, with the base model's own prediction to be learned behind her, "
+        "the character is learned without them.",
         checks=[
             is_above(
                 "Backgrounds have more detail than with the author's recipe.",

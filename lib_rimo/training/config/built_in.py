@@ -47,12 +47,17 @@ BUILT_IN: Mapping[str, BuiltIn] = {
         {
             "masked_training": True,
             "normalize_masked_area_loss": True,
-            "unmasked_weight": 0.1,
+            "masked_prior_preservation_weight": 1.0,
+            "min_timestep": 300,
         },
         (
             Message(
-                "The author's with the loss mostly on the character, for pictures that were made "
-                "with other backgrounds: no plain ground is learned with her."
+                "The author's with her own loss for the character, and behind her what the base "
+                "model itself would draw: no plain ground is learned with her. For pictures that "
+                "were made with other backgrounds."
+            ),
+            Message(
+                "The least noisy timesteps, below 300, are left out: likeness is decided before."
             ),
         ),
     ),

@@ -66,7 +66,7 @@ QUESTIONS = (
                 {
                     "masked_training": False,
                     "normalize_masked_area_loss": False,
-                    "unmasked_weight": 0.0,
+                    "masked_prior_preservation_weight": 0.0,
                 },
             ),
             Answer(
@@ -74,9 +74,10 @@ QUESTIONS = (
                 {
                     "masked_training": True,
                     "normalize_masked_area_loss": True,
-                    "unmasked_weight": 0.1,
+                    "masked_prior_preservation_weight": 1.0,
                 },
-                "Looks for the character in each picture, and learns little of what is behind her. "
+                "Looks for the character in each picture; behind her the LoRA learns to draw what "
+                "the base model draws, for somewhat longer steps. "
                 "Where the pictures are plain, make them with other backgrounds besides.",
             ),
         ),
