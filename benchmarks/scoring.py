@@ -67,7 +67,7 @@ STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
 STRONG = (1.25, 1.5, 2.0)  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
 RECORD = ROOT / "tests" / "scoring" / "states.jpg"
-RECORDED: tuple[Asked, ...] = (("standing", "beach", "t-shirt"), ("standing", "night", "witch"))
+RECORDED = SCENES[::3]  # one of each clothes
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def main() -> None:
     if arguments.record:
         strong = [state for state in candidates["strong"] if not state.blocks]
         last = named["strong"]
-        at_strengths = [state for state in strong if state.file == last and state.strength < 2]
+        at_strengths = [state for state in strong if state.file == last and state.strength < 1.5]
         record(studio, sorted(at_strengths, key=lambda state: state.strength))
 
 

@@ -118,8 +118,8 @@ class Scorer:
         self._own_words = {word.lower() for word in own_words}
         self._references = [self._subject_cells(reference) for reference in references]
         self._cells = _sampled(torch.cat(self._references), REFERENCE_CELLS)  # (Q, C)
-        self.identity = _digest(self._cells, sorted(self._own_words))
-        """Changes whenever the same pictures would be scored otherwise."""
+        self.identity = _digest(references, sorted(self._own_words))
+        """Changes whenever the same model would score the same pictures otherwise."""
         self._distinctive = torch.ones(len(self._cells), dtype=torch.bool)
         self._likeness: dict[str, Tensor] = {}  # prompt -> the base's likeness, (N,)
         self._scenes: dict[str, list[Scene]] = {}  # prompt -> of each of the base's pictures
@@ -271,6 +271,10 @@ def _sampled(cells: Tensor, most: int) -> Tensor:
 _VERSION = "2"  # of how is scored
 
 
-def _digest(cells: Tensor, words: Sequence[str]) -> str:
-    numbers = cells.float().cpu().numpy().round(4).tobytes()
-    return hashlib.sha256(numbers + "\n".join([_VERSION, *words]).encode()).hexdigest()
+def _digest(references: Sequence[Reference], words: Sequence[str]) -> str:
+    """Of what goes in: features differ in their last digits with the count of threads."""
+    digest = hashlib.sha256("\n".join([_VERSION, *words]).encode())
+    for reference in references:
+        for image in (reference.picture, reference.mask):
+            digest.update(repr(image.size).encode() + image.tobytes())
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """The scorer beside the judge, in small; `python -m benchmarks.scoring` asks the same at length.
 
 The pictures are recorded ones, of an embedded base model alone and with an overtrained LoRA at
-strengths from 0.25 to 1.5: `--record` draws them anew.
+strengths from 0.25 to 1.25: `--record` draws them anew.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def scorer():
 
 
 def scored(scorer, pictures) -> Score:
-    parts = [scorer.score(*one) for one in zip(PROMPTS, [0, 0], pictures, strict=True)]
+    parts = [scorer.score(*one) for one in zip(PROMPTS, [0] * len(PROMPTS), pictures, strict=True)]
     return Score(mean(part.fit for part in parts), mean(part.keeping for part in parts))
 
 
@@ -63,8 +63,8 @@ def test_goes_with_the_judge(scores):
 def test_one_that_does_nothing_loses_and_so_does_one_that_redraws_its_training_pictures(
     scorer, scores
 ):
-    first, second, *_ = (fitted(one, embedded.RESOLUTION).picture for one in read_references(FIVE))
-    redrawn = scored(scorer, [first, second])
+    five = [fitted(one, embedded.RESOLUTION).picture for one in read_references(FIVE)]
+    redrawn = scored(scorer, five[: len(PROMPTS)])
     nothing, *states = scores
     assert nothing.total == pytest.approx(0, abs=0.01)
     assert redrawn.fit > max(state.fit for state in states)
