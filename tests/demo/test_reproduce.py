@@ -12,6 +12,7 @@ from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.reproduce import Scope, demo
 from lib_rimo.demo.studio import Studio
 from lib_rimo.errors import UserError
+from lib_rimo.sd import embedded
 from lib_rimo.training.config.options import TrainingOptions
 
 
@@ -49,7 +50,7 @@ def test_demo_ends_with_a_report_and_starts_at_once_again(
 
 
 def test_missing_model_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lib_rimo.sd.embedded.MODEL", tmp_path / "gone.safetensors")
+    monkeypatch.setitem(embedded.MODELS, "sd1", tmp_path / "gone.safetensors")
     with pytest.raises(UserError, match=r"base model .*gone\.safetensors is missing"):
         module.open_studio(tmp_path)
 

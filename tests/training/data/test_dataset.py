@@ -264,7 +264,7 @@ def test_mask_files_count_before_what_is_found_and_are_part_of_the_run(tmp_path:
     found = training_set(options)
     assert [str(told) for told in found.messages if "mask" in str(told)] == [
         "No mask for 2.png, so all of it counts: it has a detailed "
-        "background, in which `python -m lib_rimo mask` finds the character."
+        "background, in which Find masks, or `python -m lib_rimo mask`, finds the character."
     ]
     before = identity(TrainingOptions(), found)
     mask = Image.new("L", (64, 96))
