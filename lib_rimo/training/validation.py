@@ -122,9 +122,9 @@ def _without_words(options: TrainingOptions) -> list[Message]:
         return []
     return [
         Message(
-            "{n} of the pictures have no caption and there is no trigger word, so no word of a "
-            "prompt would call what is learned from them ({names}): give a trigger word, or write "
-            "captions.",
+            "Captions are missing for {n} of the pictures and there is no trigger word, so no word "
+            "of a prompt would call what is learned from them ({names}): give a trigger word, or "
+            "write captions.",
             about="trigger_word",
             level="warning",
             n=len(bare),
