@@ -85,7 +85,7 @@ class Row:
 
     @property
     def judged(self) -> float:
-        """One number of the judge's two, made as the scorer makes its own."""
+        """One number of the judge's two: their harmonic mean."""
         return harmonic_mean(self.identity, self.accuracy)
 
 

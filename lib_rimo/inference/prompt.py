@@ -226,6 +226,11 @@ class _Bracket:
         self.depth = 0  # of brackets within it that are closed
         self.rounds = 0  # round brackets that are open
 
+    def take(self, text: str) -> None:
+        """Go on with a text, if there is any."""
+        if text:
+            self.parts.append(text)
+
     def closed(self) -> Edited:
         """What it means, once its `]` is found."""
         parts, depth = self.parts, self.depth + 1
@@ -263,12 +268,12 @@ def read_editing(text: str) -> Edited:
             continue
         elif token in ":|":
             if inner.rounds == 0:
-                inner.separators.append(len(inner.parts) + (found.start() > position))
-                inner.parts += [text[position : found.start()]] * (found.start() > position)
+                inner.take(text[position : found.start()])
+                inner.separators.append(len(inner.parts))
                 inner.parts.append(token)
                 position = found.end()
         else:
-            inner.parts += [text[position : found.start()]] * (found.start() > position)
+            inner.take(text[position : found.start()])
             position = found.end()
             if token == "[":
                 brackets.append(_Bracket())
