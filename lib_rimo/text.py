@@ -22,6 +22,11 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def printable(text: str, length: int = 80) -> str:
+    """A text from elsewhere as a sentence may show it: cut, with control characters written out."""
+    return visible(shortened(text, length))
+
+
 def parse_json(text: str | bytes) -> Any:
     """What a text from outside says in JSON; ValueError where it is none, or nested absurdly."""
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lib_rimo.errors import UserError
 from lib_rimo.sd.family import FAMILY_NAMES
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable, visible
 
 if TYPE_CHECKING:
     from lib_rimo.inference.apply import Lora
@@ -95,7 +95,7 @@ def _lines(path: Path, description: Description, lora: Lora) -> list[str]:
     for block, norm in description.norms.items():
         lines.append(f"  {block:5} {norm:9.4f} {'█' * round(_BAR * norm / largest)}".rstrip())
     training = {
-        name: visible(shortened(lora.metadata[key], 2000))
+        name: printable(lora.metadata[key], 2000)
         for key, name in _TRAINING.items()
         if lora.metadata.get(key, "None") != "None"  # as kohya's trainer writes what was not set
     }

@@ -24,7 +24,7 @@ from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.family import FAMILY_NAMES
 from lib_rimo.sd.file_header import read_header
 from lib_rimo.sd.unet_names import ldm_module_name
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 from lib_rimo.weights.strength import layer_strength
 from lib_rimo.weights.tags import LoraTag
 
@@ -63,10 +63,10 @@ def load_lora(path: Path) -> Lora:
         check_layers(modules)
     except UserError as error:
         raise UserError(
-            "{name} cannot be used: {error}", name=visible(shortened(path.name)), error=error
+            "{name} cannot be used: {error}", name=printable(path.name), error=error
         ) from error
     family = family_of(modules, file.metadata)
-    embeddings = tuple(visible(shortened(name)) for name in embeddings_in(file.tensors))
+    embeddings = tuple(printable(name) for name in embeddings_in(file.tensors))
     return Lora(path.stem, path, modules, file.metadata, family, embeddings)
 
 
@@ -116,7 +116,7 @@ class LoraFolder:
         return None
 
     def _not_found(self, name: str) -> UserError:
-        wanted: dict[str, Any] = {"name": visible(shortened(name)), "folder": self.path}
+        wanted: dict[str, Any] = {"name": printable(name), "folder": self.path}
         names = list(self.files())
         if near := get_close_matches(name[:LONGEST_NAME], names, n=1):
             return UserError(

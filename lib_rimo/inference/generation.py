@@ -32,7 +32,7 @@ from lib_rimo.lora.files import content_hash
 from lib_rimo.messages import Message, Tell
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.size import LATENT_PIXELS
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable, shortened
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
 from lib_rimo.weights.tags import LoraTag, find_extra_networks, other_kinds, parse_prompt
 
@@ -110,7 +110,7 @@ class Generator:
             self.tell(message)
         for text in other_kinds(settings.prompt):
             left_out = "{tag} was left out: only <lora:...> is drawn here."
-            self.tell(Message(left_out, tag=visible(shortened(text)), level="warning"))
+            self.tell(Message(left_out, tag=printable(text), level="warning"))
         if any(True for _ in find_extra_networks(settings.negative_prompt)):
             self.tell(
                 Message(

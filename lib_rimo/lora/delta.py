@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.naming import EMBEDDINGS, read_tensor_name
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 
 Tensors = Mapping[str, Tensor]
 
@@ -90,7 +90,7 @@ def form_of(tensors: Tensors) -> Form:
     raise UserError(
         "a layer is in no known form ({tensors}); known are LoRA, LoHa, LoKr, IA3, DoRA, OFT, "
         "BOFT, GLoRA, norm and full differences.",
-        tensors=visible(shortened(", ".join(sorted(tensors)))),
+        tensors=printable(", ".join(sorted(tensors))),
     )
 
 

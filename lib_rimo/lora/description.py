@@ -14,7 +14,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.lora import facts
 from lib_rimo.lora.blocks import BLOCKS, block_of_key
 from lib_rimo.lora.delta import Tensors, form_of, network_type, scale_of, weight_delta
-from lib_rimo.text import parse_json, shortened, visible
+from lib_rimo.text import parse_json, printable
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ def describe(modules: Mapping[str, Tensors], metadata: Mapping[str, str]) -> Des
         block = block_of_key(key, family) or "other"
         norm = change_norm(tensors)
         if not math.isfinite(norm):
-            raise UserError(
-                "{layer} changes by more than a number can hold.", layer=visible(shortened(key))
-            )
+            raise UserError("{layer} changes by more than a number can hold.", layer=printable(key))
         squares[block] = squares.get(block, 0.0) + norm**2
     order = [*BLOCKS, "other"]
     return Description(

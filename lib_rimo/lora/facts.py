@@ -16,7 +16,7 @@ from lib_rimo.lora.blocks import (
 )
 from lib_rimo.lora.naming import read_tensor_name
 from lib_rimo.sd.file_header import read_header
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 
 
 @dataclass(frozen=True)
@@ -169,4 +169,4 @@ def _family_in(metadata: Mapping[str, str]) -> str | None:
             if text.lower().startswith(beginnings):
                 return family
     other = version or architecture.partition("/")[0]
-    return visible(shortened(other, 40)) or None
+    return printable(other, 40) or None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import file_hash, written_beside
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def read_lora(path: str | os.PathLike[str]) -> LoraFile:
     except (SafetensorError, OSError) as error:
         raise UserError(
             "{file} is not a readable .safetensors file ({why}): get or train it again.",
-            file=visible(shortened(path.name)),
-            why=visible(shortened(str(error))),
+            file=printable(path.name),
+            why=printable(str(error)),
         ) from None
 
 

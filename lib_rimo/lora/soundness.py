@@ -11,7 +11,7 @@ from torch import Tensor
 from lib_rimo.errors import UserError
 from lib_rimo.lora.delta import Form, Tensors, form_of
 from lib_rimo.lora.description import empty_base
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable, shortened
 
 # Numbers of a layer's weight; SDXL's largest has 30 million. A file of a few kilobytes may ask for
 # any amount, as it holds two factors only.
@@ -27,7 +27,7 @@ def check_layers(modules: Mapping[str, Tensors]) -> None:
         try:
             _check_layer(tensors)
         except UserError as error:
-            shown = visible(shortened(key))
+            shown = printable(key)
             raise UserError("{layer}: {why}", layer=shown, why=error) from None
 
 

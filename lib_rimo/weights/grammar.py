@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from lib_rimo.errors import UserError
 from lib_rimo.lora.blocks import ALL_BLOCKS, BLOCKS, expand_vector
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 from lib_rimo.weights.block_weights import (
     POSITIONS,
     RANDOM_WEIGHTS,
@@ -17,7 +17,7 @@ from lib_rimo.weights.block_weights import (
     own_blocks,
 )
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
-from lib_rimo.weights.ramp import SPACES, parse_number, parse_strength
+from lib_rimo.weights.ramp import SPACES, as_written, parse_number, parse_strength
 
 MOST_VALUES = 1000  # of the sparse form and of element rules, where several may name one block
 
@@ -55,13 +55,14 @@ def _parse_sparse(text: str, inherited: float | None) -> BlockWeights:
         names, at, value = item.partition("@")
         if not at:
             raise UserError(
-                '"{text}" has no value: write BLOCK@VALUE, such as IN07@0.8.', text=_shown(item)
+                '"{text}" has no value: write BLOCK@VALUE, such as IN07@0.8.', text=as_written(item)
             )
         parsed = _parse_value(value, inherited)
         blocks = parse_block_names(names)
         if not blocks:
             raise UserError(
-                '"{text}" names no block: write BLOCK@VALUE, such as IN07@0.8.', text=_shown(item)
+                '"{text}" names no block: write BLOCK@VALUE, such as IN07@0.8.',
+                text=as_written(item),
             )
         named |= dict.fromkeys(blocks, parsed)
     return BlockWeights(in_order(named))
@@ -78,14 +79,10 @@ def _at_most(items: list[str]) -> list[str]:
     return items
 
 
-def _shown(text: str) -> str:
-    return visible(shortened(text.strip(SPACES)))
-
-
 def _unknown_preset(name: str, presets: Presets) -> UserError:
     if not name:
         return UserError("The block values are empty: write a vector, a preset or IN07@0.8.")
-    shown = visible(shortened(name))
+    shown = printable(name)
     if len(name) <= LONGEST_CHOICE and _names_blocks(name):
         return UserError(
             '"{blocks}" names blocks without a value: write {blocks}@0.5 for theirs, or '
@@ -155,7 +152,7 @@ def _position_of(name: str) -> int:
     if name not in POSITIONS:
         raise UserError(
             'There is no block "{name}"; the blocks are BASE, IN00-IN11, M00 and OUT00-OUT11.',
-            name=_shown(name),
+            name=as_written(name),
         )
     return POSITIONS[name]
 
@@ -171,7 +168,7 @@ def parse_elements(text: str, presets: Presets = DEFAULT_PRESETS) -> tuple[Eleme
         raise UserError(
             'There is no element preset "{name}"; elements can also be written as '
             "BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.",
-            name=_shown(text),
+            name=as_written(text),
         )
     parts = _at_most(re.split(r"[,\n]", text if rules is None else rules))
     return tuple(_parse_rule(part) for part in parts if part.strip())
@@ -187,7 +184,7 @@ def _parse_rule(text: str) -> ElementRule:
         if not slash:
             raise UserError(
                 '"{text}" is not BLOCKS/WORDS@VALUE, such as IN05-OUT05/attn@0.5.',
-                text=_shown(text),
+                text=as_written(text),
             )
     blocks = parse_block_names(names) if names.strip() else BLOCKS
     listed = words.split()

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from lib_rimo.errors import UserError
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 
 SPACES = " \t\r\n"  # what may stand around a number or a name, in Python and in the page alike
 MOST_POINTS = 100
@@ -74,10 +74,15 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
+def as_written(text: str) -> str:
+    """A value as a sentence about it repeats it, without the spaces around it."""
+    return printable(text.strip(SPACES))
+
+
 def parse_number(text: str) -> float:
     """Read a finite decimal number. Raises UserError."""
     if not is_number(text):
-        said = visible(shortened(text.strip(SPACES)))
+        said = as_written(text)
         if re.fullmatch(r"[+-]?\d{1,9},\d{1,9}", said, re.ASCII):
             raise UserError(
                 '"{text}" is not a number: write {number}.',
@@ -107,7 +112,7 @@ def _is_point(text: str) -> bool:
 def parse_ramp(text: str) -> Ramp:
     """Read a ramp. Raises UserError."""
     if not is_ramp(text):
-        said = visible(shortened(text.strip(SPACES)))
+        said = as_written(text)
         raise UserError(
             '"{text}" is no strength over the steps: write 0@0,1@1, value@place.', text=said
         )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable, visible
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.grammar import parse_blocks, parse_elements
 from lib_rimo.weights.presets import DEFAULT_PRESETS, Presets
@@ -17,6 +17,7 @@ from lib_rimo.weights.ramp import (
     SPACES,
     Number,
     Ramp,
+    as_written,
     format_number,
     format_strength,
     is_number,
@@ -155,7 +156,7 @@ def parse_prompt(
         found += network.kind.lower() in KINDS
         if found > MOST_TAGS:
             return ""
-        shown = visible(shortened(network.text, 200))
+        shown = printable(network.text, 200)
         if network.kind not in KINDS:
             if network.kind.lower() in KINDS:
                 messages.append(
@@ -252,7 +253,7 @@ def _split_items(items: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if equals and "=" not in value:
             key = "lbw" if key == "w" else key
             if key == "lbw" and key in named:
-                raise UserError(_TWICE, first=_shown(named[key]), second=_shown(value))
+                raise UserError(_TWICE, first=as_written(named[key]), second=as_written(value))
             named[key] = value
         else:
             positional.append(item)
@@ -266,27 +267,23 @@ def _blocks_text(named: dict[str, str], positional: list[str]) -> tuple[str | No
         if item.strip(SPACES).lower() in OPTIONS:
             raise UserError(
                 "write {option}={value}, with = for the colon.",
-                option=_shown(item),
-                value=_shown(following),
+                option=as_written(item),
+                value=as_written(following),
             )
     if positional:
         if text is not None:
-            raise UserError(_TWICE, first=_shown(positional[0]), second=_shown(text))
+            raise UserError(_TWICE, first=as_written(positional[0]), second=as_written(text))
         text, *after = positional
         if len(after) > (inherited is None) or (after and not is_number(after[0])):
             raise UserError(
                 'nothing can follow its block values "{values}" but one number, and "{text}" is '
                 "none: write all block values as one part, with commas between, and elements as "
                 "lbwe=NAME.",
-                values=_shown(text),
-                text=_shown(after[-1]),
+                values=as_written(text),
+                text=as_written(after[-1]),
             )
         inherited = after[0] if after else inherited
     return text, None if inherited is None else parse_number(inherited)
-
-
-def _shown(text: str) -> str:
-    return visible(shortened(text.strip(SPACES)))
 
 
 def _strength(named: str | None, positional: list[str], default: Number) -> Number:
@@ -303,7 +300,7 @@ def _dyn(named: str | None, positional: list[str]) -> int | None:
 def _whole_number(text: str, what: str) -> int:
     if re.fullmatch(r"\d{1,9}", text.strip(SPACES), re.ASCII) is None:
         raise UserError(
-            '{option} has to be a whole number, not "{text}".', option=what, text=_shown(text)
+            '{option} has to be a whole number, not "{text}".', option=what, text=as_written(text)
         )
     return int(text)
 
@@ -317,7 +314,9 @@ def _block_weights(
     if step is not None:
         start, dash, stop = step.partition("-")
         if not dash:
-            raise UserError('step has to be a range such as 5-10, not "{text}".', text=_shown(step))
+            raise UserError(
+                'step has to be a range such as 5-10, not "{text}".', text=as_written(step)
+            )
     if text is None and elements is None and start is None and stop is None:
         return None
     weights = BlockWeights() if text is None else parse_blocks(text, presets, inherited)

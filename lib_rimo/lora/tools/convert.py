@@ -19,7 +19,7 @@ from lib_rimo.lora.files import LoraFile
 from lib_rimo.lora.keys import UNET_PREFIX
 from lib_rimo.lora.tools.resize import is_plain
 from lib_rimo.sd.unet_names import diffusers_module_name, ldm_module_name
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 
 Style = Literal["kohya", "peft", "comfyui"]
 STYLES: tuple[Style, ...] = ("kohya", "peft", "comfyui")
@@ -87,7 +87,7 @@ def _peft_tensors(layer: str, key: str, module: Tensors) -> dict[str, Tensor]:
         raise UserError(
             "{key} is a layer in {form}, which PEFT and diffusers do not know: make a plain LoRA "
             "of it first, `python -m lib_rimo resize`.",
-            key=visible(shortened(key)),
+            key=printable(key),
             form="LoCon with Tucker decomposition"
             if form_of(bare).name == "lora"
             else form_of(bare).label,
@@ -98,7 +98,7 @@ def _peft_tensors(layer: str, key: str, module: Tensors) -> dict[str, Tensor]:
         raise UserError(
             "{key} is a DoRA layer with a length for each input, as it was first written; PEFT "
             "and diffusers have one for each output: it stays in kohya's style.",
-            key=visible(shortened(key)),
+            key=printable(key),
         )
     tensors = {
         f"{layer}.lora_A.weight": module["lora_down.weight"],
@@ -149,7 +149,7 @@ def diffusers_path(key: str) -> str:
     except ValueError:
         raise UserError(
             "{key} is no layer of a Stable Diffusion UNet: it cannot be named.",
-            key=visible(shortened(key)),
+            key=printable(key),
         ) from None
     return path
 

@@ -21,7 +21,7 @@ from lib_rimo.lora.description import empty_base
 from lib_rimo.lora.files import LoraFile
 from lib_rimo.lora.tools.factors import Factors, RankLimit, factorize, factorize_product
 from lib_rimo.lora.tools.record import network_facts, stored_dtype
-from lib_rimo.text import shortened, visible
+from lib_rimo.text import printable
 
 _NOT_FACTORED = ("norm",)
 
@@ -108,7 +108,7 @@ def whole_change(key: str, module: Tensors, base_of: Callable[[str], Tensor | No
             raise UserError(
                 "{key} is a layer in {form}, which changes each base model in its own way: "
                 "give the base model with --model.",
-                key=visible(shortened(key)),
+                key=printable(key),
                 form="DoRA" if "dora_scale" in module else form.label,
             )
         base = empty_base(module)
