@@ -7,6 +7,10 @@ a new process: ours, theirs, theirs, ours, ... so that what else the machine doe
 alike. Prints a table: median (least - most) of the runs, and what is compared within each pair.
 Steps in which other programs took more than a little of the processor do not count, unless all are.
 
+    python -m benchmarks.training --model FILE --recipe "few pictures, backgrounds kept"
+
+puts one of our recipes in the peer's place: what its options cost beside the author's recipe.
+
     python -m benchmarks.training --model FILE --sweep resolution
 
 draws how time and memory of ours grow, as `benchmarks/training-resolution.svg`.
@@ -37,6 +41,7 @@ from lib_rimo.demo.rimochan_pictures import FOLDER, TRIGGER
 from lib_rimo.environment import ROOT
 from lib_rimo.sd import tokenizer
 from lib_rimo.training.augment.augmentation import augment
+from lib_rimo.training.config.built_in import BUILT_IN
 
 GIB = 2**30
 SAMPLE_SECONDS = 0.02
@@ -180,11 +185,15 @@ class Bench:
         # Where kohya looks for it before it asks the hub.
         write_tokenizer(folder / "tokenizer/openai_clip-vit-large-patch14")
 
-    def ours(self, case: Case) -> Run:
-        """Train a case with Rimo."""
-        command = ["-m", "lib_rimo", "train", "--events", "json"]
+    def ours(self, case: Case, *more: str) -> Run:
+        """Train a case with Rimo, with more options if there are any."""
+        command = ["-m", "lib_rimo", "train", "--events", "json", *more]
         # The libraries are those that run this script.
         return self._run(case, sys.executable, command, ROOT, {"RIMO_ENVIRONMENT": "current"})
+
+    def with_recipe(self, case: Case) -> Run:
+        """Train a case with Rimo by the recipe of `--recipe`, on the same pictures."""
+        return self.ours(case, "--recipe", self.arguments.recipe)
 
     def theirs(self, case: Case) -> Run:
         """Train a case with kohya's trainer, at its leanest: no second process loads pictures."""
@@ -267,7 +276,9 @@ def watch(process: psutil.Popen) -> list[Sample]:
 def compare(bench: Bench, cases: Sequence[Case], pairs: int) -> None:
     """Train the cases in both trainers, round by round, and print the table."""
     trainers = {"Rimo": bench.ours}
-    if bench.arguments.kohya:
+    if bench.arguments.recipe:
+        trainers = {bench.arguments.recipe: bench.with_recipe, "the author's": bench.ours}
+    elif bench.arguments.kohya:
         trainers["kohya"] = bench.theirs
     runs: dict[tuple[Case, str], list[Run]] = {}
     for number, case in itertools.product(range(pairs), cases):
@@ -276,7 +287,7 @@ def compare(bench: Bench, cases: Sequence[Case], pairs: int) -> None:
             runs.setdefault((case, name), []).append(run)
             print(f"{case}, {name}: {run}", flush=True)
     columns = [f"{name}, torch {runs[cases[0], name][0].torch}" for name in trainers]
-    columns += ["Rimo / kohya"] * (len(trainers) > 1)
+    columns += [" / ".join(trainers)] * (len(trainers) > 1)
     print("\n|  | " + " | ".join(columns) + " |\n|" + " --- |" * (1 + len(columns)))
     for case in cases:
         taken = [[run.figures() for run in runs[case, name]] for name in trainers]
@@ -331,6 +342,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="an SD1.x checkpoint")
     parser.add_argument("--kohya", type=Path, help="sd-scripts' folder; without it ours alone")
     parser.add_argument("--python", type=Path, help="the Python of its environment")
+    parser.add_argument("--recipe", choices=BUILT_IN, help="compare this with the author's recipe")
     parser.add_argument("--resolution", nargs="+", default=[Case.resolution], metavar="W,H")
     parser.add_argument(
         "--precision", nargs="+", default=[Case.precision], choices=("no", "bf16", "fp16")

@@ -56,7 +56,7 @@ CURES: dict[str, Cure] = {
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
     "masked prior": Cure(BEHIND),
     "prior by prediction": Cure(SCENES),
-    "timesteps below 800": Cure({"max_timestep": 800}),
+    "timesteps from 300": Cure({"min_timestep": 300}),
     "T-LoRA": Cure({"tlora_min_rank": 5}),
     "masked prior, prior by prediction": Cure({**BEHIND, **SCENES}),
     # The best of docs/reproduction.md.
