@@ -217,7 +217,7 @@ class Bench:
         marks, log = self.folder / f"{self.count}.marks", self.folder / f"{self.count}.log"
         steps = case.epoch + self.arguments.steps
         pictures = self._pictures(case)
-        options = case.options(self.arguments.model, pictures, self.folder / "out", steps)
+        options = case.options(self.arguments.model, pictures, self.folder / f"{self.count}", steps)
         full = [python, str(Path(marked.__file__)), str(marks), *command, *options]
         with log.open("w", encoding="utf-8") as output:
             started = time.time()
