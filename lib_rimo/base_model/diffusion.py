@@ -9,6 +9,7 @@ before the fall). The first phase learns from latents of half the size, four tim
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from lib_rimo.base_model.stage import Stage
 from lib_rimo.demo.world import caption, complaints, sample_attributes
 from lib_rimo.sd.checkpoint import Checkpoint
 from lib_rimo.sd.family import Family
-from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule
+from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule, shares
 
 LEARNING_RATE = 1e-3
 WARM_UP = 200
@@ -107,10 +108,11 @@ def diffusion_loss(
     """Noise prediction error; neither nearly clean pictures nor nearly pure noise dominate."""
     noise = torch.randn_like(latents)
     timesteps = torch.randint(TIMESTEPS, (noisiness, len(latents))).amax(dim=0)
-    alphas = schedule.alphas_cumprod[timesteps][:, None, None, None]
-    noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
+    alphas = schedule.alphas_cumprod[timesteps]
+    signal, strength = shares(alphas)
+    noisy = signal * latents + strength * noise
     error = (networks(noisy, timesteps, tokens) - noise).square().mean(dim=(1, 2, 3))
-    snr = (alphas / (1 - alphas)).flatten()
+    snr = alphas / (1 - alphas)
     weight = ((snr.clamp(max=SNR_GAMMA) + WORDS_WEIGHT) / snr).clamp(max=MOST_WEIGHT)
     loss: Tensor = (error * weight).mean()
     return loss
@@ -122,7 +124,7 @@ def train_diffusion(
     words: Stage,
     latents: Stage,
     autoencoder: AutoencoderKL,
-    phases: list[Phase],
+    phases: Sequence[Phase],
     family: Family = "sd1",
 ) -> None:
     """Train through all phases, or go on where the state stands.
@@ -213,7 +215,7 @@ def update_average(averaged: nn.Module, networks: nn.Module, steps: int) -> None
             mean.lerp_(present, 1 - keep)
 
 
-def _last_state(stage: Stage, phases: list[Phase]) -> dict[str, Any] | None:
+def _last_state(stage: Stage, phases: Sequence[Phase]) -> dict[str, Any] | None:
     """The state to go on from.
 
     If the state lies in the decay of another plan, that is the one before that decay.

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -128,9 +129,7 @@ def make_words(worker: Worker, work: Path) -> None:
 def make_diffusion(worker: Worker, work: Path, family: Family = "sd1") -> None:
     """UNet and text encoders."""
     diffusion, words, latents = Stage(work, "diffusion"), Stage(work, "words"), _latents(work)
-    phases = GOING_ON if diffusion.has("start") else PHASES
-    if family == "sdxl":
-        phases = TRANSPLANTED
+    phases = PLANS[family].going_on if diffusion.has("start") else PHASES
     train_diffusion(worker, diffusion, words, latents, _autoencoder(work), phases, family)
 
 
@@ -169,8 +168,18 @@ def measure_model(worker: Worker, work: Path, family: Family = "sd1") -> None:
     measure(worker, work, CAPTIONS, family=family)
 
 
-SD1_STAGES: dict[str, Callable[[Worker, Path], None]] = {
-    "unpack": unpack_model,
+@dataclass(frozen=True)
+class Plan:
+    """How a family's model is made."""
+
+    stages: Mapping[str, Callable[[Worker, Path], None]]
+    by_default: Sequence[str]
+    going_on: Sequence[Phase]
+    """What the diffusion does where it has something to start from."""
+    work: Path
+
+
+FROM_NOTHING: dict[str, Callable[[Worker, Path], None]] = {
     "encoder": make_encoder,
     "decoder": make_decoder,
     "ornaments": make_ornaments,
@@ -180,22 +189,24 @@ SD1_STAGES: dict[str, Callable[[Worker, Path], None]] = {
     "write": write_model,
     "measure": measure_model,
 }
-SDXL_STAGES: dict[str, Callable[[Worker, Path], None]] = {
+FROM_SD1: dict[str, Callable[[Worker, Path], None]] = {
     "transplant": transplant_model,
     "diffusion": partial(make_diffusion, family="sdxl"),
     "write": partial(write_model, family="sdxl"),
     "measure": partial(measure_model, family="sdxl"),
 }
-STAGES: dict[Family, dict[str, Callable[[Worker, Path], None]]] = {
-    "sd1": SD1_STAGES,
-    "sdxl": SDXL_STAGES,
+PLANS: dict[Family, Plan] = {
+    "sd1": Plan(
+        {"unpack": unpack_model, **FROM_NOTHING}, list(FROM_NOTHING), GOING_ON, Path(".work/base")
+    ),
+    "sdxl": Plan(FROM_SD1, list(FROM_SD1), TRANSPLANTED, Path(".work/base-sdxl")),
 }
 
 
-def make_base(worker: Worker, work: Path, family: Family, stages: list[str]) -> None:
+def make_base(worker: Worker, work: Path, family: Family, stages: Sequence[str]) -> None:
     """Run stages in order; those that are done return at once."""
     for name in stages:
-        STAGES[family][name](worker, work)
+        PLANS[family].stages[name](worker, work)
         worker.wait()
 
 
@@ -206,21 +217,20 @@ def main() -> None:
         "stages",
         nargs="*",
         metavar="STAGE",
-        help=f"of: {', '.join(SD1_STAGES)}; default: all but the first. "
-        f"For SDXL: {', '.join(SDXL_STAGES)}; default: all",
+        help=f"of: {', '.join(PLANS['sd1'].stages)}; default: all but the first. "
+        f"For SDXL: {', '.join(PLANS['sdxl'].stages)}; default: all",
     )
-    parser.add_argument("--family", choices=STAGES, default="sd1")
+    parser.add_argument("--family", choices=PLANS, default="sd1")
     parser.add_argument(
         "--work", type=Path, help="folder of the states; default: .work/base or .work/base-sdxl"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="one a core")
     options = parser.parse_args()
-    known = list(STAGES[options.family])
-    if unknown := set(options.stages) - set(known):
-        parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    is_sdxl = options.family == "sdxl"
-    work = options.work or Path(".work/base-sdxl" if is_sdxl else ".work/base")
-    stages = options.stages or (known if is_sdxl else known[1:])
+    plan = PLANS[options.family]
+    if unknown := set(options.stages) - set(plan.stages):
+        there = ", ".join(plan.stages)
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}; there are {there}")
+    work, stages = options.work or plan.work, options.stages or plan.by_default
     run_workers(make_base, options.processes, work, options.family, stages)
 
 

@@ -26,7 +26,7 @@ from lib_rimo.base_model.latents import Chunk, tokenize
 from lib_rimo.base_model.networks import TEXT_LAYERS, Networks, read_captions
 from lib_rimo.demo.world import caption, sample_attributes
 from lib_rimo.sd.checkpoint import Checkpoint
-from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule
+from lib_rimo.sd.schedule import TIMESTEPS, NoiseSchedule, shares
 from lib_rimo.sd.text_encoders import TextEncoder
 
 CAPTIONS = 96  # that the final norm is made up for with
@@ -43,8 +43,8 @@ def transplant(source: Checkpoint, chunk: Chunk) -> tuple[Networks, Imitation]:
     torch.manual_seed(SEED)
     clean, tokens = chunk.mean.float(), chunk.tokens[:, 0].long()
     timesteps = torch.randint(TIMESTEPS, (2, len(clean))).amax(dim=0)  # as in training
-    alphas = NoiseSchedule().alphas_cumprod[timesteps][:, None, None, None]
-    noisy = alphas.sqrt() * clean + (1 - alphas).sqrt() * torch.randn_like(clean)
+    signal, strength = shares(NoiseSchedule().alphas_cumprod[timesteps])
+    noisy = signal * clean + strength * torch.randn_like(clean)
     both = {"sample": noisy, "timestep": timesteps}
     found = imitate(
         networks.unet,

@@ -35,6 +35,12 @@ def alphas_cumprod(zero_terminal_snr: bool = False) -> Tensor:
     return alphas.float()
 
 
+def shares(alphas: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of a picture and of the noise there is at (B,) alphas, (B, 1, 1, 1) each."""
+    alphas = alphas.view(-1, 1, 1, 1)
+    return alphas.sqrt(), (1 - alphas).sqrt()
+
+
 class NoiseSchedule:
     """The noise levels that a model was trained on, and those between them."""
 

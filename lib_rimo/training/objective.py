@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lib_rimo.sd.schedule import TIMESTEPS, alphas_cumprod
+from lib_rimo.sd.schedule import TIMESTEPS, alphas_cumprod, shares
 from lib_rimo.training.masking import Masking
 from lib_rimo.training.noise import Noise
 from lib_rimo.training.weighting import Weighting
@@ -84,8 +84,7 @@ class Objective:
             perturbed.append(self.noise.perturbed(noises[-1], generator))
         noise, hiding = (torch.stack(part).to(latents) for part in (noises, perturbed))
         timestep = torch.stack(timesteps)
-        alpha = self.alphas_cumprod[timestep].to(latents).view(-1, 1, 1, 1)
-        signal, strength = alpha.sqrt(), (1 - alpha).sqrt()
+        signal, strength = shares(self.alphas_cumprod[timestep].to(latents))
         target = noise
         if self.prediction_type == "v_prediction":
             target = signal * noise - strength * latents

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_rimo.messages import Message
+from lib_rimo.sd.schedule import shares
 from lib_rimo.training.data.dataset import Batch
 from lib_rimo.training.denoiser import Denoiser
 from lib_rimo.training.trainer import Trainer
@@ -138,8 +139,7 @@ class Signals:
         latents = batch.latents.to(trainer.accelerator.device) * scaling_factor
         generator = torch.Generator().manual_seed(timestep)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        alpha = trainer.objective.alphas_cumprod[timestep].item()
-        signal, strength = alpha**0.5, (1 - alpha) ** 0.5
+        signal, strength = shares(trainer.objective.alphas_cumprod[timestep].to(latents))
         is_v = trainer.objective.prediction_type == "v_prediction"
         target = signal * noise - strength * latents if is_v else noise
         return signal * latents + strength * noise, target
