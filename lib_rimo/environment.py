@@ -88,22 +88,23 @@ def prepare(needs: str) -> None:
 
     print(
         f"Setting up Rimo's own environment in {VENV} (once; 2 GB or more), with PyTorch for "
-        f"{pytorch_build.chosen().name}.",
+        f"{pytorch_build.chosen().name} (to choose, set {pytorch_build.VARIABLE}: see --help).",
         flush=True,
     )
     make_virtual_environment(VENV)
     pip = [str(python_of(VENV)), "-m", "pip", "install", "--disable-pip-version-check"]
     uninstall = [str(python_of(VENV)), "-m", "pip", "uninstall", "--quiet", "--yes", *SUPERSEDED]
     subprocess.call(uninstall, stderr=subprocess.DEVNULL)
-    requirements = [
-        *pytorch_build.pip_options(),
-        *("-r", str(REQUIREMENTS / f"{needs}.txt"), "-c", str(LOCK)),
-    ]
-    if subprocess.call([*pip, *requirements]) != 0:
-        raise UserError(
-            "The installation above did not end well: check the network connection and the free "
-            "disk space, then run the same command again; it goes on where it stopped."
-        )
+    torch = pytorch_build.requirement((REQUIREMENTS / "trainer.txt").read_text().splitlines())
+    for requirements in (
+        [torch, *pytorch_build.pip_options()],
+        ["-r", str(REQUIREMENTS / f"{needs}.txt")],
+    ):
+        if subprocess.call([*pip, *requirements, "-c", str(LOCK)]) != 0:
+            raise UserError(
+                "The installation above did not end well: check the network connection and the "
+                "free disk space, then run the same command again; it goes on where it stopped."
+            )
     _stamp(needs).write_text(_fingerprint())
 
 

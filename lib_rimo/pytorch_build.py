@@ -59,14 +59,24 @@ def chosen(platform: str = sys.platform) -> Build:
         return known[asked]
     if platform == "darwin":
         return known["mps"]
-    if shutil.which("nvidia-smi"):
+    if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia").exists():
         return known["cuda"]
-    if platform.startswith("linux") and Path("/dev/kfd").exists():
-        return known["rocm"]
+    if platform.startswith("linux"):
+        # The package index's own build would bring gigabytes of CUDA's libraries.
+        return known["rocm" if Path("/dev/kfd").exists() else "cpu"]
     return known["default"]
 
 
 def pip_options() -> list[str]:
-    """The options that let pip find the chosen build, ahead of the index's own."""
+    """The options that let pip find the chosen build, ahead of the index's own.
+
+    For an installation of PyTorch alone: pip looks in such an index for everything else as well,
+    which takes long where it cannot be reached.
+    """
     index = chosen().index
     return [] if index is None else ["--extra-index-url", index]
+
+
+def requirement(lines: list[str]) -> str:
+    """The line among requirements that pins PyTorch."""
+    return next(line for line in lines if line.startswith("torch=="))

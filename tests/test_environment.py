@@ -1,3 +1,6 @@
+import os
+import subprocess
+
 import pytest
 
 from lib_rimo import environment, pytorch_build
@@ -70,6 +73,7 @@ def test_a_python_without_ensurepip_names_the_package(tmp_path, monkeypatch):
         ("win32", True, "", "cu130"),
         ("win32", False, "", None),
         ("linux", True, "", None),
+        ("linux", False, "", "cpu"),
         ("darwin", False, "", None),
         ("linux", False, "cpu", "cpu"),
         ("linux", True, "https://mirror/x", "x"),
@@ -87,3 +91,15 @@ def test_an_unknown_build_is_named(monkeypatch):
     monkeypatch.setenv(pytorch_build.VARIABLE, "cudda")
     with pytest.raises(UserError, match="set it to one of cpu, cuda"):
         pytorch_build.chosen()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="for a Unix shell")
+def test_the_start_file_passes_over_names_that_start_nothing(tmp_path):
+    """As pyenv has them: the name is there, its version is not chosen."""
+    for name, answers in (("python3.13", "exit 127"), ("python3.12", '[ "$1" = -c ] || echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answers}\n")
+        (tmp_path / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    environ = {**os.environ, "PATH": path, "PYTHON": ""}
+    started = [str(environment.ROOT / "rimo.sh")]
+    assert subprocess.check_output(started, env=environ, text=True) == "-m lib_rimo ui\n"

@@ -180,15 +180,17 @@ class TrainerEnvironment:
     def _install(self) -> None:
         make_virtual_environment(self.folder)
         self._see_host()
-        self._pip_install(self.missing())
+        missing = self.missing()
+        if self.is_apart():
+            self._pip_install([pytorch_build.requirement(missing), *pytorch_build.pip_options()])
+        self._pip_install(missing)
         self._check()
         self._stamp.write_text(self._fingerprint(), encoding="utf-8")
 
     def _pip_install(self, lines: list[str]) -> None:
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
         quick = ["--retries", "1", "--timeout", "15"]
-        options = pytorch_build.pip_options() if self.is_apart() else []
-        done = _run([*pip, *quick, *options, *lines])
+        done = _run([*pip, *quick, *lines])
         if done.returncode:
             raise UserError(
                 "The trainer's libraries could not be installed: check the network connection and"
