@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cut the character out and put it into N places that --model draws (0: as it stands)",
     )
     parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make DST anew even where its pictures or captions were changed since",
+    )
+    parser.add_argument(
         "--caption-extension", default="", help="ending of the caption files (.txt, then .caption)"
     )
 
@@ -79,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             out_of_frame=read_out_of_frame(arguments.out_of_frame),
             caption_extension=arguments.caption_extension,
             scenes=arguments.scenes,
+            overwrite=arguments.overwrite,
             progress=lambda done, total: bar.update(done - bar.n),
         )
     write_messages(summary.messages(), sys.stdout)

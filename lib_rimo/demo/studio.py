@@ -144,6 +144,7 @@ class Studio:
                 base=self.model,
                 name="rimochan",
                 scenes=scenes,
+                overwrite=True,
             )
             stamp.write_text(made_of)
         return folder

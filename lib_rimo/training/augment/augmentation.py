@@ -10,18 +10,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.held_folders import HeldFolders, reading_through
 from lib_rimo.messages import Message
 from lib_rimo.sd.native import native_of
 from lib_rimo.sd.size import Size, parse_resolution
+from lib_rimo.training.augment.contact_sheet import contact_sheet, label, thumbnail
 from lib_rimo.training.augment.framing import OutOfFrame
 from lib_rimo.training.augment.origin import (
     MADE_BY,
     MANIFEST,
     Origin,
+    digests,
+    edited,
     is_made,
     origin_of,
     read_manifest,
@@ -118,19 +121,23 @@ def augment(
     out_of_frame: OutOfFrame | None = None,
     caption_extension: str = "",
     scenes: int = 0,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Make `count` training pictures from those in `source`. Raises UserError.
 
     They are as large as `resolution` says, else as the `base` model wants standing pictures, else
     as the recipe has them. With `scenes` the subjects are cut out and stand in so many places that
-    the `base` model draws, which their captions name.
+    the `base` model draws, which their captions name. A set that was made before is replaced; one
+    in which somebody has changed or thrown out something, with `overwrite` only.
     """
     if scenes and base is None:
         raise UserError("Other backgrounds are drawn by the base model: name it with --model.")
     native = native_of(base) if base else None
     size = parse_resolution(resolution) if resolution else native.standing if native else RECIPES
     check_destination(destination)
+    if not overwrite:
+        _check_unedited(destination)
     folders = find_folders(source)
     pictures, left_out = read_pictures(
         file for folder in folders for file in find_pictures(folder.path)
@@ -225,12 +232,12 @@ def write_augmentation(
             if variant.caption:
                 file.with_suffix(".txt").write_text(variant.caption + "\n", encoding="utf-8")
             files.append(file.relative_to(beside))
-            thumbnails.append(_thumbnail(image))
+            thumbnails.append(thumbnail(image))
             if progress is not None:
                 progress(number, len(variants))
-        labels = [_label(file, variant) for file, variant in zip(files, variants, strict=True)]
-        _contact_sheet(thumbnails, labels).save(beside / CONTACT_SHEET)
-        manifest = _manifest(files, variants, left_out, origin)
+        labels = [label(file, variant) for file, variant in zip(files, variants, strict=True)]
+        contact_sheet(thumbnails, labels).save(beside / CONTACT_SHEET)
+        manifest = _manifest(files, variants, left_out, origin, digests(beside))
         (beside / MANIFEST).write_text(manifest, encoding="utf-8")
         beside.chmod(0o755)  # mkdtemp makes folders that nobody else may look into
         _put_in_place(beside, folder)
@@ -295,22 +302,26 @@ def read_augmentation(folder: Path) -> list[tuple[Path, Variant]]:
 def is_untouched(folder: Path, source: Path) -> bool:
     """Whether a folder was made of the pictures in `source`, and nothing in it changed since."""
     try:
-        found = read_augmentation(folder)
         check_destination(folder)
-        numbers = [int(file.stem) for file, _ in found]
-        return numbers == list(range(1, len(numbers) + 1)) and all(
-            variant.source.is_relative_to(source)
-            and file.is_file()
-            and _caption_of(file) == variant.caption.strip()
-            for file, variant in found
-        )
+        _check_unedited(folder)
+        made = read_augmentation(folder)
+        return all(variant.source.is_relative_to(source) for _, variant in made)
     except (UserError, OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _caption_of(file: Path) -> str:
-    caption = file.with_suffix(".txt")
-    return caption.read_text(encoding="utf-8").strip() if caption.is_file() else ""
+def _check_unedited(folder: Path) -> None:
+    """Raise UserError where something of a made set is not as it was written."""
+    if not is_made(folder):
+        return
+    changed = sorted(edited(folder))
+    if changed:
+        raise UserError(
+            "{folder} has been changed since it was made ({names}): give another folder, or "
+            "--overwrite to lose these changes.",
+            folder=folder,
+            names=changed if len(changed) <= 3 else [*changed[:3], "…"],
+        )
 
 
 def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
@@ -324,6 +335,7 @@ def discard(folder: Path, files: Collection[Path], held: HeldFolders) -> None:
         [variant for _, variant in kept],
         [(Path(e["file"]), Message.from_json(e["reason"])) for e in before["left_out"]],
         Origin.from_json(before.get("origin")),
+        before.get("written", {}),
     )
     held.write(folder / MANIFEST, manifest.encode())
     for file, _ in found:
@@ -339,9 +351,11 @@ def _manifest(
     variants: Sequence[Variant],
     left_out: Sequence[tuple[Path, Message]],
     origin: Origin | None,
+    written: Mapping[str, str],
 ) -> str:
     manifest = {
         "made_by": MADE_BY,
+        "written": written,
         "origin": origin and origin.as_json(),
         "pictures": [
             {"file": file.as_posix(), **asdict(variant), "source": str(variant.source)}
@@ -365,36 +379,3 @@ def _put_in_place(beside: Path, folder: Path) -> None:
         old.replace(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-_THUMBNAIL = 200
-"""Pixels, the longest side on the contact sheet."""
-_LABEL_HEIGHT = 30
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    small = image.copy()
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return small
-
-
-def _label(file: Path, variant: Variant) -> str:
-    mirrored = ", mirrored" if variant.flipped else ""
-    return f"{file.stem} {variant.framing}{mirrored}\n{variant.source.name}"
-
-
-def _contact_sheet(thumbnails: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
-    """Lay out all pictures with what they are, as near to a square as full rows allow."""
-    width = max(max(image.width for image in thumbnails), 130) + 8
-    height = max(image.height for image in thumbnails) + _LABEL_HEIGHT + 8
-    columns = max(1, round((len(thumbnails) * height / width) ** 0.5))
-    rows = -(-len(thumbnails) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height), "white")
-    pen = ImageDraw.Draw(sheet)
-    for position, (image, label) in enumerate(zip(thumbnails, labels, strict=True)):
-        x, y = position % columns * width + 4, position // columns * height + 4
-        # What the loss will not count shows as grey.
-        sheet.paste("lightgrey", (x, y, x + image.width, y + image.height))
-        sheet.paste(image, (x, y), image if image.mode == "RGBA" else None)
-        pen.multiline_text((x, y + image.height + 2), label, fill="black", spacing=1)
-    return sheet

@@ -102,6 +102,27 @@ def source_of(folder: Path) -> str:
     return origin.folder if origin and Path(origin.folder).is_dir() else ""
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """Pictures, masks and captions of a made set, each with what is in it."""
+    return {
+        file.relative_to(folder).as_posix(): _digest_of(file)
+        for file in folder.glob("*/*")
+        if file.suffix in (".png", ".txt")
+    }
+
+
+def edited(folder: Path) -> set[str]:
+    """What of a made set was changed, added or thrown out since; all of it where that is unknown.
+
+    Raises OSError and ValueError for what is no made set.
+    """
+    written = read_manifest(folder).get("written")
+    before = (
+        {(file, str(was)) for file, was in written.items()} if isinstance(written, dict) else set()
+    )
+    return {file for file, _ in before ^ set(digests(folder).items())}
+
+
 def staleness(folder: Path, base: str, native: Native | None) -> list[Message]:
     """Why made pictures would be made otherwise today, for this base model.
 

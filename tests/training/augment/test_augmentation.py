@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from lib_rimo.commands import augment as command
 from lib_rimo.errors import UserError
 from lib_rimo.held_folders import HeldFolders
 from lib_rimo.training.augment import augmentation, focus
-from lib_rimo.training.augment.augmentation import augment, discard, read_augmentation
+from lib_rimo.training.augment.augmentation import (
+    augment,
+    discard,
+    is_untouched,
+    read_augmentation,
+)
 from lib_rimo.training.augment.focus import find_focus
 from lib_rimo.training.augment.framing import CLOSE_UP, UPPER_BODY, WHOLE
 from lib_rimo.training.augment.variants import draw_variant, plan_augmentation
@@ -223,6 +229,36 @@ def test_an_own_folder_is_replaced_and_a_foreign_one_refused(source: Path, tmp_p
     assert (out / "mine.png").read_bytes() == b"precious"
     with pytest.raises(UserError, match="not made by augmenting"):
         augment(source, source, count=5, resolution=SIZE)
+
+
+def edit_caption(file: Path) -> None:
+    file.with_suffix(".txt").write_text("rimochan, red hat")
+
+
+def throw_out(file: Path) -> None:
+    discard(file.parents[1], {file}, HeldFolders(file.parents[2]))
+
+
+def paint(file: Path) -> None:
+    with Image.open(file) as image:
+        ImageOps.invert(image.convert("RGB")).save(file)
+
+
+@pytest.mark.parametrize("change", [edit_caption, throw_out, paint, Path.unlink])
+def test_what_somebody_changed_is_overwritten_only_when_asked(
+    source: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    out = tmp_path / "out"
+    last = augment(source, out, count=5, resolution=SIZE).files[-1]
+    assert is_untouched(out, source)
+    change(last)
+    assert not is_untouched(out, source)
+    before = sorted((file, file.stat().st_mtime_ns) for file in out.rglob("*"))
+    with pytest.raises(UserError, match=r"changed since it was made \(1_rimochan/05.*--overwrite"):
+        augment(source, out, count=5, resolution=SIZE)
+    assert sorted((file, file.stat().st_mtime_ns) for file in out.rglob("*")) == before
+    augment(source, out, count=5, resolution=SIZE, overwrite=True)
+    assert is_untouched(out, source)
 
 
 def test_a_failure_leaves_the_old_folder(
