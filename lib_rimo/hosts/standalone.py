@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib_rimo import environment
 from lib_rimo.errors import UserError
@@ -129,10 +129,16 @@ class Standalone:
             drawn()
         return draw_grid(pictures, plot.columns, plot.rows)
 
-    def draw_picture(self, settings: Settings, model: Path) -> Image:
-        """Draw one with our own sampling."""
+    def draw_picture(
+        self, settings: Settings, model: Path, options: Mapping[str, Any] | None = None
+    ) -> Image:
+        """Draw one with our own sampling, which has no options of its own."""
         with self.drawing:
             return next(self.generator(model).draw(settings)).image
+
+    def picture_options(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
     def generator(self, model: Path) -> Generator:
         """What draws with a model; the last one stays loaded."""

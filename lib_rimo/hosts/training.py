@@ -118,11 +118,17 @@ class TrainingHost(Protocol):
     def draw_plot(self, plot: Plot, drawn: Callable[[], None]) -> Image:
         """Draw a plot, telling of each picture that is done. Raises UserError."""
 
-    def draw_picture(self, settings: Settings, model: Path) -> Image:
+    def draw_picture(
+        self, settings: Settings, model: Path, options: Mapping[str, Any] | None = None
+    ) -> Image:
         """Draw one picture; a WebUI does with the checkpoint that is loaded.
 
-        The next picture of the page is the same as if this one had not been drawn.
+        The next picture of the page is the same as if this one had not been drawn. Raises UserError
+        where the host's own options, if `options` tells what they were, are others by now.
         """
+
+    def picture_options(self) -> dict[str, Any]:
+        """What the host's pictures depend on beside `Settings`, by the names of its options."""
 
     def lora_path(self, name: str) -> Path | None:
         """The file that a tag of this name loads."""

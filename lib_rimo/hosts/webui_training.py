@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.reach import Reach, is_loopback, reach_of_webui
 from lib_rimo.hosts.training import BaseModel, Interrogate, Plot, base_model
 from lib_rimo.hosts.webui import presets_of
+from lib_rimo.hosts.webui_pipeline import Pipeline
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.training.jobs.estimate import estimate
 from lib_rimo.training.jobs.folder import Job
@@ -44,6 +45,7 @@ class WebUITraining:
         paths = importlib.import_module("modules.paths")
         self.home = Path(paths.data_path) / "rimo"
         self.lora_folder = Path(self.shared.cmd_opts.lora_dir)
+        self.pipeline = Pipeline(self.shared, self.sd_models, self.lock)
         self.environment = TrainerEnvironment()
         self.python = self.environment.python
 
@@ -67,7 +69,7 @@ class WebUITraining:
 
     def base_models(self) -> list[BaseModel]:
         """The WebUI's checkpoints, the chosen one first."""
-        chosen = self._chosen_checkpoint()
+        chosen = self.pipeline.chosen_checkpoint()
         listed = [Path(info.filename) for info in self.sd_models.checkpoints_list.values()]
         files = [*listed, *models_in(remembered_folders(self.home))]
         models = [base_model(f) for f in dict.fromkeys(files) if f.suffix == ".safetensors"]
@@ -77,13 +79,6 @@ class WebUITraining:
         """Where the WebUI looks for checkpoints."""
         given = getattr(self.shared.cmd_opts, "ckpt_dir", None)
         return Path(given or self.sd_models.model_path)
-
-    def _chosen_checkpoint(self) -> Path | None:
-        try:
-            info = self.sd_models.select_checkpoint()
-        except FileNotFoundError:  # what the host raises where there is none
-            return None
-        return None if info is None else Path(info.filename)
 
     def open_folders(self) -> list[Path] | None:
         """Any file, unless others can reach the WebUI and it was not told to trust them."""
@@ -171,36 +166,15 @@ class WebUITraining:
         annotated: Image = images.draw_grid_annotations(grid, width, height, *labels)
         return annotated
 
-    def draw_picture(self, settings: Settings, model: Path) -> Image:
-        """Draw one with the loaded checkpoint, through the WebUI's own pipeline.
+    def draw_picture(
+        self, settings: Settings, model: Path, options: Mapping[str, Any] | None = None
+    ) -> Image:
+        """Draw one with the loaded checkpoint; see `Pipeline`."""
+        return self.pipeline.draw(settings, options)
 
-        Nothing of the page is touched: no setting, no seed, no file; a picture's LoRAs are
-        activated anew for each.
-        """
-        processing = importlib.import_module("modules.processing")
-        kind = processing.StableDiffusionProcessingTxt2Img
-        # Schedules have names of their own since AUTOMATIC1111 1.9.
-        scheduled = bool(settings.schedule) and "scheduler" in inspect.signature(kind).parameters
-        with self.lock:
-            job = kind(
-                sd_model=self.shared.sd_model,
-                prompt=settings.prompt,
-                negative_prompt=settings.negative_prompt,
-                seed=settings.seed,
-                steps=settings.steps,
-                cfg_scale=settings.cfg_scale,
-                sampler_name=settings.sampler,
-                width=settings.width,
-                height=settings.height,
-                do_not_save_samples=True,
-                do_not_save_grid=True,
-                **({"scheduler": settings.schedule} if scheduled else {}),
-            )
-            try:
-                picture: Image = processing.process_images(job).images[0]
-            finally:
-                job.close()
-        return picture
+    def picture_options(self) -> dict[str, Any]:
+        """What the WebUI's pictures depend on besides; see `Pipeline`."""
+        return self.pipeline.options()
 
     def lora_path(self, name: str) -> Path | None:
         """The file that a tag of this name loads; None without the host's Lora extension."""

@@ -56,6 +56,8 @@ class Order:
     prompts: tuple[str, ...] = ()
     trigger_word: str = ""
     strength: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The host's own that its pictures depend on."""
 
     @property
     def id(self) -> str:
@@ -91,6 +93,8 @@ class Search:
     seconds_left: float | None = None
     messages: tuple[Message, ...] = ()
     """Why it failed."""
+    _refused: tuple[Message, ...] = ()
+    """Why the host would not draw."""
     _process: subprocess.Popen[str] | None = None
     _is_to_stop: bool = False
     _writing: threading.Lock = field(default_factory=threading.Lock)
@@ -185,9 +189,12 @@ class Search:
         """Draw what was asked for; why it could not be, where that is so."""
         settings = replace(self.order.settings, prompt=event["prompt"], seed=event["seed"])
         try:
-            picture = self.host.draw_picture(settings, self.order.model)
+            picture = self.host.draw_picture(settings, self.order.model, self.order.options)
             with written_beside(Path(event["file"])) as beside:
                 picture.save(beside, format="PNG")
+        except UserError as error:
+            self._refused = error.messages
+            return {"error": str(error)}
         except Exception as error:  # whatever the host raises
             return {"error": str(error) or type(error).__name__}
         return {}
@@ -211,7 +218,7 @@ class Search:
         else:
             last = said.strip().splitlines()[-1:] or ["-"]
             broken = Message("The search broke off: {reason}", reason=last[0])
-            self.messages = tuple(read_messages(said)) or (broken,)
+            self.messages = self._refused or tuple(read_messages(said)) or (broken,)
             self.state = "failed"
 
 
@@ -310,6 +317,7 @@ class Searches:
             model=self._model(options.pretrained_model_name_or_path),
             settings=settings,
             trigger_word=options.trigger_word.strip(),
+            options=self._host.picture_options(),
         )
 
     def _order_of_blocks(self, asked: Reply) -> Order:
@@ -339,6 +347,7 @@ class Searches:
             prompts=(without_lora(str(asked.get("prompt", "")), name) or "1girl, solo",),
             trigger_word="" if job is None else job.options.trigger_word.strip(),
             strength=float(asked.get("strength", 1.0)),
+            options=self._host.picture_options(),
         )
 
     def _model(self, wanted: str) -> Path:

@@ -14,6 +14,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.model_memory import model_memory
 from lib_rimo.hosts.training import check_folder
 from lib_rimo.hosts.webui_training import WebUITraining, has_train_tab
+from lib_rimo.inference.infotext import Settings
 from lib_rimo.ui.train_server import TrainServer
 
 
@@ -215,3 +216,110 @@ def test_a_proposal_that_fails_writes_nothing(webui, interrogators, tmp_path, na
     reply = json.loads(server.answer(json.dumps(asked)))
     assert reply.keys() == {"error", "messages"}
     assert [path.name for path in folder.iterdir()] == ["1.png"]
+
+
+class Pipeline:
+    """A WebUI's options, its state, and a pipeline that a user interrupts now and then."""
+
+    def __init__(self, monkeypatch, webui):
+        self.interruptions, self.jobs, self.closed = 0, [], 0
+        self.interrupted = self.skipped = False
+        self.begun = self.ended = 0
+        self.infotexts = []
+        label = SimpleNamespace
+        self.options = SimpleNamespace(
+            CLIP_stop_at_last_layers=1,
+            sd_model_checkpoint="large",
+            forge_additional_modules=[],
+            theme="dark",
+            data_labels={
+                "CLIP_stop_at_last_layers": label(infotext="Clip skip", label="Clip skip"),
+                "sd_model_checkpoint": label(infotext="Model", label="Checkpoint"),
+                "forge_additional_modules": label(infotext=None, label="VAE"),
+                "theme": label(infotext=None, label="Theme"),
+            },
+        )
+        webui.shared.opts, webui.shared.state = self.options, self
+        self.given = webui.shared.cmd_opts
+        processing = SimpleNamespace(
+            StableDiffusionProcessingTxt2Img=self.job, process_images=self.process_images
+        )
+        webui.shared.sd_model = "model"
+        monkeypatch.setitem(sys.modules, "modules.processing", processing)
+
+    def begin(self, job):
+        self.begun += 1
+        self.interrupted = self.skipped = False
+
+    def end(self):
+        self.ended += 1
+
+    def job(self, **settings):
+        def close():
+            self.closed += 1
+
+        return SimpleNamespace(**settings, close=close)
+
+    def process_images(self, job):
+        """Half a picture, or none, where it is interrupted."""
+        if self.interrupted:
+            return SimpleNamespace(images=[])
+        self.jobs.append(job)
+        if not self.given.no_prompt_history:
+            self.infotexts.append(job.prompt)
+        half = self.interruptions > 0
+        self.interruptions -= half
+        self.interrupted, self.skipped = half and self.interruptions % 2 == 0, half
+        return SimpleNamespace(images=[Image.new("RGB", (8, 8), "black" if half else "red")])
+
+
+@pytest.fixture
+def pipeline(monkeypatch, webui):
+    return Pipeline(monkeypatch, webui)
+
+
+def test_a_picture_that_was_interrupted_is_drawn_again(webui, pipeline):
+    pipeline.interrupted = True  # what a user did to a picture before
+    settings = Settings(prompt="1girl", seed=5)
+    assert webui.draw_picture(settings, Path("large")).getpixel((0, 0)) == (255, 0, 0)
+    pipeline.interruptions = 2
+    assert webui.draw_picture(settings, Path("large")).getpixel((0, 0)) == (255, 0, 0)
+    assert len(pipeline.jobs) == pipeline.closed == pipeline.begun == pipeline.ended == 4
+    pipeline.interruptions = 100
+    with pytest.raises(UserError, match="was interrupted"):
+        webui.draw_picture(settings, Path("large"))
+    assert not webui.lock.locked()
+    # The page's button for the last picture's settings still brings back the user's own.
+    assert pipeline.infotexts == []
+    assert not webui.shared.cmd_opts.no_prompt_history
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "label"),
+    [
+        ("CLIP_stop_at_last_layers", 2, "Clip skip"),
+        ("forge_additional_modules", ["vae"], "VAE"),
+        ("sd_model_checkpoint", "large [1234]", None),  # as it is called once it is loaded
+        ("theme", "light", None),
+    ],
+)
+def test_pictures_are_drawn_under_the_same_options_or_not(webui, pipeline, name, value, label):
+    before = webui.picture_options()
+    setattr(pipeline.options, name, value)
+    if label is None:
+        assert webui.picture_options() == before
+        assert webui.draw_picture(Settings(), Path("large"), before)
+        return
+    assert webui.picture_options() != before
+    with pytest.raises(UserError, match=f"^{label} changed in the WebUI"):
+        webui.draw_picture(Settings(), Path("large"), before)
+    assert pipeline.jobs == []
+    assert webui.draw_picture(Settings(), Path("large"))  # of a plot, whose options nobody keeps
+
+
+def test_another_checkpoint_is_no_picture_of_the_first(webui, pipeline, monkeypatch):
+    before = webui.picture_options()
+    other = SimpleNamespace(filename="other.safetensors")
+    monkeypatch.setattr(webui.sd_models, "select_checkpoint", lambda: other)
+    with pytest.raises(UserError, match=r"^Checkpoint changed in the WebUI"):
+        webui.draw_picture(Settings(), Path("large"), before)

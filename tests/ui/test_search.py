@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.ui.api import Guard, add_routes
@@ -57,8 +58,14 @@ class Host(Standalone):
         self.python = python
         self.drawn: list[Settings] = []
         self.fault: Exception | None = None
+        self.options = {"Clip skip": 1}
+        self.under: dict[str, int] | None = None
 
-    def draw_picture(self, settings, model):
+    def picture_options(self):
+        return self.options
+
+    def draw_picture(self, settings, model, options=None):
+        self.under = options
         if self.fault is not None:
             raise self.fault
         self.drawn.append(settings)
@@ -161,6 +168,29 @@ def test_what_the_host_could_not_draw_is_told(server, host):
     failed = wait_for(server, begin(server), "failed")
     (message,) = failed["messages"]
     assert message["text"] == "No picture could be drawn: out of memory"
+
+
+def test_what_the_host_refuses_is_told_in_its_own_sentence(server, host):
+    host.fault = UserError("{options} changed in the WebUI.", options="Clip skip")
+    failed = wait_for(server, begin(server), "failed")
+    (message,) = failed["messages"]
+    assert (message["template"], message["values"]) == (
+        "{options} changed in the WebUI.",
+        {"options": "Clip skip"},
+    )
+
+
+def test_pictures_under_other_options_are_another_search(server, host):
+    search = begin(server)
+    wait_for(server, search, "planned")
+    assert host.under == {"Clip skip": 1}
+    host.options = {"Clip skip": 2}
+    other = begin(server)
+    assert other["id"] != search["id"]
+    wait_for(server, other, "planned")
+    assert host.under == {"Clip skip": 2}
+    ask(server, "search_stop", search=other["id"])
+    wait_for(server, other, "stopped")
 
 
 @pytest.mark.parametrize(
