@@ -143,7 +143,7 @@ class Standalone:
     def generator(self, model: Path) -> Generator:
         """What draws with a model; the last one stays loaded."""
         from lib_rimo.inference.apply import LoraFolder
-        from lib_rimo.inference.console import choose_device
+        from lib_rimo.inference.device import choose_device
         from lib_rimo.inference.generation import Generator
         from lib_rimo.sd.checkpoint import load_checkpoint
 

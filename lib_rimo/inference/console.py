@@ -14,8 +14,6 @@ from lib_rimo.sd.size import Size
 from lib_rimo.text import shortened
 
 if TYPE_CHECKING:
-    import torch
-
     from lib_rimo.inference.generation import Generator
     from lib_rimo.inference.infotext import Settings
     from lib_rimo.weights.presets import Presets
@@ -142,6 +140,7 @@ def open_generator(arguments: argparse.Namespace, presets: Presets) -> Generator
     from tqdm import tqdm
 
     from lib_rimo.inference.apply import LoraFolder
+    from lib_rimo.inference.device import choose_device
     from lib_rimo.inference.generation import Generator
     from lib_rimo.sd.checkpoint import load_checkpoint
 
@@ -154,24 +153,6 @@ def open_generator(arguments: argparse.Namespace, presets: Presets) -> Generator
         presets=presets,
         tell=lambda message: tqdm.write(message.text()),
     )
-
-
-def choose_device(name: str | None, precision: str | None) -> tuple[str, torch.dtype]:
-    """The device that was asked for, or the best there is, and the model's type on it."""
-    import torch
-
-    if name is None:
-        backends = torch.backends
-        has_mps = backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            'There is no device "{name}" here ({error}); try --device cpu.', name=name, error=error
-        ) from error
-    kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    return name, kinds[precision or ("fp16" if name.startswith("cuda") else "fp32")]
 
 
 def _read_text(path: Path) -> str:

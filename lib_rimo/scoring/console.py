@@ -67,7 +67,7 @@ class Session:
         from tqdm import tqdm
 
         from lib_rimo.inference.apply import load_lora
-        from lib_rimo.inference.console import choose_device
+        from lib_rimo.inference.device import choose_device, choose_device_beside
         from lib_rimo.scoring.encoder import PictureEncoder
         from lib_rimo.scoring.pace import Pace
         from lib_rimo.scoring.references import fitted, read_references
@@ -82,7 +82,10 @@ class Session:
         pictures, size = _training(arguments)
         self._references = [fitted(found, size) for found in read_references(pictures)]
         self._say(f"Loading {arguments.model.name} ...")
-        device, dtype = choose_device(arguments.device, arguments.precision)
+        if self._asked:  # the program that asks holds the model too
+            device, dtype = choose_device_beside(arguments.model)
+        else:
+            device, dtype = choose_device(arguments.device, arguments.precision)
         checkpoint = load_checkpoint(arguments.model, device=device, dtype=dtype)
         self._encoder = PictureEncoder(checkpoint)
         self._trigger_word = arguments.trigger_word

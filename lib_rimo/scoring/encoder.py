@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from lib_rimo.inference.prompt import Conditioning, encode_prompt
 from lib_rimo.sd.checkpoint import Checkpoint
-from lib_rimo.sd.schedule import alphas_cumprod
+from lib_rimo.sd.schedule import alphas_cumprod, shares
 from lib_rimo.sd.size import LATENT_PIXELS
 
 FEATURE_TIMESTEP = 150
@@ -73,12 +73,12 @@ class PictureEncoder:
         """(N,) at one timestep; the noise is the same for every picture and every prompt."""
         conditioning = self._read(prompt)
         generator = torch.Generator().manual_seed(timestep)
-        noise = torch.randn(latents.shape[1:], generator=generator).to(latents.device)
-        alpha = self._alphas[timestep].item()
-        noisy = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
+        noise = torch.randn(latents.shape[1:], generator=generator).to(latents)[None]
+        signal, strength = shares(self._alphas[timestep].to(latents))
+        noisy = signal * latents + strength * noise
         target = noise
         if self._checkpoint.prediction_type == "v_prediction":
-            target = alpha**0.5 * noise - (1 - alpha) ** 0.5 * latents
+            target = signal * noise - strength * latents
         errors = [
             (self._predict(part, timestep, conditioning) - wanted).square().mean((1, 2, 3))
             for part, wanted in zip(

@@ -46,12 +46,12 @@ def draw_scenes(
 
     `size` is width and height in pixels; a seed gives the same places again.
     """
-    from lib_rimo.inference.console import choose_device
+    from lib_rimo.inference.device import choose_device_beside
     from lib_rimo.inference.generation import Generator
     from lib_rimo.inference.infotext import Settings
     from lib_rimo.sd.checkpoint import load_checkpoint
 
-    device, dtype = choose_device(None, None)
+    device, dtype = choose_device_beside(model)
     generator = Generator(load_checkpoint(model, device=device, dtype=dtype))
     prompts = list(place_prompts())
     random.Random(f"scenes/{seed}").shuffle(prompts)
