@@ -107,7 +107,8 @@ class Pipeline:
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if changed:
             labels = self._shared.opts.data_labels
-            names = [str(labels[name].label) if name in labels else name for name in changed]
+            # As infotexts have it: many labels of Forge say "(Managed by Forge)".
+            names = [getattr(labels.get(name), "infotext", None) or name for name in changed]
             raise UserError(
                 "{options} changed in the WebUI meanwhile: change it back, or start anew.",
                 options=", ".join(names),

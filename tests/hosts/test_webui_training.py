@@ -226,17 +226,16 @@ class Pipeline:
         self.interrupted = self.skipped = False
         self.begun = self.ended = 0
         self.infotexts = []
-        label = SimpleNamespace
         self.options = SimpleNamespace(
             CLIP_stop_at_last_layers=1,
             sd_model_checkpoint="large",
             forge_additional_modules=[],
             theme="dark",
             data_labels={
-                "CLIP_stop_at_last_layers": label(infotext="Clip skip", label="Clip skip"),
-                "sd_model_checkpoint": label(infotext="Model", label="Checkpoint"),
-                "forge_additional_modules": label(infotext=None, label="VAE"),
-                "theme": label(infotext=None, label="Theme"),
+                "CLIP_stop_at_last_layers": SimpleNamespace(infotext="Clip skip"),
+                "sd_model_checkpoint": SimpleNamespace(infotext="Model"),
+                "forge_additional_modules": SimpleNamespace(infotext=None),
+                "theme": SimpleNamespace(infotext=None),
             },
         )
         webui.shared.opts, webui.shared.state = self.options, self
@@ -295,23 +294,23 @@ def test_a_picture_that_was_interrupted_is_drawn_again(webui, pipeline):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "label"),
+    ("name", "value", "said"),
     [
         ("CLIP_stop_at_last_layers", 2, "Clip skip"),
-        ("forge_additional_modules", ["vae"], "VAE"),
+        ("forge_additional_modules", ["vae"], "forge_additional_modules"),
         ("sd_model_checkpoint", "large [1234]", None),  # as it is called once it is loaded
         ("theme", "light", None),
     ],
 )
-def test_pictures_are_drawn_under_the_same_options_or_not(webui, pipeline, name, value, label):
+def test_pictures_are_drawn_under_the_same_options_or_not(webui, pipeline, name, value, said):
     before = webui.picture_options()
     setattr(pipeline.options, name, value)
-    if label is None:
+    if said is None:
         assert webui.picture_options() == before
         assert webui.draw_picture(Settings(), Path("large"), before)
         return
     assert webui.picture_options() != before
-    with pytest.raises(UserError, match=f"^{label} changed in the WebUI"):
+    with pytest.raises(UserError, match=f"^{said} changed in the WebUI"):
         webui.draw_picture(Settings(), Path("large"), before)
     assert pipeline.jobs == []
     assert webui.draw_picture(Settings(), Path("large"))  # of a plot, whose options nobody keeps
@@ -321,5 +320,5 @@ def test_another_checkpoint_is_no_picture_of_the_first(webui, pipeline, monkeypa
     before = webui.picture_options()
     other = SimpleNamespace(filename="other.safetensors")
     monkeypatch.setattr(webui.sd_models, "select_checkpoint", lambda: other)
-    with pytest.raises(UserError, match=r"^Checkpoint changed in the WebUI"):
+    with pytest.raises(UserError, match=r"^Model changed in the WebUI"):
         webui.draw_picture(Settings(), Path("large"), before)
