@@ -16,6 +16,7 @@ from lib_rimo.ui.train_tab import TITLE, render_train_tab
 host = WebUITraining()
 server = TrainServer(host)
 watcher = TrainingWatcher(server.queue, host)
+host.pipeline.before_picture = watcher.bring_model_back
 
 
 def on_train_tabs(params):  # a tab inside the host's own Train tab
@@ -37,11 +38,16 @@ def on_app_started(demo, app):
         add_routes(app, server, Guard(logins, partial(has_session, app), host.reach))
 
 
+def on_script_unloaded():
+    watcher.stop()
+    server.searches.abandon()
+
+
 register(
     script_callbacks,
     **({"on_ui_train_tabs": on_train_tabs} if has_train_tab() else {"on_ui_tabs": on_tabs}),
     on_app_started=on_app_started,
-    on_script_unloaded=watcher.stop,
+    on_script_unloaded=on_script_unloaded,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ class Pipeline:
     def __init__(self, shared: Any, sd_models: Any, lock: AbstractContextManager[Any]) -> None:
         """The host's modules of these names, and the lock that is held around every picture."""
         self._shared, self._sd_models, self._lock = shared, sd_models, lock
+        self.before_picture: Callable[[], object] = lambda: None
+        """Called before each, with the lock held, as the host's scripts are not."""
 
     def chosen_checkpoint(self) -> Path | None:
         """The file of the checkpoint that is chosen in the page; None without any."""
@@ -49,6 +51,7 @@ class Pipeline:
         for _ in range(_ATTEMPTS):
             with self._lock, self._as_a_job():
                 self._check_options(options)
+                self.before_picture()
                 job = kind(
                     sd_model=self._shared.sd_model,
                     prompt=settings.prompt,

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -117,6 +118,12 @@ class Search:
         if self.state == "planned":
             self._answer({"stop": True})
 
+    def abandon(self) -> None:
+        """End at once, as when the host reloads its scripts: asked for again, it goes on."""
+        self._is_to_stop = True
+        if self._process is not None:
+            self._process.terminate()
+
     @property
     def is_going_on(self) -> bool:
         """Whether it has not ended in one way or another."""
@@ -151,7 +158,7 @@ class Search:
         """Start the process and do what it asks; its exit code."""
         result = self.folder / "result.json"
         result.unlink(missing_ok=True)
-        with subprocess.Popen(
+        process = subprocess.Popen(
             command_line(self.host.python, self.order.arguments(self.folder, self.host.name)),
             cwd=ROOT,
             env={**child_environment(), AS_JSON: "json"},
@@ -159,7 +166,9 @@ class Search:
             stdout=subprocess.PIPE,
             stderr=said,
             encoding="utf-8",
-        ) as process:
+        )
+        # An answer that came too late for it is written once more when its input is closed.
+        with suppress(BrokenPipeError), process:
             self._process = process
             assert process.stdout is not None
             for line in process.stdout:
@@ -203,12 +212,9 @@ class Search:
         process = self._process
         if process is None or process.stdin is None:
             return
-        with self._writing:
-            try:
-                process.stdin.write(json.dumps(answer) + "\n")
-                process.stdin.flush()
-            except OSError:  # it has ended; why is told at its end
-                pass
+        with self._writing, suppress(OSError):  # it has ended; why is told at its end
+            process.stdin.write(json.dumps(answer) + "\n")
+            process.stdin.flush()
 
     def _end(self, code: int, said: str) -> None:
         if code == 0:
@@ -216,10 +222,19 @@ class Search:
         elif self._is_to_stop:
             self.state = "stopped"
         else:
-            last = said.strip().splitlines()[-1:] or ["-"]
-            broken = Message("The search broke off: {reason}", reason=last[0])
-            self.messages = self._refused or tuple(read_messages(said)) or (broken,)
+            self.messages = self._refused or tuple(read_messages(said)) or (_cause(code, said),)
             self.state = "failed"
+
+
+def _cause(code: int, said: str) -> Message:
+    """Why a search ended that could not say so itself."""
+    if code in (-9, 137):
+        return Message(
+            "The search was killed, most likely as memory (RAM) ran out: close other programs and "
+            "start it again, it goes on."
+        )
+    last = said.strip().splitlines()[-1:] or [f"exit status {code}"]
+    return Message("The search broke off: {reason}", reason=last[0])
 
 
 class Searches:
@@ -276,6 +291,12 @@ class Searches:
         """A strip of pictures of a result."""
         path = self.strip_path(str(asked["search"]), str(asked["name"]))
         return {"picture": data_url(open_image(path), 2048)}
+
+    def abandon(self) -> None:
+        """End what goes on, so that two servers don't search in one folder."""
+        for search in self._searches.values():
+            if search.is_going_on:
+                search.abandon()
 
     def all(self) -> list[Reply]:
         """All searches of this run of the server."""

@@ -277,6 +277,14 @@ def pipeline(monkeypatch, webui):
     return Pipeline(monkeypatch, webui)
 
 
+def test_the_model_is_brought_back_for_each_picture(webui, pipeline):
+    held = []
+    webui.pipeline.before_picture = lambda: held.append((webui.lock.locked(), len(pipeline.jobs)))
+    webui.draw_picture(Settings(), Path("large"))
+    webui.draw_picture(Settings(), Path("large"))
+    assert held == [(True, 0), (True, 1)]
+
+
 def test_a_picture_that_was_interrupted_is_drawn_again(webui, pipeline):
     pipeline.interrupted = True  # what a user did to a picture before
     settings = Settings(prompt="1girl", seed=5)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -60,12 +61,17 @@ class Host(Standalone):
         self.fault: Exception | None = None
         self.options = {"Clip skip": 1}
         self.under: dict[str, int] | None = None
+        self.has_begun, self.drawing_now = threading.Event(), threading.Event()
+        self.drawing_now.set()
 
     def picture_options(self):
         return self.options
 
     def draw_picture(self, settings, model, options=None):
         self.under = options
+        if not self.drawing_now.is_set():
+            self.has_begun.set()
+            self.drawing_now.wait(60)
         if self.fault is not None:
             raise self.fault
         self.drawn.append(settings)
@@ -147,6 +153,24 @@ def test_stop_keeps_what_was_found(server, host):
     assert len(host.drawn) == 1
 
 
+@pytest.mark.parametrize("reached", ["planned", "drawing"])
+def test_a_reload_of_the_host_ends_a_search_which_then_goes_on(server, host, reached):
+    search = begin(server)
+    wait_for(server, search, "planned")
+    if reached == "drawing":
+        host.drawing_now.clear()
+        ask(server, "search_go", search=search["id"])
+        assert host.has_begun.wait(60)
+    server.searches.abandon()
+    host.drawing_now.set()
+    assert wait_for(server, search, "stopped")["result"] is None
+    again = TrainServer(host)
+    assert begin(again)["id"] == search["id"]
+    wait_for(again, search, "planned")
+    ask(again, "search_go", search=search["id"])
+    assert wait_for(again, search, "finished")["result"]["is_whole"]
+
+
 def test_one_goes_on_at_a_time_and_asking_again_shows_the_same(server):
     search = begin(server)
     wait_for(server, search, "planned")
@@ -178,6 +202,15 @@ def test_what_the_host_refuses_is_told_in_its_own_sentence(server, host):
         "{options} changed in the WebUI.",
         {"options": "Clip skip"},
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_search_that_the_system_kills_says_so(server, host):
+    search = begin(server)
+    wait_for(server, search, "planned")
+    server.searches.find(search["id"])._process.kill()
+    (message,) = wait_for(server, search, "failed")["messages"]
+    assert "memory (RAM) ran out" in message["text"]
 
 
 def test_pictures_under_other_options_are_another_search(server, host):
