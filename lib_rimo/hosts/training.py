@@ -33,6 +33,8 @@ class BaseModel:
     """What this model needs to be trained with in place of the recipe's."""
     is_demonstration: bool = False
     """The small model that comes with Rimo."""
+    names: Sequence[str] = ()
+    """What a WebUI calls it, if it lists it: first the name that its own page shows."""
 
 
 def base_model(path: Path) -> BaseModel:
@@ -46,6 +48,21 @@ def base_model(path: Path) -> BaseModel:
         "text_encoder_lr": recipe.text_encoder_learning_rate * factor,
     }
     return BaseModel(path.stem, path, suited, is_demonstration=True)
+
+
+def find_base_model(models: Sequence[BaseModel], asked: str) -> BaseModel | None:
+    """The model of this path, or else of this name; raises UserError where several have it."""
+    known = [model for model in models if asked == str(model.path)] or [
+        model for model in models if asked in (model.title, model.path.name, *model.names)
+    ]
+    if len(known) > 1:
+        raise UserError(
+            "{name} can be any of {models}: give the whole name.",
+            name=asked,
+            models=[model.title for model in known],
+            about="pretrained_model_name_or_path",
+        )
+    return known[0] if known else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,13 @@ class WebUITraining:
     def base_models(self) -> list[BaseModel]:
         """The WebUI's checkpoints, the chosen one first."""
         chosen = self.pipeline.chosen_checkpoint()
-        listed = [Path(info.filename) for info in self.sd_models.checkpoints_list.values()]
+        listed = {Path(info.filename): info for info in self.sd_models.checkpoints_list.values()}
         files = [*listed, *models_in(remembered_folders(self.home))]
-        models = [base_model(f) for f in dict.fromkeys(files) if f.suffix == ".safetensors"]
+        models = [
+            _as_listed(base_model(file), listed.get(file))
+            for file in dict.fromkeys(files)
+            if file.suffix == ".safetensors"
+        ]
         return sorted(models, key=lambda model: model.path != chosen)
 
     def model_folder(self) -> Path:
@@ -222,6 +227,14 @@ class WebUITraining:
     def return_to_gpu(self) -> None:
         """Bring it back."""
         model_memory().return_to_gpu()
+
+
+def _as_listed(model: BaseModel, info: Any) -> BaseModel:
+    """A model under the host's names for it: with its folder, with a hash behind, as a hash."""
+    shown = [getattr(info, name, None) for name in ("name", "title")]
+    names = list(dict.fromkeys(filter(None, [*shown, *getattr(info, "ids", ())])))
+    title = names[0].removesuffix(model.path.suffix) if names else model.title
+    return replace(model, title=title, names=names)
 
 
 def has_train_tab() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib_rimo.errors import MissingError, UserError
 from lib_rimo.held_folders import reading_through
-from lib_rimo.hosts.training import TrainingHost, check_ready
+from lib_rimo.hosts.training import TrainingHost, check_ready, find_base_model
 from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.picture_set import data_url
 from lib_rimo.training.events import COMMANDS, CommandFolder
@@ -164,12 +164,12 @@ class Jobs:
     def do_try(self, asked: Reply) -> Reply:
         """What is needed to draw with a job's LoRA: prompt, base model, size."""
         options = self.queue.job(asked["job"]).options
-        base = Path(options.pretrained_model_name_or_path)
-        is_listed = any(model.path == base for model in self.host.base_models())
+        base = options.pretrained_model_name_or_path
+        model = find_base_model(self.host.base_models(), base)
         width, height = trial_size(options)
         return {
             "prompt": try_prompt(options),
-            "base": {"path": str(base), "listed": base.name if is_listed else ""},
+            "base": {"path": base, "listed": next(iter(model.names), "") if model else ""},
             "size": f"{width}x{height}",
         }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.hosts.training import TrainingHost, check_folder, find_base_model
 from lib_rimo.messages import Message, Tell
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.dialects import as_kohyas
@@ -85,14 +85,10 @@ class Settings:
         A model may be given by the name that the host lists it under; and what it needs in place
         of the recipe's stands there unless something else is asked for.
         """
-        models = list(self.host.base_models())
-        asked = str(content.get(MODEL_OPTIONS[0], ""))
-        named = [model for model in models if asked in (model.title, model.path.name)]
-        if len(named) == 1 and not Path(asked).exists():
-            content = {**content, MODEL_OPTIONS[0]: str(named[0].path)}
-        path = Path(str(content.get(MODEL_OPTIONS[0], "")))
-        suited = next((model.options for model in models if model.path == path), {})
-        return {**suited, **content}
+        model = find_base_model(self.host.base_models(), str(content.get(MODEL_OPTIONS[0], "")))
+        if model is None:
+            return content
+        return {**model.options, **content, MODEL_OPTIONS[0]: str(model.path)}
 
     def _read(self, content: dict[str, Any]) -> tuple[TrainingOptions, list[Message]]:
         """Options with messages; raises UserError before a file is opened that may not be."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.model_memory import model_memory
-from lib_rimo.hosts.training import check_folder
+from lib_rimo.hosts.training import check_folder, find_base_model
 from lib_rimo.hosts.webui_training import WebUITraining, has_train_tab
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.ui.train_server import TrainServer
@@ -60,6 +60,25 @@ def webui(tmp_path, monkeypatch):
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     return WebUITraining()
+
+
+def test_models_have_the_names_that_the_webui_lists(webui, tmp_path):
+    path, other = tmp_path / "models/large.safetensors", tmp_path / "models/unknown.safetensors"
+    webui.sd_models.checkpoints_list = {
+        "title": SimpleNamespace(
+            filename=str(path),
+            name="old/large.safetensors",
+            title="old/large.safetensors [abc]",
+            ids=[None, "large", "abc"],
+        ),
+        "unnamed": SimpleNamespace(filename=str(other)),
+    }
+    named, unnamed = webui.base_models()
+    assert (named.title, unnamed.title, unnamed.names) == ("old/large", "unknown", [])
+    shown = ["old/large.safetensors", "old/large.safetensors [abc]", "large", "abc"]
+    assert named.names == shown
+    for asked in (*shown, "old/large", "large.safetensors", str(path)):
+        assert find_base_model([named, unnamed], asked) is named
 
 
 @pytest.mark.parametrize("path", ["models/large.safetensors", "loras/old.safetensors"])

@@ -59,22 +59,30 @@ def test_start_show_stop(client, options):  # noqa: F811
 
 def test_a_model_has_the_name_that_the_host_lists_and_what_it_needs(client, server, options):  # noqa: F811
     path = Path(options.pretrained_model_name_or_path)
-    listed = BaseModel("anime [abc]", path, {"network_dim": 3, "resolution": "128"})
-    server.host.base_models = lambda: [listed, BaseModel("other", Path("other.safetensors"))]
+    names = ("old/anime.safetensors", "old/anime.safetensors [abc]", "anime", "abc")
+    needed = {"network_dim": 3, "resolution": "128"}
+    listed = BaseModel("old/anime", path, needed, names=names)
+    others = [
+        BaseModel(f"{folder}/other", Path(f"/{folder}/other.safetensors"), names=("other",))
+        for folder in ("old", "new")
+    ]
+    server.host.base_models = lambda: [listed, *others]
     given = {
         "train_data_dir": options.train_data_dir,
         "output_name": "small",
         "resolution": "64",
     }
-    for number, name in enumerate(("anime [abc]", path.name, str(path))):
+    for number, name in enumerate(("old/anime", path.name, str(path), *names)):
         asked = {**given, "output_name": f"small{number}", "pretrained_model_name_or_path": name}
         reply = client.post("/rimo/v1/jobs", json={"options": asked})
         assert reply.status_code == 200, reply.text
         started = server.queue.job(reply.json()["id"]).options
         assert started.pretrained_model_name_or_path == str(path)
         assert (started.network_dim, started.resolution) == (3, "64")
-    asked["pretrained_model_name_or_path"] = "nobody's"
-    assert client.post("/rimo/v1/jobs", json={"options": asked}).status_code == 400
+    for name, said in (("nobody's", "nobody's"), ("other", "any of old/other, new/other")):
+        asked["pretrained_model_name_or_path"] = name
+        reply = client.post("/rimo/v1/jobs", json={"options": asked})
+        assert (reply.status_code, said in reply.json()["detail"]) == (400, True), reply.text
 
 
 def test_errors_are_sentences(client, options):  # noqa: F811
