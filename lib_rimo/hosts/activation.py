@@ -43,20 +43,48 @@ class ReadTag:
         """The tag as the prompt has it."""
         return f"<lora:{':'.join(self.items)}>"
 
-    def host_items(self) -> list[str]:
+    def host_items(self, kept: "ReadTag | None" = None) -> list[str]:
         """The tag without block weights, as any host and extension reads it.
 
         The host keeps the prompt's encodings as long as the tags stay equal, so of the blocks it
         gets a name for what the text encoder sees of them; and another extension must not apply
-        the blocks once more.
+        the blocks once more. That name carries the tag itself, or `kept`.
         """
         tag = self.tag
         items = [tag.name, f"te={tag.te!r}", f"unet={tag.unet!r}", *tag.other]
         if tag.dyn is not None:
             items.append(f"dyn={tag.dyn}")
         if tag.blocks is not None:
-            items.append(f"rimo={digest(text_encoder_part(tag.blocks))}")
+            items.append(Carrier(f"rimo={digest(text_encoder_part(tag.blocks))}", kept or self))
         return items
+
+
+class Carrier(str):
+    """An item of a tag which the host hands on as it is, even where it makes the tag anew.
+
+    Forge Neo does so when a refiner takes over, and may put another LoRA's name into it.
+    """
+
+    __slots__ = ("read",)
+    read: ReadTag
+
+    def __new__(cls, text: str, read: ReadTag) -> "Carrier":
+        """`read` is the tag that `text` stands in."""
+        carrier = super().__new__(cls, text)
+        carrier.read = read
+        return carrier
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Carrier, (str(self), self.read)
+
+
+def carried(items: Sequence[str]) -> ReadTag | None:
+    """The tag that a host's items were made from, under the name that they have now."""
+    read = next((item.read for item in items if isinstance(item, Carrier)), None)
+    if read is None or read.tag.name == items[0]:
+        return read
+    ramped = read.ramped and replace(read.ramped, name=items[0])
+    return replace(read, tag=replace(read.tag, name=items[0]), ramped=ramped)
 
 
 def text_encoder_part(blocks: BlockWeights) -> BlockWeights:

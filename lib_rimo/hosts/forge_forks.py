@@ -77,8 +77,7 @@ class ForgeFork(ForgeFamily):
         return messages
 
     def _hide_blocks(self, params: Any, read: ReadTag) -> None:
-        super()._hide_blocks(params, _kept(read))
-        params.rimo = read
+        self._rewrite(params, _kept(read).host_items(read))
 
     def load_networks(
         self,

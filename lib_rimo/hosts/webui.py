@@ -11,6 +11,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts import lbw
 from lib_rimo.hosts.activation import (
     ReadTag,
+    carried,
     is_plain,
     left_out,
     not_found,
@@ -227,7 +228,7 @@ class WebUI:
         readings: list[ReadTag | Message] = []
         for params, items in zip(params_list, written, strict=True):
             try:
-                read = getattr(params, "rimo", None) or read_tag(items, presets, _seed(p))
+                read = carried(params.items) or read_tag(items, presets, _seed(p))
                 known = self.can_load(read.tag.name)
                 readings.append(read if known else not_found(read, self._names()))
             except UserError as error:
@@ -275,7 +276,6 @@ class WebUI:
     def _hide_blocks(self, params: Any, read: ReadTag) -> None:
         """Leave of a tag what the host and other extensions understand as we do."""
         self._rewrite(params, read.host_items())
-        params.rimo = read
 
     def _before_denoising(self, params: Any) -> None:
         # The host counts a step as soon as it is done, but has 0 for none and for one.

@@ -1,5 +1,6 @@
 """Block weights act alike in Forge and in its forks, each of which merges in a way of its own."""
 
+import copy
 import os
 import sys
 
@@ -9,7 +10,7 @@ from lib_rimo.hosts.activation import NOTES_KEY
 from lib_rimo.hosts.detection import connect
 from tests.hosts.fake_forge import FakeForge
 from tests.hosts.fake_forks import FakeClassic, FakeFork, FakeReForge
-from tests.hosts.fake_webui import FILES, IN01, SEED_TAG, everywhere
+from tests.hosts.fake_webui import FILES, IN01, IN07, SEED_TAG, Params, everywhere, picture
 
 
 @pytest.fixture(params=[FakeForge, FakeFork, FakeReForge, FakeClassic])
@@ -27,6 +28,20 @@ def test_the_seed_s_tag(fake, host):
     drawn, p = fake.draw(SEED_TAG)
     assert drawn == everywhere(IN07=8, IN08=2)
     assert (p.comments, p.extra_generation_params) == ([], {})
+
+
+def test_a_refiner_s_tags_that_the_host_makes_anew_keep_their_blocks(fake, host):
+    """As Forge Neo has it, which may name another LoRA for the second model, too."""
+    p = picture("")
+    tags = fake.activate(p, ["<lora:rimochan:1:IN07@0.5,IN08@R><lora:rimochan:1:NONE:start=1>"])
+    first = fake.use()
+    for name, strength in (("rimochan", 10), ("other", 1)):
+        anew = [Params([name, *tag.items[1:]]) for tag in copy.deepcopy(tags)]
+        fake.activate_tags(p, anew)
+        drawn = fake.use()
+        assert drawn[IN07] == 100 + strength / 2
+        assert (drawn == first) == (name == "rimochan")
+    assert p.comments == []
 
 
 def test_other_blocks_are_another_picture(fake, host):
