@@ -224,7 +224,7 @@ class TrainerEnvironment:
         else:
             hidden = tuple(name for name in HIDDEN if not (libraries / name).is_dir())
             hide = f"import sys; sys.modules.update(dict.fromkeys({hidden!r}))"
-            path.write_text("\n".join([*site.getsitepackages(), hide, ""]), encoding="utf-8")
+            path.write_text("\n".join([*_library_folders(), hide, ""]), encoding="utf-8")
 
     def _libraries(self) -> Path:
         """Where the environment's own libraries are."""
@@ -247,9 +247,18 @@ def _bytes_in(folder: Path) -> int:
     return held
 
 
+def _library_folders() -> list[str]:
+    """Where the WebUI's libraries are: in its environment, and wherever that sends on to.
+
+    Which is to an environment under it, or to what the user installed for themselves.
+    """
+    sent_to = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return list(dict.fromkeys([*site.getsitepackages(), *sent_to]))
+
+
 def _glance() -> str:
     """Changes with whatever is installed, and is read much faster than what that is."""
-    folders = map(Path, site.getsitepackages())
+    folders = map(Path, _library_folders())
     times = [str(folder.stat().st_mtime_ns) for folder in folders if folder.exists()]
     return "\n".join([sys.prefix, sys.version, *requirements(), repr(GOOD_ENOUGH), *times])
 

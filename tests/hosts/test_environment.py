@@ -158,6 +158,23 @@ def test_onnxruntime_of_its_own_is_installed_once_and_seen(trainer, present, mon
     assert "'onnxruntime'" not in (trainer.folder / "webui.pth").read_text()
 
 
+def test_libraries_that_the_webuis_environment_sends_on_to_are_found(
+    trainer, present, packages, tmp_path, monkeypatch
+):
+    """What counts as present has to be there for the trainer too: `pip install --user` is one."""
+    present["torch"] = "2.6.0"
+    users = tmp_path / "user/site-packages"
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(packages), str(users), *sys.path])
+    trainer.folder.mkdir(parents=True)
+    monkeypatch.setattr(
+        environment, "_run", lambda _: subprocess.CompletedProcess([], 0, str(trainer.folder), "")
+    )
+    trainer._see_host()
+    lines = (trainer.folder / "webui.pth").read_text().splitlines()
+    assert lines[:2] == [str(packages), str(users)]
+    assert str(tmp_path) not in lines
+
+
 def test_a_start_looks_up_versions_only_after_something_was_installed(
     trainer, packages, monkeypatch
 ):
