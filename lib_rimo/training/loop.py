@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lib_rimo.messages import Message
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.events import Command, Events
 from lib_rimo.training.optimizers import find_optimizer
@@ -23,6 +24,7 @@ from lib_rimo.training.saving import (
     save_state,
 )
 from lib_rimo.training.signals import Signals
+from lib_rimo.training.state import is_finished
 from lib_rimo.training.step import train_step
 from lib_rimo.training.trainer import Trainer
 from lib_rimo.training.validation import validate
@@ -47,6 +49,10 @@ def train(
     """
     validate(options)
     find_optimizer(options)  # which has to take its arguments, before gigabytes are read
+    lora = Path(options.output_dir) / f"{options.output_name}.safetensors"
+    if resume and lora.exists() and is_finished(options, folder, events.tell):
+        events.tell(nothing_to_do(options, lora))
+        return lora
     trainer = Trainer(options, events, folder)
     if resume:
         restore(trainer)
@@ -62,6 +68,17 @@ def train(
         if run.step < options.max_train_steps:
             serve(trainer, shared_commands(trainer.accelerator, take_commands), signals)
     return finish(trainer, signals)
+
+
+def nothing_to_do(options: TrainingOptions, lora: Path) -> Message:
+    """What to tell of a run that is to go on and has ended."""
+    return Message(
+        "{name} is finished, in {file}. To train on from it, give another output_name and "
+        "network_weights {file}; to start again over it, --overwrite instead of --resume.",
+        level="note",
+        name=options.output_name,
+        file=lora,
+    )
 
 
 def serve(trainer: Trainer, commands: set[Command], signals: Signals) -> None:

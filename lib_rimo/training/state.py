@@ -210,6 +210,24 @@ def other_run(names: list[str]) -> UserError:
     )
 
 
+def is_finished(options: TrainingOptions, folder: Path, tell: Tell) -> bool:
+    """Whether the run with these options has done all its steps, by its state and nothing large.
+
+    False also where that is not sure before the models are read.
+    """
+    state = read_state(folder, tell)
+    if state is None:
+        return False
+    saved, told_later = state["identity"], FREE_OPTIONS | FOLDER_OPTIONS | FILE_OPTIONS
+    if options.max_train_epochs:
+        told_later |= {"max_train_steps"}
+    if not options.resolution:
+        told_later |= {"resolution"}
+    given = dataclasses.asdict(options).items()
+    is_this_run = all(saved.get(name) == repr(v) for name, v in given if name not in told_later)
+    return is_this_run and repr(state["run"][0]) == saved.get("max_train_steps")
+
+
 def _is_path_to(before: str | None, path: str) -> bool:
     """Whether an older version's state names the same file, however it wrote the path."""
     try:

@@ -97,6 +97,18 @@ def test_kill_and_resume_is_bit_identical(options, undisturbed):
 
 
 # Other signals and moments are tried in tests/attack/kills.py.
+def test_a_finished_run_ends_at_once_and_says_so(options, undisturbed, monkeypatch):
+    shutil.copytree(undisturbed.parent, options.output_dir, dirs_exist_ok=True)
+    monkeypatch.setattr(loop, "Trainer", None)  # nothing large is read
+    told = []
+    lora = run_job(options, [told.append], resume=True)
+    assert lora.read_bytes() == undisturbed.read_bytes()
+    (said,) = (event["text"] for event in told if event["kind"] == "warning")
+    assert f"is finished, in {lora}" in said
+    with pytest.raises(TypeError):  # another run's options are looked at as before
+        run_job(dataclasses.replace(options, seed=7), resume=True)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_termination_signal_saves_and_resumes(options, undisturbed):
     assert train_until(options, "SIGTERM", "progress", 2) == 0
