@@ -73,7 +73,7 @@ class RimoTrainPictures {
         });
 
         this.path = make("input", "rimo-path", {
-            type: "text", spellcheck: false, placeholder: say("or a folder on the WebUI's machine"),
+            type: "text", spellcheck: false, placeholder: say("or a folder on the machine that trains"),
             ariaLabel: say("Folder of pictures"),
         });
         const openFolder = () => this.#tell(() => this.open(this.path.value.trim()));
@@ -125,13 +125,14 @@ class RimoTrainPictures {
 
     /** Show what the page had before, if it is still there. */
     async restore(sets, interrogators) {
+        const {say} = RimoPage;
         this.interrogators = interrogators;
         this.booru.load();
         this.#fillKnown(sets);
         this.trigger.value = this.memory.get("trigger") || "";
         this.made.choice.value = this.memory.get("choice") || "augmented";
         for (const name of interrogators) {
-            const button = RimoPage.button(name, "Let the WebUI propose captions for pictures without one",
+            const button = RimoPage.button(say("Captions by {name}", {name}), "Propose captions for the pictures that have none",
                 () => this.#interrogate(name, button));
             this.proposals.append(button);
         }
@@ -267,7 +268,7 @@ class RimoTrainPictures {
                     RimoPage.say("the proposal for {name}", {name: next}));
             }
         });
-        button.textContent = name;
+        button.textContent = RimoPage.say("Captions by {name}", {name});
         button.disabled = false;
     }
 

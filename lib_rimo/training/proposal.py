@@ -9,6 +9,7 @@ import numpy as np
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
+from lib_rimo.training.augment.origin import crops_in
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.image_files import UnusablePictureError
@@ -32,7 +33,9 @@ def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
         folders = find_folders(Path(options.train_data_dir))
     except UserError:  # told where the options are checked
         return None
-    pictures = [path for folder in folders for path in find_pictures(folder.path)]
+    crops = crops_in(Path(options.train_data_dir))  # which the character fills
+    found = (path for folder in folders for path in find_pictures(folder.path))
+    pictures = [path for path in found if path not in crops]
     if not 0 < len(pictures) <= MOST:
         return None
     plain = sum(_is_plain(path, path.stat().st_mtime_ns) for path in pictures)
@@ -40,8 +43,8 @@ def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
         return None
     return Message(
         "{n} of {count} pictures have a plain background, and a LoRA of few pictures would draw "
-        "it everywhere: `augment --scenes 20`, or Other backgrounds beside Make twenty, puts the "
-        "character into places that the base model draws; train on those by the recipe "
+        "it everywhere. Make them with Other backgrounds (augment --scenes 20), which puts the "
+        "character into places that the base model draws, and train by the recipe "
         '"few pictures, backgrounds kept".',
         about="train_data_dir",
         level="warning",

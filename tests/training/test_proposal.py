@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from lib_rimo.demo.rimochan_pictures import FOLDER
+from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN, FEW_PICTURES
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.proposal import MOST, propose_other_backgrounds
@@ -38,6 +39,12 @@ def test_it_is_proposed_for_few_and_mostly_plain_pictures(tmp_path, plain, detai
     (tmp_path / "0-masklabel.png").write_bytes(b"no picture of the set")
     proposal = propose_other_backgrounds(TrainingOptions(train_data_dir=str(tmp_path)))
     assert (proposal is not None) == is_proposed
+
+
+def test_crops_of_plain_pictures_hide_it_from_nobody(tmp_path):
+    augment(FOLDER, tmp_path / "made", count=20, resolution="64,96")
+    proposal = propose_other_backgrounds(TrainingOptions(train_data_dir=str(tmp_path / "made")))
+    assert proposal.text().startswith("10 of 10 pictures have a plain background")
 
 
 def test_what_cannot_be_looked_at_is_left_to_others(tmp_path):

@@ -612,9 +612,9 @@ def test_a_proposal_that_fails_leaves_the_captions_as_they_are(tab, site):
         with tab.page.expect_response(lambda response: "rimo_train" in response.url):
             areas.nth(number).fill("")
             areas.nth(number).blur()
-    tab.page.click(".rimo-button:text-is('CLIP')")
+    tab.page.click(".rimo-button:text-is('Captions by CLIP')")
     tab.page.wait_for_selector(".rimo-problem:text-is('The WebUI could not caption 2.png.')")
-    tab.page.wait_for_selector(".rimo-button:text-is('CLIP'):not([disabled])")
+    tab.page.wait_for_selector(".rimo-button:text-is('Captions by CLIP'):not([disabled])")
     assert [areas.nth(number).input_value() for number in range(3)] == ["1girl, hat", "", ""]
     tab.wait_until_saved()
     assert (newest / "1.txt").read_text() == "1girl, hat\n"

@@ -279,7 +279,7 @@ def deepbooru(server):
 
 def test_the_webui_proposes_captions(tab, server, deepbooru):
     tab.drop(".png")
-    tab.press("DeepBooru")
+    tab.press("Captions by DeepBooru")
     tab.wait_for_count(".rimo-gallery:not(.rimo-small) .rimo-chip", 5 * len(TAGS))
     tab.keep("proposed")
     newest = max((server.data / "rimo/pictures").iterdir(), key=lambda path: path.stat().st_mtime)

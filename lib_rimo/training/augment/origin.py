@@ -102,6 +102,15 @@ def source_of(folder: Path) -> str:
     return origin.folder if origin and Path(origin.folder).is_dir() else ""
 
 
+def crops_in(folder: Path) -> set[Path]:
+    """Which pictures of a made set are crops; none in other sets."""
+    made = read_manifest(folder).get("pictures") if is_made(folder) else None
+    try:
+        return {folder / entry["file"] for entry in made or () if entry["framing"] != "whole"}
+    except (KeyError, TypeError):
+        return set()
+
+
 def digests(folder: Path) -> dict[str, str]:
     """Pictures, masks and captions of a made set, each with what is in it."""
     return {
