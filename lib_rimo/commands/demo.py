@@ -3,8 +3,9 @@
     python -m lib_rimo demo
 
 trains the recipe on the bundled base model, draws its author's plots and writes one report with
-the LoRA beside it, in a few minutes on two cores. What is finished is kept: a run that was stopped
-goes on, and a second one ends at once. `reproduce` is the long form.
+the LoRA beside it, in about nine minutes on two cores. What is finished is kept: a run that was
+stopped goes on, and a second one ends at once. `reproduce` is the
+long form.
 """
 
 from __future__ import annotations
