@@ -72,7 +72,12 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
         with gr.Column():
             button = gr.Button(say("Generate"), variant="primary")
             gallery = gr.Gallery(
-                show_label=False, columns=2, format="png", height="auto", object_fit="contain"
+                show_label=False,
+                columns=2,
+                format="png",
+                height="auto",
+                object_fit="contain",
+                elem_id="rimo_drawn",
             )
             messages = gr.Markdown()
             infotext = gr.Textbox(label=say("Drawn from"), lines=3, interactive=False)
