@@ -163,7 +163,7 @@ class RimoTrainTags {
             if (!fresh.length) return [picture.name, picture.caption];
             return [picture.name, (this.place.value === "start" ? [...fresh, ...tags] : [...tags, ...fresh]).join(", ")];
         }));
-        this.captions.change(captions, RimoPage.say("adding {tag} to {n} pictures", {tag: added.join(", "), n: captions.size}));
+        this.captions.change(captions, RimoPage.say("adding {tag} to {n} of the pictures", {tag: added.join(", "), n: captions.size}));
     }
 
     /** Put others, or none, in the place of the chosen tag. */
@@ -179,8 +179,8 @@ class RimoTrainTags {
         }
         const values = {tag, other: others.join(", "), n: captions.size};
         this.captions.change(captions, others.length
-            ? say("putting {other} for {tag} in {n} pictures", values)
-            : say("removing {tag} from {n} pictures", values));
+            ? say("putting {other} for {tag} in {n} of the pictures", values)
+            : say("removing {tag} from {n} of the pictures", values));
     }
 
     #setCurrent(index) {

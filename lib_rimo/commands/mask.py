@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         with written_beside(mask_beside(path)) as beside:
             mask.image.save(beside, format="PNG")
         written += 1
-    done = "{n} masks written; {present} were there already."
+    done = "Masks written: {n}; there already: {present}."
     told.append(Message(done, level="note", n=written, present=len(files) - len(bare)))
     write_messages(told, sys.stdout)
     return 0

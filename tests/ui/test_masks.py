@@ -152,7 +152,7 @@ def test_masks_of_all_pictures_are_found_once_the_model_is_there(
     (kept / "snapshots").mkdir()
     write_model(kept / "snapshots" / "1")
     told = ask(server, "find_masks", set=mine)["messages"]
-    assert told[-1]["text"] == "2 masks written; 0 were there already."
+    assert told[-1]["text"] == "Masks written: 2; there already: 0."
     assert "filled.png" in told[0]["text"]
     found = ask(server, "mask", set=mine, name="noisy.png")
     assert (found["source"], seen(found)[100, 45], seen(found)[10, 10]) == ("file", 255, 0)

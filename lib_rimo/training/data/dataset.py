@@ -103,7 +103,7 @@ class Summary:
     def notes(self) -> Iterator[Message]:
         """What is trained on."""
         yield Message(
-            "{pictures} pictures, {images} with repeats; {steps} steps an epoch.",
+            "Pictures: {pictures}, with repeats {images}; steps an epoch: {steps}.",
             level="note",
             pictures=self.pictures,
             images=self.train_images,
@@ -111,7 +111,7 @@ class Summary:
         )
         if self.regularisation_pictures:
             yield Message(
-                "{pictures} regularisation pictures, {images} with repeats.",
+                "Regularisation pictures: {pictures}, with repeats {images}.",
                 level="note",
                 pictures=self.regularisation_pictures,
                 images=self.reg_images,

@@ -86,7 +86,7 @@ def test_the_verb_writes_masks_and_keeps_those_that_are_there(folder, tmp_path, 
     assert call(tmp_path, "--model", folder) == 0
     printed = capsys.readouterr().out
     assert "No mask for 3.png, so all of it counts: it has a subject that would cover" in printed
-    assert "2 masks written; 1 were there already" in printed
+    assert "Masks written: 2; there already: 1" in printed
     first = np.asarray(Image.open(tmp_path / "1-masklabel.png"))
     assert first[50, 40] == 255
     assert first[10, 40] == 0
