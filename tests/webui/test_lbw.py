@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.webui.baked import draw_baked
+
 ELEMENTS = "ATTNDEEPOFF:IN05-OUT05:attn:0"
 PLOT_ARGUMENTS = [0, *["none", ""] * 3, "", "", 10, "black", 20, False]
 ARGUMENTS = [None, True, *PLOT_ARGUMENTS, ELEMENTS, False, False]  # None: its own presets
@@ -73,3 +75,18 @@ def test_the_panel_says_who_handles_what(server, both):
     assert alone == []
     assert "sd-webui-lora-block-weight is installed too" in beside[0]["text"]
     assert [both.elements().count(f"rimo_panel_{tab}") for tab in ("txt2img", "img2img")] == [1, 1]
+
+
+def test_a_copy_that_the_host_brings_does_not_act_once_more(server):
+    """ersatzForge's, which has its box first and then its tables of presets and elements."""
+    titles = server.call("scripts")["txt2img"]
+    title = next((title for title in titles if title.startswith("lora block weight ")), None)
+    if title is None:
+        pytest.skip("the host brings no copy of sd-webui-lora-block-weight")
+    tables = [["PRESET", VECTOR]], [["NONE", "", "", ""]]
+    ticked = {"alwayson_scripts": {title: {"args": [True, *tables]}}}
+    for text in (f"<lora:one:0.9:{VECTOR}>", f"<lora:one:0.9:lbw={VECTOR}>"):
+        drawn = server.draw(f"a cat {text}", **ticked)
+        assert drawn == server.draw(f"a cat {text}")
+        assert drawn.distance(draw_baked(server, text, "sd1")) <= 1
+    assert drawn != server.draw("a cat <lora:one:0.9>")

@@ -256,6 +256,8 @@ TAGS = ("1girl", "smile", "solo")
 def deepbooru(server):
     """A DeepBooru model in the WebUI that sees the same in every picture."""
     code = server.webui / "modules" / "deepbooru_model.py"
+    if not code.exists():
+        pytest.skip("this host has no DeepBooru")
     spec = importlib.util.spec_from_file_location("deepbooru_model", code)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
