@@ -182,7 +182,8 @@ class WebUI:
 
     def _before_ui(self) -> None:
         """The host's scripts are loaded, and its Lora extension is registered."""
-        if "lyco" not in self.extra_networks.extra_network_aliases:  # as in Forge
+        aliases = getattr(self.extra_networks, "extra_network_aliases", None)  # not in ersatzForge
+        if aliases is not None and "lyco" not in aliases:  # as in Forge
             lora = self.networks.extra_network_lora
             self.extra_networks.register_extra_network_alias(lora, "lyco")
         add_axes(self.scripts.scripts_data, self.presets, self._names, self._styled)

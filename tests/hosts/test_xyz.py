@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +74,14 @@ def test_axes_are_added_once(fake, plot):
     assert {"LoRA strength", "Block weights", "Block", "Block value", "LoRA file"} < set(labels)
     fake.run("before_ui")
     assert [option.label for option in plot.axis_options] == labels
+
+
+def test_axes_are_added_where_extra_networks_have_no_aliases(fake, plot):
+    """As in ersatzForge."""
+    plot.axis_options[1:] = []
+    del sys.modules["modules.extra_networks"].extra_network_aliases
+    fake.run("before_ui")
+    assert "Block weights" in [option.label for option in plot.axis_options]
 
 
 def test_the_cheaper_axis_changes_more_often(plot, fake):
