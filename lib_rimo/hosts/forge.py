@@ -77,7 +77,8 @@ class Forge(ForgeFamily):
         te, unet = list(te_multipliers), list(unet_multipliers)
         files = [self.on_disk(read.tag.name).filename for read in self._loading]
         alone: dict[str, tuple[float, float]] = {}  # file with one tag -> strengths of its models
-        for index, (file, read) in enumerate(zip(files, self._loading, strict=True)):
+        for index, read in self.tags_loaded(names, te_multipliers, unet_multipliers):
+            file = self.on_disk(read.tag.name).filename
             if files.count(file) == 1:
                 alone[file] = self._multipliers_apart(read)
             elif read.tag.blocks is not None:  # plain numbers would mix up a file's tags

@@ -1,6 +1,7 @@
 """What Forge and its forks have in common beyond other WebUIs: how they treat LoRA files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ class ForgeFamily(WebUI):
             original()
         finally:
             self._loading = ()
+
+    def _hide_blocks(self, params: Any, read: ReadTag) -> None:
+        self._rewrite(params, kept(read).host_items(read))
+
+    def tags_loaded(self, *asked: Sequence[Any]) -> Iterator[tuple[int, ReadTag]]:
+        """(place, tag) of each LoRA that the host loads, which leaves out some of strength 0.
+
+        `asked`: names, text encoder's and UNet's strengths, as the host has read them of the tags.
+        """
+        waiting = list(self._loading)
+        for index, one in enumerate(zip(*asked, strict=True)):
+            for read in waiting:
+                tag = kept(read).tag
+                if (tag.name, tag.te, tag.unet) == one:
+                    waiting.remove(read)
+                    yield index, read
+                    break
 
     def uninstall(self) -> None:
         """Put the host's own functions back, and let it load anew what knows blocks."""
@@ -68,6 +86,13 @@ class ForgeFamily(WebUI):
             for read in tags
             if read.tag.dyn is not None
         ]
+
+
+def kept(read: ReadTag) -> ReadTag:
+    """A tag with a strength for the host: Forge Classic and ersatzForge leave out a 0."""
+    if read.has_steps and read.tag.te == read.tag.unet == 0:
+        return replace(read, tag=replace(read.tag, unet=1.0))
+    return read
 
 
 def patcher_of(model: Any) -> Any:

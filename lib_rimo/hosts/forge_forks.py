@@ -6,7 +6,6 @@ weight's key, asks it for that layer's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from lib_rimo.hosts.activation import ReadTag, tell
@@ -76,9 +75,6 @@ class ForgeFork(ForgeFamily):
                 messages += read.tag.blocks.messages_on(present, self.family, read.tag.name)
         return messages
 
-    def _hide_blocks(self, params: Any, read: ReadTag) -> None:
-        self._rewrite(params, _kept(read).host_items(read))
-
     def load_networks(
         self,
         original: Callable[..., Any],
@@ -89,14 +85,8 @@ class ForgeFork(ForgeFamily):
     ) -> None:
         """Load LoRAs; the host's function that a prompt's tags end in, less those of strength 0."""
         te, unet = list(te_multipliers), list(unet_multipliers)
-        waiting = list(self._loading)
-        for index, asked in enumerate(zip(names, te, unet, strict=True)):
-            for read in waiting:
-                tag = _kept(read).tag
-                if (tag.name, tag.te, tag.unet) == asked:
-                    waiting.remove(read)
-                    te[index], unet[index] = self._strengths_of(read)
-                    break
+        for index, read in self.tags_loaded(names, te_multipliers, unet_multipliers):
+            te[index], unet[index] = self._strengths_of(read)
         original(names, te, unet, *others)
 
     def merge(
@@ -273,13 +263,6 @@ def _parameter(model: Any, key: str) -> Any:
     for part in key.split("."):
         model = getattr(model, part)
     return model
-
-
-def _kept(read: ReadTag) -> ReadTag:
-    """A tag with a strength for the host: Forge Classic leaves out those that begin at 0."""
-    if read.has_steps and read.tag.te == read.tag.unet == 0:
-        return replace(read, tag=replace(read.tag, unet=1.0))
-    return read
 
 
 def _goes_round(read: ReadTag) -> Message:

@@ -147,3 +147,9 @@ class FakeForge(FakeLora):
         for loader in loaders:
             loader.merges.clear()
         return counts
+
+
+class FakeErsatzForge(FakeForge):
+    """As Forge, but for LoRAs of strength 0, which it leaves out."""
+
+    leaves_out_zeros = True

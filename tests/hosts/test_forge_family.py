@@ -8,12 +8,12 @@ import pytest
 
 from lib_rimo.hosts.activation import NOTES_KEY
 from lib_rimo.hosts.detection import connect
-from tests.hosts.fake_forge import FakeForge
+from tests.hosts.fake_forge import FakeErsatzForge, FakeForge
 from tests.hosts.fake_forks import FakeClassic, FakeFork, FakeReForge
 from tests.hosts.fake_webui import FILES, IN01, IN07, SEED_TAG, Params, everywhere, picture
 
 
-@pytest.fixture(params=[FakeForge, FakeFork, FakeReForge, FakeClassic])
+@pytest.fixture(params=[FakeForge, FakeErsatzForge, FakeFork, FakeReForge, FakeClassic])
 def fake(request, tmp_path, monkeypatch):
     fake = request.param(tmp_path, FILES)
     fake.put_into(monkeypatch)
@@ -69,6 +69,14 @@ def test_each_tag_of_one_lora_acts_for_itself(fake, host):
     assert drawn == everywhere(IN07=5)
     drawn, _ = fake.draw("<lora:rimochan:0><lora:other:1><lora:rimochan:0.5:IN07@0>")
     assert drawn == everywhere(5, BASE=6, IN07=1)
+    drawn, _ = fake.draw("<lora:other:0><lora:rimochan:0.2><lora:rimochan:0.5:IN07@0>")
+    assert drawn == everywhere(7, IN07=2)
+
+
+def test_a_strength_that_begins_at_0_grows(fake, host):
+    assert fake.draw("<lora:rimochan:0@0,1@1>")[0] == everywhere(0)
+    fake.step(10)
+    assert fake.weights()[IN07] > 100
 
 
 @pytest.mark.parametrize("wrong", ["<lora:other:1:1,2>", "<lora:nix:1>", "<lora:torn:1>"])
