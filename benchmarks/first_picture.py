@@ -47,6 +47,7 @@ for (const [kind, name] of [["pointerdown", "clicks"], ["keydown", "keys"]]) {
 }
 """
 SHOW = "selector => document.querySelector(selector)?.scrollIntoView({block: 'center'})"
+DRAWN = ":is(.grid-wrap, .gallery, .preview, button.thumbnail-item) img"
 GALLERY = ".rimo-gallery:not(.rimo-small) .rimo-tile"
 
 
@@ -158,8 +159,7 @@ def go(way: Way, files: list[str], steps: int) -> None:
         "document.querySelector('#rimo_prompt textarea').value.includes('<lora:')"
     )
     way.click("button.primary", "Generate")
-    page.wait_for_selector(".grid-wrap img, .gallery img, .preview img, button.thumbnail-item img")
-    way.look("the first picture is there", "#rimo_prompt textarea")
+    way.look("the first picture is there", DRAWN)
 
 
 @contextmanager
