@@ -19,7 +19,7 @@ from lib_rimo.messages import Message
 from lib_rimo.sd.native import native_of
 from lib_rimo.text import parse_json
 from lib_rimo.ui.page_head import texts_for
-from lib_rimo.ui.panel import render_panel
+from lib_rimo.ui.panel import TITLE, render_panel
 
 NOTHING = "Nothing"
 Say = Callable[[str], Any]
@@ -42,7 +42,7 @@ def render_generate_tab(host: Standalone, say: Say) -> None:
                 placeholder="1girl, <lora:rimochan:1>",
             )
             negative = gr.Textbox(label=say("Negative prompt"), lines=1, elem_id="rimo_neg_prompt")
-            render_panel("generate", host, prompt="#rimo_prompt textarea")
+            render_panel("generate", host, prompt="#rimo_prompt textarea", title=say(TITLE))
             model = gr.Dropdown(
                 elem_id="rimo_model",
                 label=say("Model"),

@@ -18,13 +18,14 @@ API_NAME = "rimo_panel"
 TITLE = "Rimo block weights"
 
 
-def render_panel(tab: str, host: PanelHost, prompt: str = "") -> None:
+def render_panel(tab: str, host: PanelHost, prompt: str = "", title: Any = TITLE) -> None:
     """Add the panel of a tab ("txt2img", "img2img"), to be called where components are made.
 
-    `prompt` is a CSS selector of the prompt's text area, by default the WebUI's own.
+    `prompt` is a CSS selector of the prompt's text area, by default the WebUI's own; a WebUI itself
+    shows `title` in the reader's language.
     """
     prompt = prompt or f"#{tab}_prompt textarea"
-    with gr.Accordion(TITLE, open=False, elem_id=f"rimo_panel_{tab}"):
+    with gr.Accordion(title, open=False, elem_id=f"rimo_panel_{tab}"):
         gr.HTML(
             f'<div class="rimo-panel" data-prompt="{escape(prompt)}" '
             f'data-run="{escape(run_url(API_NAME))}"></div>'
