@@ -61,11 +61,8 @@ def test_a_search_goes_on_after_a_restart(server, job):
     go(server, search)
     wait_for(server, search, lambda shown: len(pictures_of(server, search)) > len(before))
     server._json(f"rimo/v1/searches/{search}/stop", {})
-    stopped = wait_for(server, search, state("stopped"))
-    after = pictures_of(server, search)
-    assert before.items() <= after.items()  # nothing was drawn twice
-    assert stopped["result"]["tag"].startswith("<lora:found")
-    assert not stopped["result"]["is_whole"]
+    wait_for(server, search, state("stopped"))
+    assert before.items() <= pictures_of(server, search).items()  # nothing was drawn twice
 
 
 def test_the_best_saved_step_is_found(server, job):
@@ -73,6 +70,7 @@ def test_the_best_saved_step_is_found(server, job):
     search = begin(server, job)
     assert wait_for(server, search, state("planned"))["pictures"] > 0
     go(server, search)
+    server.call("interrupt", {})  # one of its pictures, which is drawn again
     best = wait_for(server, search, state("finished"))["result"]
     assert best["tag"].startswith("<lora:found")
     assert "choice" in best["strips"]
