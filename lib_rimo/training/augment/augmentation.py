@@ -80,7 +80,7 @@ class Summary:
         framings = Counter(variant.framing for variant in self.variants)
         mirrored = sum(variant.flipped for variant in self.variants)
         yield Message(
-            "{n} pictures in {folder}: {parts}; {mirrored} mirrored.",
+            "Pictures in {folder}: {n} ({parts}; {mirrored} mirrored).",
             level="note",
             n=len(self.variants),
             folder=self.folder,

@@ -304,7 +304,7 @@ def test_the_verb_prints_what_it_made(
     arguments = [str(source), str(out), "--count", "6", "--resolution", "112,176", "--seed", "2"]
     assert command.run(parser.parse_args(arguments)) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"6 pictures in {out}: 5 whole")
+    assert printed.startswith(f"Pictures in {out}: 6 (5 whole")
     assert printed.rstrip().endswith(str(out / "contact_sheet.png"))
 
 
