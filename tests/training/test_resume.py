@@ -32,6 +32,14 @@ def assert_equal_loras(first, second):
         assert torch.equal(tensor, theirs[name]), name
 
 
+@pytest.fixture(autouse=True)
+def heeding_ctrl_c():
+    """A shell that starts the tests in its background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(small_training, tmp_path_factory):
     return run_job(small_training(tmp_path_factory.mktemp("undisturbed")))
