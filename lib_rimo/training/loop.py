@@ -24,7 +24,7 @@ from lib_rimo.training.saving import (
     save_state,
 )
 from lib_rimo.training.signals import Signals
-from lib_rimo.training.state import is_finished
+from lib_rimo.training.state import is_finished, read_state
 from lib_rimo.training.step import train_step
 from lib_rimo.training.trainer import Trainer
 from lib_rimo.training.validation import validate
@@ -50,12 +50,13 @@ def train(
     validate(options)
     find_optimizer(options)  # which has to take its arguments, before gigabytes are read
     lora = Path(options.output_dir) / f"{options.output_name}.safetensors"
-    if resume and lora.exists() and is_finished(options, folder, events.tell):
+    state = read_state(folder, events.tell) if resume else None
+    if state is not None and lora.exists() and is_finished(options, state):
         events.tell(nothing_to_do(options, lora))
         return lora
     trainer = Trainer(options, events, folder)
     if resume:
-        restore(trainer)
+        restore(trainer, state)
     run, signals = trainer.run, Signals(trainer)
     events.emit("phase", phase="training", step=run.step, steps=options.max_train_steps)
     if options.sample_at_first and run.step == 0:

@@ -21,7 +21,6 @@ from lib_rimo.training.state import (
     identity,
     is_sound,
     other_run,
-    read_state,
     write_state,
 )
 from lib_rimo.training.trainer import DTYPES, Trainer
@@ -115,9 +114,8 @@ def save_state(trainer: Trainer) -> None:
     write_state(trainer.folder, state)
 
 
-def restore(trainer: Trainer) -> None:
+def restore(trainer: Trainer, state: dict[str, Any] | None) -> None:
     """Go on from the saved state, if there is one; UserError where it is another run's."""
-    state = read_state(trainer.folder, trainer.events.tell)
     if state is None:
         none = "There is no saved state to go on from: the training begins at its start."
         trainer.events.tell(Message(none, level="warning"))

@@ -210,14 +210,11 @@ def other_run(names: list[str]) -> UserError:
     )
 
 
-def is_finished(options: TrainingOptions, folder: Path, tell: Tell) -> bool:
-    """Whether the run with these options has done all its steps, by its state and nothing large.
+def is_finished(options: TrainingOptions, state: dict[str, Any]) -> bool:
+    """Whether a state is of the run with these options, and all its steps are done.
 
     False also where that is not sure before the models are read.
     """
-    state = read_state(folder, tell)
-    if state is None:
-        return False
     saved, told_later = state["identity"], FREE_OPTIONS | FOLDER_OPTIONS | FILE_OPTIONS
     if options.max_train_epochs:
         told_later |= {"max_train_steps"}

@@ -29,6 +29,7 @@ from lib_rimo.messages import AS_JSON, Message, read_messages
 from lib_rimo.text import parse_json
 from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.picture_set import data_url
+from lib_rimo.training.jobs.diagnosis import KILLED
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.training.jobs.queue import Queue, child_environment, command_line
 from lib_rimo.ui.comparison import offer_steps
@@ -228,7 +229,7 @@ class Search:
 
 def _cause(code: int, said: str) -> Message:
     """Why a search ended that could not say so itself."""
-    if code in (-9, 137):
+    if code in KILLED:
         return Message(
             "The search was killed, most likely as memory (RAM) ran out: close other programs and "
             "start it again, it goes on."

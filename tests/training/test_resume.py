@@ -282,6 +282,7 @@ def test_a_flipped_bit_goes_back_to_the_state_before(options, undisturbed):
     path = run_job(options, [told.append], resume=True)
     assert next(event for event in told if event["kind"] == "resumed")["step"] == 4
     assert any("goes on from the one before it, after step 4" in str(event) for event in told)
+    assert sum("is damaged" in str(event) for event in told) == 1
     assert_equal_loras(path, undisturbed)
 
 

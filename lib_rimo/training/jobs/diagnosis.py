@@ -18,6 +18,7 @@ FULL = 64 << 20  # bytes free on a disk that cannot take another LoRA and its st
 # What Windows calls them: access violation, heap corruption, stack buffer overrun.
 _WINDOWS_CRASHES = {0xC0000005, 0xC0000374, 0xC0000409}
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
+KILLED = (-9, 137)  # exit statuses: as Python tells of SIGKILL, and as a shell does
 
 
 Kind = Literal["finished", "stopped", "failed", "died", "damaged"]
@@ -102,7 +103,7 @@ def _cause(
             "The training vanished without a word: the machine was switched off, or all its "
             "processes were ended."
         )
-    if exit_status in (-9, 137):
+    if exit_status in KILLED:
         if memory_ran_out:
             return Message(
                 "The system killed the training because its memory (RAM) ran out: close other "
