@@ -44,12 +44,6 @@ from lib_rimo.training.data.image_files import open_image
 from lib_rimo.weights.presets import AUTHORS_VECTOR
 from lib_rimo.weights.tags import parse_prompt
 
-SHORT = {"max_train_steps": 400, "save_every_n_steps": 100}
-RECIPES = (
-    Recipe("recipe", SHORT),
-    Recipe("strong", SHORT | {"network_alpha": 10.0}, seed=2),
-    Recipe("five", SHORT | {"network_alpha": 10.0}, seed=3, augmented=False),
-)
 Asked = tuple[str, str, str]  # pose, place, outfit
 CLOTHES = {  # that she never wore, each in three places
     "maid": ("outdoors", "classroom", "night"),
@@ -87,6 +81,17 @@ class Row:
     def judged(self) -> float:
         """One number of the judge's two: their harmonic mean."""
         return harmonic_mean(self.identity, self.accuracy)
+
+
+def recipes_of(steps: int) -> list[Recipe]:
+    """The recipe, a stronger one, and that of the five pictures alone, each saved four times."""
+    saved = {"max_train_steps": steps, "save_every_n_steps": steps // 4}
+    strong = saved | {"network_alpha": 10.0}
+    return [
+        Recipe("recipe", saved),
+        Recipe("strong", strong, seed=2),
+        Recipe("five", strong, seed=3, augmented=False),
+    ]
 
 
 def candidates_of(lora: Path) -> list[State]:
@@ -280,15 +285,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("output/scoring"))
     parser.add_argument("--record", action="store_true", help="renew the pictures of the tests")
     parser.add_argument("--steps", type=int, default=8, help="sampling steps (8)")
+    parser.add_argument("--training-steps", type=int, default=400, help="of each LoRA (400)")
     parser.add_argument("--processes", type=int, help="processes that train and draw (the cores)")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     studio = open_studio(arguments.folder, processes=arguments.processes)
     studio.look = dataclasses.replace(studio.look, steps=arguments.steps)
     try:
-        loras = studio.train(RECIPES)
+        recipes = recipes_of(arguments.training_steps)
+        loras = studio.train(recipes)
         rng = random.Random(0)
-        named = {recipe.name: lora for recipe, lora in zip(RECIPES, loras, strict=True)}
+        named = {recipe.name: lora for recipe, lora in zip(recipes, loras, strict=True)}
         candidates = {name: candidates_of(lora) for name, lora in named.items()}
         vectors = {name: with_random_vectors(lora, rng) for name, lora in named.items()}
         chosen_by, more, judged = (
