@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import MissingError, UserError
 from lib_rimo.files import written_beside
-from lib_rimo.hosts.training import TrainingHost, check_folder
+from lib_rimo.hosts.training import TrainingHost, check_folder, find_base_model
 from lib_rimo.inference.infotext import Settings, check_settings
 from lib_rimo.messages import AS_JSON, Message, read_messages
 from lib_rimo.text import parse_json
@@ -372,13 +372,22 @@ class Searches:
             options=self._host.picture_options(),
         )
 
-    def _model(self, wanted: str) -> Path:
-        """What is drawn with: a WebUI's loaded checkpoint, else the one of this path or title."""
+    def _model(self, asked: str) -> Path:
+        """What is drawn with: a WebUI's loaded checkpoint, else the one of this path or name."""
         models = list(self._host.base_models())
         if not models:
             raise UserError("There is no model to draw with.")
-        named = [model for model in models if wanted in (model.title, str(model.path))]
-        return (named if named and self._host.draws_with_any else models)[0].path
+        if not asked or not self._host.draws_with_any:
+            return models[0].path
+        model = find_base_model(models, asked)
+        if model is None:
+            raise UserError(
+                "{name} is not among the models: put it back, or choose one of {models}.",
+                name=asked,
+                models=[model.title for model in models],
+                about="model",
+            )
+        return model.path
 
     def _job_of(self, name: str) -> Job | None:
         """The last training that made a LoRA of this name, or one of its saved steps."""

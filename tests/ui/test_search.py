@@ -232,6 +232,7 @@ def test_pictures_under_other_options_are_another_search(server, host):
         ({"pictures": ""}, "which folder has the pictures"),
         ({"lora": "none"}, "no such LoRA"),
         ({"kind": "all"}, "no search"),
+        ({"model": "none"}, "not among the models"),
         ({"settings": {"width": "1"}}, "sides"),
         ({"settings": {"steps": "many"}}, "not understood"),
     ],
