@@ -19,7 +19,7 @@ from lib_rimo.training.events import events_after
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.ui.access import Guard
 from lib_rimo.ui.replies import as_json
-from lib_rimo.ui.search import Searches
+from lib_rimo.ui.searches import Searches
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.unforeseen import as_user_error
 

@@ -25,7 +25,7 @@ from lib_rimo.ui.masks import Masks
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json, refusal
-from lib_rimo.ui.search import Searches
+from lib_rimo.ui.searches import Searches
 from lib_rimo.ui.settings import Settings, declarations
 from lib_rimo.ui.verbs import run_verb
 from lib_rimo.unforeseen import as_user_error, write_report

@@ -15,7 +15,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.ui.api import Guard, add_routes
-from lib_rimo.ui.search import without_lora
+from lib_rimo.ui.searches import without_lora
 from lib_rimo.ui.train_server import TrainServer
 
 # Asks for one picture before the plan and for two after it; keeps what it was started with.
