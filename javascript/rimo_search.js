@@ -165,9 +165,9 @@ class RimoSearch {
             const [found] = page.querySelectorAll(`#${tab}_${name} ${kind}`);
             return found?.value ?? "";
         };
-        const [width, height] = value("size", "textarea, input").split(/x/i);
+        const [width, height] = value("size", ":is(textarea, input)").split(/x/i);
         const settings = {
-            negative_prompt: value("neg_prompt", "textarea, input"),
+            negative_prompt: value("neg_prompt", ":is(textarea, input)"),
             sampler: value("sampling"),
             schedule: value("scheduler"),
             steps: value("steps", "input[type=number]"),

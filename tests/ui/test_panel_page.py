@@ -282,6 +282,49 @@ def test_the_pages_language(page, url):
     assert page.get_by_role("button", name=translations["Save preset"]).is_visible()
 
 
+FIELDS = """
+<input type="radio" value="sd">
+<div id="NAME_neg_prompt"><textarea>blurry</textarea></div>
+<div id="NAME_sampling"><input value="Euler a"></div>
+<div id="NAME_scheduler"><input value="Karras"></div>
+<div id="NAME_steps"><input type="number" value="8"><input type="range" value="3"></div>
+<div id="NAME_cfg_scale"><input type="number" value="6.5"></div>
+"""
+TWO_FIELDS = """
+<div id="NAME_width"><input type="number" value="128"></div>
+<div id="NAME_height"><input type="number" value="192"></div>
+"""
+ONE_FIELD = '<div id="NAME_size"><KIND></div>'
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        TWO_FIELDS,
+        ONE_FIELD.replace("KIND", 'input value="128x192"'),
+        ONE_FIELD.replace("<KIND>", "<textarea>128x192</textarea>"),
+    ],
+    ids=["two fields", "one field", "a field of more lines"],
+)
+def test_a_search_draws_with_what_stands_in_the_tab(page, url, size):
+    """And not with another field of the page, which has hundreds before it and behind it."""
+    page.goto(url)
+    fields = (FIELDS + size).replace("NAME", "txt2img")
+    others = "".join(f'<div id="img2img_{n}"><input value="{n}"></div>' for n in ("size", "steps"))
+    page.evaluate(
+        "fields => document.body.insertAdjacentHTML('afterbegin', fields)", fields + others
+    )
+    assert page.evaluate("RimoSearch.pageOf('txt2img').settings") == {
+        "negative_prompt": "blurry",
+        "sampler": "Euler a",
+        "schedule": "Karras",
+        "steps": "8",
+        "cfg_scale": "6.5",
+        "width": "128",
+        "height": "192",
+    }
+
+
 def test_every_text_of_the_panel_is_translated():
     translations = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
     source = (ROOT / "javascript" / "rimo_panel.js").read_text(encoding="utf-8")
