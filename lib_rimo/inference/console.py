@@ -62,6 +62,11 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="SD1: layer of the text encoder, from the end (1)",
     )
+    parser.add_argument(
+        "--quantize-timesteps",
+        action=argparse.BooleanOptionalAction,
+        help="whole timesteps for the UNet, as in all Forges (as the text's Version says)",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (the best there is)")
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "bf16"), help="of the model (fp16 on a GPU)"
@@ -102,6 +107,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, dict[str, st
         "cfg_scale": arguments.cfg,
         "seed": arguments.seed,
         "clip_skip": arguments.clip_skip,
+        "quantize_timesteps": arguments.quantize_timesteps,
         "width": width,
         "height": height,
     }

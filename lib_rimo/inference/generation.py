@@ -179,6 +179,7 @@ class Generator:
             composed=composed if len(parts) > 1 or parts[0][1] != 1 else (),
             cfg_scale=settings.cfg_scale,
             size=(settings.width, settings.height),
+            quantize_timesteps=settings.quantize_timesteps,
             before_step=before_step,
         )
         height, width = settings.height // LATENT_PIXELS, settings.width // LATENT_PIXELS

@@ -23,6 +23,11 @@ PNG_KEY = "parameters"  # where the WebUI keeps the text in a PNG
 RANDOM_SEED = -1
 MOST_CFG_SCALE = 1000
 LARGEST_SIDE = 8192
+QUANTIZED = "Quantized timesteps"  # Rimo's own field; a WebUI's version tells it there
+
+# f2.0.1v1.10.1-..., f1.0.0v2-v1.10.1RC-... (reForge), f2.ersatz, classic, neo; AUTOMATIC1111's
+# begin with v1 or 1.
+_FORGE_VERSION = re.compile(r"f\d|classic\b|neo\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,9 @@ class Settings:
     """What a picture is drawn from, apart from the model; names and defaults are the WebUI's.
 
     `sampler` and `schedule` are spelt as in the WebUI; "" is the sampler's usual schedule.
+    `quantize_timesteps`: the UNet is told the nearest whole timestep of each noise level, as in all
+    Forges; AUTOMATIC1111 tells it timesteps between whole ones, unless its option "Enable
+    quantization in K samplers" is on. Values of a picture differ by some of 255.
     """
 
     prompt: str = ""
@@ -42,6 +50,7 @@ class Settings:
     width: int = 512
     height: int = 512
     clip_skip: int = 1
+    quantize_timesteps: bool = False
 
 
 def check_settings(settings: Settings) -> None:
@@ -174,6 +183,8 @@ def _settings_of(values: dict[str, str]) -> dict[str, Any]:
                 raise UserError(
                     '{field} has to be a number, not "{text}".', field=field, text=text[:40]
                 ) from error
+    if values.pop(QUANTIZED, "") == "True" or _FORGE_VERSION.match(values.get("Version", "")):
+        found["quantize_timesteps"] = True
     if found.get("schedule") == AUTOMATIC:
         found["schedule"] = ""
     if "Size" in values:
@@ -226,6 +237,7 @@ def format_infotext(settings: Settings, others: Mapping[str, object] | None = No
         "Seed": settings.seed,
         "Size": f"{settings.width}x{settings.height}",
         **({"Clip skip": settings.clip_skip} if settings.clip_skip > 1 else {}),
+        **({QUANTIZED: True} if settings.quantize_timesteps else {}),
         **(others or {}),
     }
     negative = f"\n{NEGATIVE} {settings.negative_prompt}" if settings.negative_prompt else ""

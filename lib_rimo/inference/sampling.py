@@ -64,7 +64,7 @@ class GuidedModel:
 
     `positive` and `negative` hold the prompts of each step. `composed` holds several prompts in
     place of the positive one, of each step, with their weights: what each adds to the negative
-    one is added up (Liu et al. 2022).
+    one is added up (Liu et al. 2022). `quantize_timesteps` is that of the settings.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class GuidedModel:
         cfg_scale: float,
         size: tuple[int, int],
         composed: Sequence[tuple[Sequence[Conditioning], float]] = (),
+        quantize_timesteps: bool = False,
         before_step: OnStep = lambda step: None,
     ) -> None:
         self.checkpoint = checkpoint
@@ -83,6 +84,7 @@ class GuidedModel:
         self.schedule = NoiseSchedule(zero_terminal_snr=checkpoint.zero_terminal_snr)
         self._positive, self._negative = positive, negative
         self._cfg_scale = cfg_scale
+        self._quantize = quantize_timesteps
         width, height = size
         self._time_ids = torch.tensor([[height, width, 0, 0, height, width]])
         self._before_step = before_step
@@ -90,7 +92,7 @@ class GuidedModel:
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The picture without noise, as the model sees it in x (B, 4, h, w) at this level."""
-        timestep = self.schedule.timestep_of(sigma)
+        timestep = self.schedule.timestep_of(sigma, quantize=self._quantize)
         in_scale = 1 / (sigma**2 + 1) ** 0.5
         if self.checkpoint.prediction_type == "v_prediction":
             skip, out_scale = 1 / (sigma**2 + 1), -sigma / (sigma**2 + 1) ** 0.5

@@ -56,9 +56,14 @@ class NoiseSchedule:
         low, high, part = timestep.floor().long(), timestep.ceil().long(), timestep.frac()
         return ((1 - part) * self.log_sigmas[low] + part * self.log_sigmas[high]).exp()
 
-    def timestep_of(self, sigma: Tensor) -> Tensor:
-        """The timestep of one noise level, between whole ones; 0 or 999 beyond the ends."""
+    def timestep_of(self, sigma: Tensor, *, quantize: bool = False) -> Tensor:
+        """The timestep of one noise level; 0 or 999 beyond the ends.
+
+        It lies between whole ones, or, with k-diffusion's `quantize`, is the nearest whole one.
+        """
         log_sigma = sigma.log()
+        if quantize:
+            return (log_sigma - self.log_sigmas).abs().argmin()
         low = (log_sigma >= self.log_sigmas).sum().sub(1).clamp(0, TIMESTEPS - 2)
         below, above = self.log_sigmas[low], self.log_sigmas[low + 1]
         return low + ((below - log_sigma) / (below - above)).clamp(0, 1)

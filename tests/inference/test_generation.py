@@ -53,14 +53,26 @@ def test_the_same_settings_draw_the_same_picture(generator, sampler):
     assert (first != draw(generator, sampler=sampler, seed=2)).any()
 
 
-def test_a_pictures_text_draws_it_again(generator, said):
+@pytest.mark.parametrize("quantize", [False, True])
+def test_a_pictures_text_draws_it_again(generator, said, quantize):
     settings = replace(SETTINGS, prompt=f"a cat <lora:x:1:{VECTOR}>", sampler="DPM++ 2M Karras")
+    settings = replace(settings, quantize_timesteps=quantize)
     (picture,) = generator.draw(settings)
     read, others = parse_infotext(picture.infotext)
     assert others["Lora hashes"].startswith("x: ")
     (again,) = generator.draw(read)
     assert again.image == picture.image
     assert said == []
+
+
+def test_quantized_timesteps_change_what_lies_between_them(generator):
+    def differs(**settings):
+        quantized = draw(generator, **settings, quantize_timesteps=True)
+        return (quantized != draw(generator, **settings)).any()
+
+    assert differs(sampler="DPM++ 2M", schedule="Karras")
+    assert not differs(sampler="Euler", steps=4)  # 999, 666, 333, 0
+    assert not differs(sampler="DDIM")
 
 
 def test_every_picture_of_a_batch_is_that_of_its_seed(generator):

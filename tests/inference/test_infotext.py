@@ -109,14 +109,36 @@ words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).map
     steps=st.integers(1, 150),
     cfg=st.integers(2, 60).map(lambda n: n / 2),
     seed=st.integers(0, 2**32),
-    clip_skip=st.integers(1, 12),
+    last=st.tuples(st.integers(1, 12), st.booleans()),  # clip_skip, quantize_timesteps
     name=words.filter(bool),
 )
-def test_what_is_written_is_read_back(prompt, negative, steps, cfg, seed, clip_skip, name):
-    settings = Settings(prompt, negative, steps, "Euler a", "Karras", cfg, seed, 64, 128, clip_skip)
+def test_what_is_written_is_read_back(prompt, negative, steps, cfg, seed, last, name):
+    settings = Settings(prompt, negative, steps, "Euler a", "Karras", cfg, seed, 64, 128, *last)
     read, others = parse_infotext(format_infotext(settings, {"Model": name}))
     assert read == settings
     assert others == {"Model": name}
+
+
+@pytest.mark.parametrize(
+    ("version", "is_forge"),
+    [
+        ("f2.0.1v1.10.1-previous-669-gdfdcbab6", True),
+        ("f1.0.0v2-v1.10.1RC-latest-2545-g3b56b268", True),  # reForge
+        ("f2.ersatz", True),
+        ("classic", True),
+        ("neo", True),
+        ("v1.10.1", False),
+        ("1.10.1", False),
+        ("v1.6.0-2-g4afaaf8a", False),
+        ("Rimo 0.3.0", False),
+        ("ComfyUI", False),
+    ],
+)
+def test_a_forge_is_told_by_its_version(version, is_forge):
+    text = f"1girl\nSteps: 30, Sampler: Euler a, CFG scale: 7, Seed: 1, Version: {version}"
+    settings, fields = parse_infotext(text)
+    assert settings.quantize_timesteps == is_forge
+    assert fields == {"Version": version}
 
 
 def test_values_with_commas_stand_in_quotes():

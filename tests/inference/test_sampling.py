@@ -78,6 +78,17 @@ def test_timesteps_and_levels_are_each_others_inverse(timestep):
     assert schedule.timestep_of(sigma).item() == pytest.approx(timestep, abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("timestep", "nearest"), [(0.0, 0), (0.4, 0), (17.6, 18), (998.75, 999), (999.0, 999)]
+)
+def test_quantized_timesteps_are_the_nearest_whole_ones(timestep, nearest):
+    schedule = NoiseSchedule()
+    sigma = schedule.sigma_at(torch.tensor(timestep))
+    assert schedule.timestep_of(sigma, quantize=True).item() == nearest
+    beyond = schedule.sigmas[-1] * 2
+    assert schedule.timestep_of(beyond, quantize=True).item() == 999
+
+
 def test_karras_levels_are_diffusers():
     schedule = NoiseSchedule()
     scheduler = EulerDiscreteScheduler(**BETAS, use_karras_sigmas=True)
