@@ -10,8 +10,10 @@ in for the arguments that make the WebUI run on the CPU.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,28 +49,46 @@ def usual_model(host, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start(webui, host, usual_model, tmp_path_factory):
-    """Starts WebUIs with chosen extensions and arguments; all of them are stopped at the end."""
-    servers = []
+def make_server(webui, host, usual_model, tmp_path_factory) -> Callable[..., Server]:
+    """Starts a WebUI with chosen extensions and arguments; who asks for it stops it."""
 
-    def start(
-        *extensions: Path, arguments: Sequence[str] = (), model: Path = usual_model
-    ) -> Server:
+    def make(*extensions: Path, arguments: Sequence[str] = (), model: Path = usual_model) -> Server:
         data = fill(tmp_path_factory.mktemp("webui"), model, *extensions)
         python = os.environ.get("RIMO_WEBUI_PYTHON", sys.executable)
-        servers.append(Server(webui, python, host, data, arguments))
-        return servers[-1]
+        return Server(webui, python, host, data, arguments)
 
-    yield start
-    for server in servers:
-        server.stop()
-        server.end_trainings()
+    return make
+
+
+@pytest.fixture(scope="module")
+def start(make_server):
+    """Starts WebUIs as `make_server` does; those of a file are stopped at its end, for memory."""
+    with ExitStack() as servers:
+
+        def start(*extensions: Path, **chosen: Any) -> Server:
+            server = make_server(*extensions, **chosen)
+            servers.callback(server.end_trainings)
+            servers.callback(server.stop)
+            return server
+
+        yield start
 
 
 @pytest.fixture(scope="session")
-def server(start) -> Server:
-    """A WebUI with Rimo."""
-    return start(ROOT)
+def usual_server(make_server):
+    """The WebUI with Rimo that most files share."""
+    server = make_server(ROOT)
+    yield server
+    server.stop()
+    server.end_trainings()
+
+
+@pytest.fixture(scope="module")
+def server(usual_server) -> Iterator[Server]:
+    """A WebUI with Rimo, in which nothing is left of what other files' tests did."""
+    before = usual_server.state()
+    yield usual_server
+    usual_server.put_back(before)
 
 
 @pytest.fixture(scope="session")

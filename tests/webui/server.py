@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ class Drawn:
             float(np.abs(one.astype(int) - two.astype(int)).max())
             for one, two in zip(self.pixels, other.pixels, strict=True)
         )
+
+
+@dataclass(frozen=True)
+class State:
+    """What tests may change in a WebUI that runs."""
+
+    contents: dict[Path, bytes | None]
+    """Of the presets; None for other files, which no test changes that it did not write."""
+    options: dict[str, Any]
 
 
 class RefusedError(Exception):
@@ -157,6 +167,39 @@ class Server:
         for process in psutil.process_iter(["cmdline"]):
             if any(jobs in word for word in process.info["cmdline"] or []):
                 process.kill()
+
+    def state(self) -> State:
+        """What `put_back` takes."""
+        files = [path for path in self._files() if not path.is_dir()]
+        contents = {path: path.read_bytes() if path.suffix == ".txt" else None for path in files}
+        return State(contents, self.call("options"))
+
+    def put_back(self, before: State) -> None:
+        """Undo what was done since: trainings and searches, files, settings, the model."""
+        if self.process.poll() is not None:  # a test broke off that had stopped it
+            self.start()
+        self.end_trainings()
+        for path in sorted(self._files(), reverse=True):  # what is in a folder before it
+            if path.is_dir() and not path.is_symlink():
+                with suppress(OSError):  # it is not empty
+                    path.rmdir()
+            elif path not in before.contents:
+                path.unlink(missing_ok=True)
+        for path, content in before.contents.items():
+            if content is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        self.call("refresh-checkpoints", {})
+        with suppress(RefusedError):  # not every host has it
+            self.call("refresh-loras", {})
+        options = self.call("options")
+        changed = {name for name, value in before.options.items() if options.get(name) != value}
+        if changed:
+            self.call("options", {name: before.options[name] for name in changed})
+
+    def _files(self) -> list[Path]:
+        places = ("models/Lora", "models/Stable-diffusion", "models/torch_deepdanbooru", "rimo")
+        return [path for place in places for path in (self.data / place).rglob("*")]
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the API; a body is posted."""

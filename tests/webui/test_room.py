@@ -43,10 +43,7 @@ def server(start, tmp_path_factory):
     extension = tmp_path_factory.mktemp("extension") / "zz_says_gpu"  # loaded after Rimo
     (extension / "scripts").mkdir(parents=True)
     (extension / "scripts" / "says_gpu.py").write_text(EXTENSION)
-    server = start(ROOT, extension)
-    yield server
-    server.stop()
-    server.end_trainings()
+    return start(ROOT, extension)
 
 
 def moves(server):
