@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.webui.baked import draw_baked
 from tests.webui.folder import ROOT
 
 TAG = "<lora:one:1:0,1,0,1,0.5,0,1,0,1,-0.5,1,0,1,0,1,0,1.5>"
@@ -62,7 +63,7 @@ def test_blocks_survive_a_switch_of_models(server, others, kind):
 def test_the_refiner_has_the_blocks_too(server, others):
     # Of a model that it makes anew, AUTOMATIC1111 forgets all LoRAs for the rest of the picture.
     refiner = others.get("weights alone", others["made anew"])
-    refined = {"refiner_checkpoint": refiner, "refiner_switch_at": 0.5, "steps": 4}
+    refined = server.refined(refiner)
     drawn = [server.draw(prompt, **refined) for prompt in PROMPTS]
     assert len({picture.pixels[0].tobytes() for picture in drawn}) == 3
     assert server.draw("a cat <lora:one:1:ALL>", **refined) == drawn[1]
@@ -71,6 +72,7 @@ def test_the_refiner_has_the_blocks_too(server, others):
     halves = [server.draw(f"a cat {TAG[:-1]}:{half}>", **refined) for half in ("stop=2", "start=2")]
     assert len({picture.pixels[0].tobytes() for picture in (*drawn, *halves)}) == 5
     assert server.draw(PROMPTS[2], **refined) == drawn[2]
+    assert draw_baked(server, TAG, "sd1", **refined).distance(drawn[2]) <= 1
 
 
 def test_a_model_that_comes_and_goes_in_parts(server, start):

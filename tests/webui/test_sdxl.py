@@ -100,7 +100,7 @@ def test_the_refiner_has_the_blocks_too(server):
         if (file := server.model.with_suffix(suffix)).exists():
             other.with_suffix(suffix).symlink_to(file.resolve())
     server.call("refresh-checkpoints", {})
-    refined = {"refiner_checkpoint": other.name, "refiner_switch_at": 0.5, "steps": 4}
+    refined = server.refined(other.name)
     tag = f"a cat <lora:all:1:{TWELVE}>"
     assert server.draw(tag, **refined) != server.draw("a cat", **refined)
     assert server.draw("a cat <lora:all:1:NONE>", **refined) == server.draw("a cat", **refined)
