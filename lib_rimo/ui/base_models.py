@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.model_folders import models_in, remember_folder
@@ -12,8 +11,7 @@ from lib_rimo.messages import Message
 from lib_rimo.sd.family import FAMILY_NAMES
 from lib_rimo.sd.native import Native, native_of
 from lib_rimo.training.config.built_in import recipe_for
-
-Reply = dict[str, Any]
+from lib_rimo.ui.replies import Reply
 
 
 class BaseModels:
