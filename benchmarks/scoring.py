@@ -33,7 +33,7 @@ from lib_rimo.demo.reproduce import FIVE, open_studio
 from lib_rimo.demo.studio import Seen, Shot, Studio, digest
 from lib_rimo.environment import ROOT
 from lib_rimo.files import file_hash, written_beside
-from lib_rimo.scoring.choice import saved_files
+from lib_rimo.scoring.choice import LEAST_GAIN, saved_files
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.scoring.references import fitted, read_references
 from lib_rimo.scoring.scorer import Score, Scorer, harmonic_mean
@@ -253,7 +253,10 @@ def choices(rows: Sequence[Row], judged: Mapping[tuple[str, State], Row]) -> str
     for name in dict.fromkeys(row.lora for row in rows):
         group = [row for row in rows if row.lora == name]
         last_file = max((row.state.file for row in group), key=lambda file: -len(file.stem))
-        choice = max(group, key=lambda row: row.score.total).state
+        usual = next(row for row in group if row.state == State(last_file))
+        highest = max(group, key=lambda row: row.score.total)
+        gains_enough = highest.score.total - usual.score.total >= LEAST_GAIN
+        choice = (highest if gains_enough else usual).state
         oracle = max(group, key=lambda row: row.judged).state
         last, author, chosen, best = (
             judged[name, state].judged
@@ -309,7 +312,8 @@ def main() -> None:
     finally:
         studio.close()
     print(correlations([*chosen_by, *more]))
-    print(choices(chosen_by, {(row.lora, row.state): row for row in judged}))
+    for rows, others in ((chosen_by, judged), (judged, chosen_by)):
+        print(choices(rows, {(row.lora, row.state): row for row in others}))
     if arguments.record:
         strong = [state for state in candidates["strong"] if not state.blocks]
         last = named["strong"]

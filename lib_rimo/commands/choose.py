@@ -33,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Try all states; print a table and the winner's tag, and write a strip of pictures."""
-    from lib_rimo.scoring.choice import choose, pictures_needed, reason_of, saved_files, states_of
+    from lib_rimo.scoring.choice import (
+        choose,
+        pictures_needed,
+        reason_of,
+        saved_files,
+        states_of,
+        usual_of,
+    )
     from lib_rimo.scoring.console import Session
     from lib_rimo.scoring.finding import Finding
 
@@ -51,12 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     results = whole or trials.results
     if not results:
         return 130
-    last = max(states, key=lambda state: (state.file == files[-1], state.strength))
+    usual = usual_of(states)
     finding = Finding(
-        results[0].state, [reason_of(results, last)], results, is_whole=whole is not None
+        results[0].state, [reason_of(results, usual)], results, is_whole=whole is not None
     )
     if whole is not None:
-        finding.add_strip("choice", _strip(trials, results[0].state, last), folder)
+        finding.add_strip("choice", _strip(trials, results[0].state, usual), folder)
     session.end(finding)
     return 0
 
@@ -71,10 +78,10 @@ def _strengths(text: str) -> list[float]:
     return strengths
 
 
-def _strip(trials: Trials, winner: State, last: State) -> Image.Image:
+def _strip(trials: Trials, winner: State, usual: State) -> Image.Image:
     """The base alone, the winner and the last step, a column a prompt."""
     from lib_rimo.inference.grid import draw_grid
 
-    rows: dict[str, State | None] = {"without": None, winner.tag: winner, last.tag: last}
+    rows: dict[str, State | None] = {"without": None, winner.tag: winner, usual.tag: usual}
     pictures = [picture for state in rows.values() for picture in trials.pictures(state)]
     return draw_grid(pictures, trials.prompts, list(rows))

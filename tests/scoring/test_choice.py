@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from lib_rimo.errors import UserError
-from lib_rimo.scoring.choice import choose, pictures_needed, reason_of, saved_files, states_of
+from lib_rimo.scoring.choice import (
+    choose,
+    pictures_needed,
+    reason_of,
+    saved_files,
+    states_of,
+    usual_of,
+)
 from lib_rimo.scoring.finding import table
 from lib_rimo.scoring.scorer import Score
 from lib_rimo.scoring.trials import Trials
@@ -29,15 +36,17 @@ class Painter:
 
 
 class LikesMiddle:
-    """Likes a brightness of 60 best."""
+    """Likes a brightness of 60 best, of 160 not at all or still a little."""
 
-    identity = "middle"
+    def __init__(self, reach: int = 100) -> None:
+        self._reach = reach
+        self.identity = f"middle {reach}"
 
     def know_base(self, pictures: Mapping[str, Sequence[Image.Image]]) -> None:
         assert all(drawn[0].getpixel((0, 0)) == (0, 0, 0) for drawn in pictures.values())
 
     def score(self, prompt: str, number: int, picture: Image.Image) -> Score:
-        return Score(fit=1 - abs(picture.getpixel((0, 0))[0] - 60) / 255, keeping=1)
+        return Score(fit=1 - abs(picture.getpixel((0, 0))[0] - 60) / self._reach, keeping=1)
 
 
 @pytest.fixture
@@ -70,12 +79,32 @@ def test_a_second_run_draws_nothing_again(files: list[Path], tmp_path: Path):
     assert results[0].state.strength == 0.6
     assert len(results) == len(states)
     assert "serves best" in str(reason_of(results, states[-1]))
-    assert painter.drawn == len(looked_at) == pictures_needed(first, len(states))
+    assert painter.drawn == len(looked_at) <= pictures_needed(first, len(states))
+    drawn = painter.drawn
     with (tmp_path / "out" / "scores.jsonl").open("a") as notes:
         notes.write('\n["cut sho')
     looked_at = []
     again = choose(trials(looked_at), states)
-    assert painter.drawn == pictures_needed(first, len(states))
+    assert painter.drawn == drawn
     assert not any(looked_at)
     assert [result.state for result in again] == [result.state for result in results]
     assert "<lora:rimo:0.6>" in table(again)
+
+
+@pytest.mark.parametrize("strengths", [[0.6, 1.0], [0.2, 0.6, 1.0, 1.5]])
+def test_what_hardly_gains_does_not_replace_the_last_step(
+    files: list[Path], tmp_path: Path, strengths: list[float]
+):
+    states = states_of(files, strengths)
+    looked_at: list[bool] = []
+    trials = Trials(
+        tmp_path / "out", Painter(), LikesMiddle(300), ["a", "b"], [1, 2, 3, 4], looked_at.append
+    )
+    results = choose(trials, states)
+    assert (results[0].state.file.stem, results[0].state.strength) == ("rimo", 1.0)
+    assert {result.state for result in results} == set(states)
+    assert results[0].pictures == results[1].pictures == 8
+    assert len(looked_at) <= pictures_needed(trials, len(states))
+    said = str(reason_of(results, usual_of(states)))
+    assert said.startswith("<lora:rimo:1> serves as well as any")
+    assert f"What {results[1].state.tag} gains" in said
