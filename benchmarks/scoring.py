@@ -33,7 +33,7 @@ from lib_rimo.demo.reproduce import FIVE, open_studio
 from lib_rimo.demo.studio import Seen, Shot, Studio, digest
 from lib_rimo.environment import ROOT
 from lib_rimo.files import file_hash, written_beside
-from lib_rimo.scoring.choice import LEAST_GAIN, saved_files
+from lib_rimo.scoring.choice import gains_enough, saved_files, usual_of
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.scoring.references import fitted, read_references
 from lib_rimo.scoring.scorer import Score, Scorer, harmonic_mean
@@ -252,15 +252,14 @@ def choices(rows: Sequence[Row], judged: Mapping[tuple[str, State], Row]) -> str
     sums = [0.0, 0.0]
     for name in dict.fromkeys(row.lora for row in rows):
         group = [row for row in rows if row.lora == name]
-        last_file = max((row.state.file for row in group), key=lambda file: -len(file.stem))
-        usual = next(row for row in group if row.state == State(last_file))
+        usual_state = usual_of([row.state for row in group])
+        usual = next(row for row in group if row.state == usual_state)
         highest = max(group, key=lambda row: row.score.total)
-        gains_enough = highest.score.total - usual.score.total >= LEAST_GAIN
-        choice = (highest if gains_enough else usual).state
+        choice = (highest if gains_enough(highest.score, usual.score) else usual).state
         oracle = max(group, key=lambda row: row.judged).state
         last, author, chosen, best = (
             judged[name, state].judged
-            for state in (State(last_file), State(last_file, 1.0, AUTHORS_VECTOR), choice, oracle)
+            for state in (usual.state, State(usual.state.file, 1.0, AUTHORS_VECTOR), choice, oracle)
         )
         sums = [sums[0] + chosen - last, sums[1] + best - last]
         lines.append(

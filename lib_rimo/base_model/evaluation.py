@@ -39,7 +39,6 @@ from lib_rimo.sd.embedded import MODELS
 from lib_rimo.sd.family import Family
 
 ASKED = ("outfit", "pose", "place", "hair_colour", "hair_style")
-FEATURES = ("hair", "tips", "eyes", "ornament")
 BATCH = 8
 SHEET_PICTURES = 48
 DOCS = Path(__file__).parents[2] / "docs"
@@ -97,7 +96,8 @@ def accuracy(
 def likeness(judge: Judge, pictures: NDArray[np.uint8]) -> dict[str, float]:
     """How much of each of rimochan's features the judge finds, 0..1, and of all: her identity."""
     verdicts = judge(pictures)
-    found = {name: [getattr(each.likeness, name) for each in verdicts] for name in FEATURES}
+    names = [field.name for field in dataclasses.fields(Likeness)]
+    found = {name: [getattr(each.likeness, name) for each in verdicts] for name in names}
     found["twintails"] = [each.twintails for each in verdicts]
     found["identity"] = [each.identity for each in verdicts]
     return {name: float(np.mean(values)) for name, values in found.items()}

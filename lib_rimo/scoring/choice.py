@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.scoring import halving
+from lib_rimo.scoring.scorer import Score
 from lib_rimo.scoring.trials import Result, State, Trials
+from lib_rimo.training.config.names import output_name_of
 
 LEAST_GAIN = 0.02
 """By how much of a score's total another state has to be better than the usual one to be chosen.
 Less is what these seeds happened to show: `python -m benchmarks.scoring`."""
-_SAVED = re.compile(r"-(?:step\d{8}|\d{6})$")  # what the trainer puts after a name: step or epoch
 
 
 def saved_files(folder: Path, name: str) -> list[Path]:
@@ -26,7 +26,7 @@ def saved_files(folder: Path, name: str) -> list[Path]:
         file
         for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
         if file.suffix == ".safetensors"
-        if file.stem == name or (_SAVED.sub("", file.stem) == name and _SAVED.search(file.stem))
+        if name in (file.stem, output_name_of(file.stem))
     ]
     if not files:
         raise UserError(
@@ -48,10 +48,14 @@ def choose(trials: Trials, states: Sequence[State]) -> list[Result]:
     """Try all states and return them, best first; the usual one, unless another gains enough."""
     seeds, usual = len(trials.seeds), usual_of(states)
     ranked = halving.halve(states, lambda state, given: trials.measure(state, given).total, seeds)
-    gain = trials.measure(ranked[0], seeds).total - trials.measure(usual, seeds).total
-    if gain < LEAST_GAIN:
+    if not gains_enough(trials.measure(ranked[0], seeds), trials.measure(usual, seeds)):
         ranked = [usual, *(state for state in ranked if state != usual)]
     return [trials.result(state) for state in ranked]
+
+
+def gains_enough(score: Score, usual: Score) -> bool:
+    """Whether a state is so much better than the usual one that it is chosen in its place."""
+    return score.total - usual.total >= LEAST_GAIN
 
 
 def usual_of(states: Sequence[State]) -> State:

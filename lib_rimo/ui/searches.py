@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from lib_rimo.errors import MissingError, UserError
 from lib_rimo.hosts.training import TrainingHost, check_folder, find_base_model
 from lib_rimo.inference.infotext import Settings, check_settings
+from lib_rimo.training.config.names import output_name_of
 from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.picture_set import data_url
 from lib_rimo.training.jobs.folder import Job
@@ -22,7 +22,6 @@ from lib_rimo.ui.search import Order, Search
 from lib_rimo.weights.tags import replace_extra_networks
 
 STRIPS = ("choice", "blocks", "effects")
-_SAVED = re.compile(r"-(?:step\d{8}|\d{6})$")
 
 
 class Searches:
@@ -178,7 +177,7 @@ class Searches:
 
     def _job_of(self, name: str) -> Job | None:
         """The last training that made a LoRA of this name, or one of its saved steps."""
-        names = {name, _SAVED.sub("", name)}
+        names = {name, output_name_of(name)}
         jobs = [job for job in self._queue.jobs() if job.snapshot.damage is None]
         return next((job for job in reversed(jobs) if job.options.output_name in names), None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from lib_rimo.messages import Message
 
@@ -14,6 +15,9 @@ _RESERVED = {
     *("con", "prn", "aux", "nul"),
     *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
 }
+_SAVED_AT = re.compile(
+    r"-(?:step\d{8}|\d{6})$"
+)  # the step or epoch behind a name
 
 
 def check_name(name: str) -> list[Message]:
@@ -44,3 +48,8 @@ def _refusal(name: str) -> Message:
         signs=" ".join(SIGNS),
         about="output_name",
     )
+
+
+def output_name_of(stem: str) -> str:
+    """The name of the training that wrote a LoRA so named: without a step or epoch at its end."""
+    return _SAVED_AT.sub("", stem)
