@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import MissingError, UserError
-from lib_rimo.hosts.training import TrainingHost, check_folder, find_base_model
+from lib_rimo.hosts.training import TrainingHost, check_folder, check_ready, find_base_model
 from lib_rimo.inference.infotext import Settings, check_settings
 from lib_rimo.training.config.names import output_name_of
 from lib_rimo.training.data.image_files import open_image
@@ -37,8 +37,7 @@ class Searches:
 
         It draws two pictures to tell how long it takes, and waits for `search_go` then.
         """
-        if not self._host.is_ready():
-            raise UserError("The trainer's libraries are not installed yet: install them first.")
+        check_ready(self._host)
         kind = asked["kind"]
         if kind not in ("choose", "blocks"):
             raise UserError("{kind} is no search: use choose or blocks.", kind=kind)

@@ -15,9 +15,7 @@ _RESERVED = {
     *("con", "prn", "aux", "nul"),
     *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
 }
-_SAVED_AT = re.compile(
-    r"-(?:step\d{8}|\d{6})$"
-)  # the step or epoch behind a name
+_SAVED_AT = re.compile(r"-(?:step\d{8}|\d{6})$")  # the step or epoch behind a name
 
 
 def check_name(name: str) -> list[Message]:
