@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,17 +95,16 @@ class Servers:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
-        self.started: list[Server] = []
         self.kept: dict[tuple[Path, ...], Server] = {}
-        self.folder = tempfile.TemporaryDirectory(prefix="rimo-benchmark-")
+        self.open = ExitStack()
+        folder = tempfile.TemporaryDirectory(prefix="rimo-benchmark-")
+        self.folder = self.open.enter_context(folder)
 
     def __enter__(self) -> "Servers":
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for server in self.started:
-            server.stop()
-        self.folder.cleanup()
+        self.open.close()
 
     def get(self, *extensions: Path) -> Server:
         """The WebUI with these extensions."""
@@ -116,13 +116,12 @@ class Servers:
         """A new WebUI with these extensions, in a data folder of its own."""
         host = detect(self.arguments.webui)
         assert host is not None, f"{self.arguments.webui} is no WebUI that Rimo knows"
-        data = Path(self.folder.name) / str(len(self.started))
-        fill(data, self.arguments.model, *extensions)
+        data = fill(Path(tempfile.mkdtemp(dir=self.folder)), self.arguments.model, *extensions)
         for number in range(1, max(NUMBERS_OF_LORAS)):
             loras = data / "models/Lora"
             shutil.copy(loras / "one.safetensors", loras / f"more{number}.safetensors")
-        self.started.append(Server(self.arguments.webui, self.arguments.python, host, data))
-        return self.started[-1]
+        server = Server(self.arguments.webui, self.arguments.python, host, data)
+        return self.open.enter_context(server)
 
     def drawing(
         self, server: Server, tag: str, before: str | None = None, **settings: object

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,7 +49,7 @@ def usual_model(host, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_server(webui, host, usual_model, tmp_path_factory) -> Callable[..., Server]:
-    """Starts a WebUI with chosen extensions and arguments; who asks for it stops it."""
+    """Starts a WebUI with chosen extensions and arguments, which runs to the end of a `with`."""
 
     def make(*extensions: Path, arguments: Sequence[str] = (), model: Path = usual_model) -> Server:
         data = fill(tmp_path_factory.mktemp("webui"), model, *extensions)
@@ -61,26 +60,19 @@ def make_server(webui, host, usual_model, tmp_path_factory) -> Callable[..., Ser
 
 
 @pytest.fixture(scope="module")
-def start(make_server):
-    """Starts WebUIs as `make_server` does; those of a file are stopped at its end, for memory."""
+def start(make_server) -> Iterator[Callable[..., Server]]:
+    """Starts WebUIs as `make_server` does, which run to the end of a file: each holds its model."""
     with ExitStack() as servers:
-
-        def start(*extensions: Path, **chosen: Any) -> Server:
-            server = make_server(*extensions, **chosen)
-            servers.callback(server.end_trainings)
-            servers.callback(server.stop)
-            return server
-
-        yield start
+        yield lambda *extensions, **chosen: servers.enter_context(
+            make_server(*extensions, **chosen)
+        )
 
 
 @pytest.fixture(scope="session")
-def usual_server(make_server):
+def usual_server(make_server) -> Iterator[Server]:
     """The WebUI with Rimo that most files share."""
-    server = make_server(ROOT)
-    yield server
-    server.stop()
-    server.end_trainings()
+    with make_server(ROOT) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

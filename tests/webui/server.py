@@ -71,7 +71,7 @@ class RefusedError(Exception):
 
 
 class Server:
-    """A WebUI, running until `stop`."""
+    """A WebUI, running until `stop`; after a `with` block nothing of it runs, trainings neither."""
 
     def __init__(
         self, webui: Path, python: str, host: str, data: Path, arguments: Sequence[str] = ()
@@ -89,6 +89,13 @@ class Server:
         self.command += ["--gradio-allowed-path", str(webui)]
         self.log.touch()
         self.start()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+        self.end_trainings()
 
     def start(self) -> None:
         """Start, for the first time or again on the same data."""

@@ -56,11 +56,11 @@ def test_seventeen_values_are_said(server):
 
 
 @pytest.mark.parametrize("weights", [TWELVE, TWENTY])
-def test_lbw_draws_the_same(server, start, model, lbw, weights):
-    theirs = start(lbw, model=model)
+def test_lbw_draws_the_same(server, make_server, model, lbw, weights):
     tag = f"a cat <lora:all:0.9:lbw={weights}>"
-    assert server.draw(tag, steps=4).distance(theirs.draw(tag, steps=4, **ACTIVE)) <= 1
-    theirs.stop()
+    with make_server(lbw, model=model) as beside:
+        theirs = beside.draw(tag, steps=4, **ACTIVE)
+    assert server.draw(tag, steps=4).distance(theirs) <= 1
 
 
 def test_the_panel_has_its_sliders(server):
