@@ -21,6 +21,7 @@ from lib_rimo.demo.world import (
     caption,
     complaints,
     draw,
+    draw_mask,
     full_caption,
     sample_attributes,
 )
@@ -112,6 +113,22 @@ def test_places_with_nobody_in_them():
     drawn = [sample_attributes(rng, empty=0.3).nobody for _ in range(300)]
     assert 0.2 < np.mean(drawn) < 0.4
     assert not any(sample_attributes(rng).nobody for _ in range(50))
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_the_mask_is_where_the_figure_is(pose: str):
+    """But for the shadow and the seat below, everything else is as if nobody were there."""
+    attributes = Attributes(pose=pose, place="beach", gesture="waving")
+    mask = np.asarray(draw_mask(attributes, PORTRAIT, np.random.default_rng(2)))
+    drawn, empty = (
+        np.asarray(draw(each, PORTRAIT, np.random.default_rng(2)).image)
+        for each in (attributes, dataclasses.replace(attributes, nobody=True))
+    )
+    differs = (drawn != empty).any(axis=2)
+    upper = slice(0, PORTRAIT[1] // 2)
+    assert not differs[upper][mask[upper] == 0].any()
+    assert differs[mask == 255].mean() > 0.9
+    assert 0.1 < (mask == 255).mean() < 0.5
 
 
 def test_nobody_in_the_world_is_rimochan():

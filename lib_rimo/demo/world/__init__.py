@@ -21,7 +21,7 @@ from .attributes import (
 )
 from .captions import caption, complaints, full_caption
 from .characters import CHARACTERS, Character, sample_attributes
-from .scene import Drawing, draw
+from .scene import Drawing, draw, draw_mask
 
 __all__ = [
     "CHARACTERS",
@@ -39,6 +39,7 @@ __all__ = [
     "caption",
     "complaints",
     "draw",
+    "draw_mask",
     "full_caption",
     "sample_attributes",
 ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from .attributes import Attributes
 from .canvas import SUPERSAMPLING, Canvas
@@ -26,6 +26,36 @@ class Drawing(NamedTuple):
 
 def draw(attributes: Attributes, size: tuple[int, int], rng: np.random.Generator) -> Drawing:
     """Draw `attributes` at `size` (width, height) pixels; `rng` decides what they leave open."""
+    figure, canvas, background = _behind_figure(attributes, size, rng)
+    if not attributes.nobody:
+        _draw_figure(canvas, figure, rng)
+    image = canvas.finished()
+    detail = _detail(np.asarray(background), np.asarray(image), size)
+    if attributes.flaw:
+        image = _spoil(image, attributes.flaw, rng)
+    return Drawing(image, detail)
+
+
+def draw_mask(
+    attributes: Attributes, size: tuple[int, int], rng: np.random.Generator
+) -> Image.Image:
+    """The mask, mode L, of the figure that `draw` draws with an `rng` in the same state."""
+    figure, canvas, _ = _behind_figure(attributes, size, rng)
+    state = rng.bit_generator.state
+    drawn = []
+    for ground in ("black", "white"):
+        rng.bit_generator.state = state
+        canvas.image.paste(ground, (0, 0, *canvas.image.size))
+        _draw_figure(canvas, figure, rng)
+        drawn.append(canvas.finished().convert("L"))
+    # What is the same on both grounds is hers; her rim is in between.
+    return ImageChops.invert(ImageChops.difference(*drawn))
+
+
+def _behind_figure(
+    attributes: Attributes, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[Figure, Canvas, Image.Image]:
+    """The figure to be drawn, the canvas with all that is behind it, and the place alone."""
     figure = make_figure(attributes, cloth_colour(attributes, rng), rng)
     canvas = _framed_canvas(figure, size, rng)
     DRAW_PLACE[attributes.place](canvas, attributes, rng)
@@ -34,12 +64,7 @@ def draw(attributes: Attributes, size: tuple[int, int], rng: np.random.Generator
         draw_shadow(canvas, attributes)
         if attributes.pose == "sitting":
             draw_seat(canvas, attributes, rng)
-        _draw_figure(canvas, figure, rng)
-    image = canvas.finished()
-    detail = _detail(np.asarray(background), np.asarray(image), size)
-    if attributes.flaw:
-        image = _spoil(image, attributes.flaw, rng)
-    return Drawing(image, detail)
+    return figure, canvas, background
 
 
 def _framed_canvas(figure: Figure, size: tuple[int, int], rng: np.random.Generator) -> Canvas:
