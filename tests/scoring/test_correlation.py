@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from statistics import mean
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.scoring import (
     RECORD,
@@ -58,6 +60,20 @@ def test_goes_with_the_judge(scores):
     accuracies = [accuracy(seen, verdicts[0], RECORDED) for seen in verdicts]
     assert correlation([score.fit for score in scores], identities) >= 0.8
     assert correlation([score.keeping for score in scores], accuracies) >= 0.8
+
+
+@pytest.mark.parametrize("side", [2, 4, 8])
+def test_specks_of_all_colours_are_not_the_character(scorer, scores, side):
+    """What pictures burn to: among so many specks something is like each striking bit of her."""
+    rng = np.random.default_rng(side)
+    width, height = embedded.RESOLUTION
+    burnt = [
+        Image.fromarray(
+            rng.integers(0, 2, (height // side, width // side, 3), dtype=np.uint8) * 255
+        ).resize(embedded.RESOLUTION, Image.Resampling.NEAREST)
+        for _ in PROMPTS
+    ]
+    assert scored(scorer, burnt).fit < 0.5 * max(score.fit for score in scores)
 
 
 def test_one_that_does_nothing_loses_and_so_does_one_that_redraws_its_training_pictures(
