@@ -2,10 +2,11 @@
 
     RIMO_WEBUI_DIR=... RIMO_WEBUI_PYTHON=... python -m lib_rimo test tests/webui
 
-RIMO_WEBUI_PYTHON is the Python of the WebUI's environment. RIMO_WEBUI_MODEL may name another
-checkpoint than the embedded one (which for a Forge is laid out in SD1.5's widths, 1 GB),
-RIMO_LBW_DIR a copy of sd-webui-lora-block-weight to compare with, RIMO_WEBUI_ARGUMENTS what stands
-in for the arguments that make the WebUI run on the CPU.
+RIMO_WEBUI_PYTHON is the Python of the WebUI's environment; `install.py --now` is run once with it
+before, else what trains is skipped. RIMO_WEBUI_MODEL may name another checkpoint than the embedded
+one (which for a Forge is laid out in SD1.5's widths, 1 GB), RIMO_LBW_DIR a copy of
+sd-webui-lora-block-weight to compare with, RIMO_WEBUI_ARGUMENTS what stands in for the arguments
+that make the WebUI run on the CPU.
 """
 
 import os
@@ -63,9 +64,7 @@ def make_server(webui, host, usual_model, tmp_path_factory) -> Callable[..., Ser
 def start(make_server) -> Iterator[Callable[..., Server]]:
     """Starts WebUIs as `make_server` does, which run to the end of a file: each holds its model."""
     with ExitStack() as servers:
-        yield lambda *extensions, **chosen: servers.enter_context(
-            make_server(*extensions, **chosen)
-        )
+        yield lambda *args, **kwargs: servers.enter_context(make_server(*args, **kwargs))
 
 
 @pytest.fixture(scope="session")

@@ -169,10 +169,10 @@ class Server:
             self.process.wait()
 
     def end_trainings(self) -> None:
-        """Kill what trains or queues here: by itself it outlives the WebUI."""
-        jobs = str(self.data / "rimo" / "jobs")
+        """Kill what trains, queues or searches here: a training outlives its WebUI by itself."""
+        ours = str(self.data / "rimo") + os.sep
         for process in psutil.process_iter(["cmdline"]):
-            if any(jobs in word for word in process.info["cmdline"] or []):
+            if any(ours in word for word in process.info["cmdline"] or []):
                 process.kill()
 
     def state(self) -> State:

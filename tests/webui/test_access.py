@@ -12,7 +12,7 @@ import pytest
 
 from tests.webui.folder import ROOT
 from tests.webui.server import PATIENCE, RefusedError, Server
-from tests.webui.training import PICTURES, ask
+from tests.webui.training import PICTURES, ask, open_tab
 
 OUTSIDE = "outside of the folders that may be used"
 LOGIN = ("page", "secret-of-the-page")
@@ -48,8 +48,8 @@ def test_other_folders_cannot_be_read(listening):
 
 
 def test_nothing_outside_is_trained_on_or_written(listening, tmp_path):
+    base = open_tab(listening)["bases"][0]["path"]
     folder = ask(listening, "new_set")["set"]
-    base = ask(listening, "open")["bases"][0]["path"]
     foreign = tmp_path / "model.safetensors"
     foreign.write_bytes(b"")
     good = {

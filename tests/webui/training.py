@@ -18,11 +18,17 @@ def ask(server, what, **request):
     return json.loads(server._json("run/rimo_train", body)["data"][0])
 
 
-def few_steps(server, **others):
-    """Options of a training of a few steps on pictures that were dropped in."""
+def open_tab(server):
+    """What the page is told at first, of a WebUI that can train."""
     opened = ask(server, "open")
     if not opened["is_ready"]:
         pytest.skip("needs the trainer's libraries: run install.py with the WebUI's Python")
+    return opened
+
+
+def few_steps(server, **others):
+    """Options of a training of a few steps on pictures that were dropped in."""
+    opened = open_tab(server)
     folder = server.data / "rimo" / "pictures" / "five"
     shutil.copytree(PICTURES, folder, dirs_exist_ok=True)
     return {
