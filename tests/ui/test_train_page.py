@@ -219,6 +219,39 @@ class Tab:
         return self.page.text_content(selector)
 
 
+# Records what the page would show on the desktop, and whether it asks in answer to a click. Who was
+# not given the permission was not asked for it yet.
+NOTIFICATIONS = """
+(() => {
+    const {Notification} = window;
+    window.shown = [];
+    window.asked = [];
+    window.Notification = class {
+        static get permission() {
+            return Notification.permission === "granted" ? "granted" : "default";
+        }
+
+        static async requestPermission() {
+            window.asked.push(navigator.userActivation.isActive);
+        }
+
+        constructor(title, options) {
+            window.shown.push(`${title}: ${options.body}`);
+            if (window.cannotShow) throw new TypeError("Illegal constructor");
+        }
+    };
+})();
+"""
+
+
+@pytest.fixture
+def is_allowed(request, page):
+    if request.param:
+        page.context.grant_permissions(["notifications"])
+    page.add_init_script(NOTIFICATIONS)
+    return request.param
+
+
 @pytest.fixture
 def tab(page, site):
     return Tab(page, site)
@@ -281,7 +314,8 @@ def test_from_five_pictures_to_a_lora_that_can_be_tried(tab, site):
     tab.keep("7-try-it")
 
 
-def test_stop_resume_kill_and_a_queue(tab, site):
+@pytest.mark.parametrize("is_allowed", [True], indirect=True)
+def test_stop_resume_kill_and_a_queue(is_allowed, tab, site):
     tab.drop_pictures()
     tab.set_up("long", 100_000)
     tab.train()
@@ -318,6 +352,8 @@ def test_stop_resume_kill_and_a_queue(tab, site):
 
     tab.choose("behind")
     tab.wait_for_state("finished")
+    tab.wait("window.shown.includes('Rimo: behind: finished')")
+    assert tab.page.evaluate("window.asked") == []  # it is allowed already
 
 
 def test_a_restarted_program_finds_its_jobs(tab, site):
@@ -531,72 +567,43 @@ def test_recipes_and_kohyas_files(tab):
     assert tab.page.input_value("[name=network_dim]") == "16"
 
 
-# Records what the page would show on the desktop, and whether it asks in answer to a click. Who was
-# not given the permission was not asked for it yet.
-NOTIFICATIONS = """
-(() => {
-    const {Notification} = window;
-    window.shown = [];
-    window.asked = [];
-    window.Notification = class {
-        static get permission() {
-            return Notification.permission === "granted" ? "granted" : "default";
-        }
-
-        static async requestPermission() {
-            window.asked.push(navigator.userActivation.isActive);
-        }
-
-        constructor(title, options) {
-            window.shown.push(`${title}: ${options.body}`);
-            if (window.cannotShow) throw new TypeError("Illegal constructor");
-        }
-    };
-})();
-"""
-
-
-@pytest.fixture(params=[True, False], ids=["allowed", "not allowed"])
-def is_allowed(request, page):
-    if request.param:
-        page.context.grant_permissions(["notifications"])
-    page.add_init_script(NOTIFICATIONS)
-    return request.param
-
-
-def test_the_end_is_told_on_the_desktop_where_that_is_allowed(is_allowed, tab):
-    name = "told" if is_allowed else "untold"  # the site keeps the trainings of tests before
+@pytest.mark.parametrize("is_allowed", [False], indirect=True)
+def test_who_trains_is_asked_for_the_desktop_and_told_nothing_without(is_allowed, tab):
     tab.drop_pictures()
-    tab.set_up(name, 3)
+    tab.set_up("untold", 3)
     assert tab.page.evaluate("window.asked") == []  # not before a click
     tab.train()
     # The list is where ends are noticed; the training's own card may know a moment earlier.
-    row = f".rimo-job-row[data-state=finished]:has(.rimo-job-name:text-is('{name}'))"
+    row = ".rimo-job-row[data-state=finished]:has(.rimo-job-name:text-is('untold'))"
     tab.page.wait_for_selector(row)
-    assert tab.page.evaluate("window.shown") == (["Rimo: told: finished"] if is_allowed else [])
-    assert tab.page.evaluate("window.asked") == ([] if is_allowed else [True])
+    assert tab.page.evaluate("window.shown") == []
+    assert tab.page.evaluate("window.asked") == [True]
 
 
 @pytest.mark.parametrize("is_allowed", [True], indirect=True)
-@pytest.mark.parametrize(
-    ("states", "told"),
-    [
-        (("running", "died"), ["Rimo: one: died"]),
-        (("waiting", "finished"), ["Rimo: one: finished"]),  # too short for a tab out of sight
-        (("waiting", "stopped"), []),  # called off
-        (("finished", "finished"), []),  # long ago
-    ],
-)
-def test_ends_that_are_seen_are_told_once(is_allowed, tab, states, told):
-    job = {"id": "1", "name": "one", "step": 1, "steps": 2, "added": 0, "can_resume": False}
+def test_ends_that_are_seen_are_told_once(is_allowed, tab):
+    states = {
+        "broken": ("running", "died"),
+        "short": ("waiting", "finished"),  # so short that a tab out of sight misses its running
+        "called off": ("waiting", "stopped"),
+        "long ago": ("finished", "finished"),
+    }
     tab.page.evaluate("window.cannotShow = true")  # as on Android; the page has to live with it
-    tab.answer("jobs", lambda ask: {"jobs": [job]})
-    for job["state"] in states:
-        tab.page.wait_for_selector(f".rimo-job-row[data-state={job['state']}]")
-        tab.wait("document.querySelectorAll('.rimo-job-row').length == 1")
+    jobs = [
+        {"id": name, "name": name, "step": 1, "steps": 2, "added": 0, "can_resume": False}
+        for name in states
+    ]
+    tab.answer("jobs", lambda ask: {"jobs": jobs})
+    for moment in (0, 1):
+        for job in jobs:
+            job["state"] = states[job["name"]][moment]
+        for job in jobs:
+            name = f".rimo-job-name:text-is('{job['name']}')"
+            tab.page.wait_for_selector(f".rimo-job-row[data-state={job['state']}]:has({name})")
+        tab.wait(f"document.querySelectorAll('.rimo-job-row').length == {len(jobs)}")
     with tab.page.expect_response(lambda response: '"jobs' in response.request.post_data):
         pass
-    assert tab.page.evaluate("window.shown") == told
+    assert tab.page.evaluate("window.shown") == ["Rimo: broken: died", "Rimo: short: finished"]
 
 
 def test_a_proposal_that_fails_leaves_the_captions_as_they_are(tab, site):
