@@ -1,14 +1,15 @@
 """How the scorer's numbers go with the judge's, over many states of LoRAs, and what it chooses.
 
-    python -m benchmarks.scoring [FOLDER] [--record]
+    python -m benchmarks.scoring [FOLDER] [--loras FILE ...] [--record]
 
 Three LoRAs are trained on the embedded base model and drawn at several saved steps, strengths and
 vectors of block weights. Told are Spearman's rank correlation of fit with the judge's identity and
 of keeping with the judge's accuracy, and how much of what the judge's own choice gains over the
 last step at strength 1 the scorer's choice gains: both choose by one seed's pictures, and what they
-have gained is judged on another's. LoRAs, pictures and scores lie in FOLDER: the same command goes
-on where it was interrupted. `--record` keeps a few of the pictures beside the tests, where the same
-is asked in small.
+have gained is judged on another's. `--loras` takes LoRAs that were trained before, named by their
+folders, with the steps that are saved beside them. LoRAs, pictures and scores lie in FOLDER: the
+same command goes on where it was interrupted. `--record` keeps a few of the pictures beside the
+tests, where the same is asked in small.
 """
 
 from __future__ import annotations
@@ -97,12 +98,13 @@ def recipes_of(steps: int) -> list[Recipe]:
 def candidates_of(lora: Path) -> list[State]:
     """What somebody chooses from: saved steps, strengths of two, the author's vector."""
     files = saved_files(lora.parent, lora.stem)
-    return [
+    states = [
         *(State(file) for file in files),
         *(State(file, s) for file in (files[len(files) // 2], lora) for s in STRENGTHS),
         *(State(lora, strength) for strength in STRONG),
         State(lora, 1.0, AUTHORS_VECTOR),
     ]
+    return list(dict.fromkeys(states))  # the middle one of a single file is the last
 
 
 def with_random_vectors(lora: Path, rng: random.Random) -> list[State]:
@@ -288,16 +290,20 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="renew the pictures of the tests")
     parser.add_argument("--steps", type=int, default=8, help="sampling steps (8)")
     parser.add_argument("--training-steps", type=int, default=400, help="of each LoRA (400)")
+    parser.add_argument("--loras", type=Path, nargs="+", help="instead of training three")
     parser.add_argument("--processes", type=int, help="processes that train and draw (the cores)")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     studio = open_studio(arguments.folder, processes=arguments.processes)
     studio.look = dataclasses.replace(studio.look, steps=arguments.steps)
     try:
-        recipes = recipes_of(arguments.training_steps)
-        loras = studio.train(recipes)
         rng = random.Random(0)
-        named = {recipe.name: lora for recipe, lora in zip(recipes, loras, strict=True)}
+        if arguments.loras:
+            named = {lora.parent.name: lora for lora in arguments.loras}
+        else:
+            recipes = recipes_of(arguments.training_steps)
+            loras = studio.train(recipes)
+            named = {recipe.name: lora for recipe, lora in zip(recipes, loras, strict=True)}
         candidates = {name: candidates_of(lora) for name, lora in named.items()}
         vectors = {name: with_random_vectors(lora, rng) for name, lora in named.items()}
         chosen_by, more, judged = (
@@ -313,7 +319,7 @@ def main() -> None:
     print(correlations([*chosen_by, *more]))
     for rows, others in ((chosen_by, judged), (judged, chosen_by)):
         print(choices(rows, {(row.lora, row.state): row for row in others}))
-    if arguments.record:
+    if arguments.record and not arguments.loras:
         strong = [state for state in candidates["strong"] if not state.blocks]
         last = named["strong"]
         at_strengths = [state for state in strong if state.file == last and state.strength < 1.5]
