@@ -118,7 +118,7 @@ class Trials:
         return self._scores[key]
 
     def _beside(self) -> list[str]:
-        """What a score depends on besides: which of the character's cells count goes by these."""
+        """What a score depends on besides: what the base draws of these is its measure."""
         return [*self.prompts, *map(str, self.seeds)]
 
     def _know_base(self) -> None:

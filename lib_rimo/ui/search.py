@@ -108,6 +108,8 @@ class Search:
 
     def stop(self) -> None:
         """End with the best so far; at once where nothing was begun."""
+        if self.state == "preparing":
+            self.abandon()
         self._is_to_stop = True
         if self.state == "planned":
             self._answer({"stop": True})
@@ -164,6 +166,8 @@ class Search:
         # An answer that came too late for it is written once more when its input is closed.
         with suppress(BrokenPipeError), process:
             self._process = process
+            if self._is_to_stop:  # while it was being started
+                process.terminate()
             assert process.stdout is not None
             for line in process.stdout:
                 self._take(line)

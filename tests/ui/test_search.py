@@ -20,7 +20,7 @@ from lib_rimo.ui.train_server import TrainServer
 
 # Asks for one picture before the plan and for two after it; keeps what it was started with.
 SEARCH = """
-import json, pathlib, sys
+import json, pathlib, sys, time
 arguments = sys.argv[1:]
 out = pathlib.Path(arguments[arguments.index("--out") + 1])
 (out / "arguments.json").write_text(json.dumps(arguments))
@@ -38,6 +38,8 @@ def draw(seed):
     return not answer.get("stop")
 
 print("a library says something")
+if "--prompt=slow" in arguments:
+    time.sleep(600)
 draw(1)
 tell(kind="plan", pictures=3, seconds=4.0)
 goes_on = not json.loads(sys.stdin.readline() or '{"stop": true}').get("stop")
@@ -151,6 +153,17 @@ def test_stop_keeps_what_was_found(server, host):
     stopped = wait_for(server, search, "stopped")
     assert stopped["result"]["is_whole"] is False
     assert len(host.drawn) == 1
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_stop_does_not_wait_for_what_prepares(server, host, has_begun):
+    search = begin(server, prompt="slow")
+    begun = host.home / "searches" / search["id"] / "arguments.json"
+    while has_begun and not begun.exists():
+        time.sleep(0.05)
+    ask(server, "search_stop", search=search["id"])
+    assert wait_for(server, search, "stopped")["result"] is None
+    assert host.drawn == []
 
 
 @pytest.mark.parametrize("reached", ["planned", "drawing"])
