@@ -45,6 +45,7 @@ class Pipeline:
         UserError where `options` are not the WebUI's any more.
         """
         processing = importlib.import_module("modules.processing")
+        scripts = importlib.import_module("modules.scripts")
         kind = processing.StableDiffusionProcessingTxt2Img
         # Schedules have names of their own since AUTOMATIC1111 1.9.
         scheduled = bool(settings.schedule) and "scheduler" in inspect.signature(kind).parameters
@@ -66,6 +67,8 @@ class Pipeline:
                     do_not_save_grid=True,
                     **({"scheduler": settings.schedule} if scheduled else {}),
                 )
+                # One without any scripts: reForge looks for one of its own in None too.
+                job.scripts = scripts.ScriptRunner()
                 try:
                     pictures: list[Image] = processing.process_images(job).images
                 finally:

@@ -264,6 +264,8 @@ class Pipeline:
         )
         webui.shared.sd_model = "model"
         monkeypatch.setitem(sys.modules, "modules.processing", processing)
+        scripts = SimpleNamespace(ScriptRunner=lambda: SimpleNamespace(alwayson_scripts=[]))
+        monkeypatch.setitem(sys.modules, "modules.scripts", scripts)
 
     def begin(self, job):
         self.begun += 1
@@ -276,10 +278,12 @@ class Pipeline:
         def close():
             self.closed += 1
 
-        return SimpleNamespace(**settings, close=close)
+        return SimpleNamespace(**{"scripts": None, **settings}, close=close)
 
     def process_images(self, job):
         """Half a picture, or none, where it is interrupted."""
+        # As reForge does, whoever draws; and no script of the page may change a picture of ours.
+        assert not list(job.scripts.alwayson_scripts)
         if self.interrupted:
             return SimpleNamespace(images=[])
         self.jobs.append(job)

@@ -34,6 +34,7 @@ def generator(server):
         ("a cat <lora:all:0.5:IN07@0> <lora:two:1:0.3>", KARRAS),
         ("a cat <lora:one:1:R,R,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1>", KARRAS),
         ("a cat <lora:one:1:step=1-2>", KARRAS),
+        ("a cat <lora:one:0@0,1@1:MIDD>", KARRAS | {"steps": 5}),
         ("a cat <lora:all:1:ALL:lbwe=IN05-OUT05/attn@0>", KARRAS),
         (FEWER_RANKS, KARRAS),
     ],

@@ -112,8 +112,9 @@ class Tab:
     def open(self):
         self.page.goto(self.server.url, wait_until="domcontentloaded")
         self.page.wait_for_selector(".rimo-train input[name=network_dim]", state="attached")
-        if self.server.host == "a1111":
-            self.page.locator("#tabs > .tab-nav > button", has_text="Train").click()
+        train = self.page.locator("#tabs > .tab-nav > button:text-is('Train')")
+        if train.count():  # AUTOMATIC1111's and reForge's, which ours is in
+            train.click()
         self.page.click(f"button:visible:text-is('{TITLE}')")  # of any Gradio's tabs
         self.page.wait_for_selector(".rimo-start")
 
