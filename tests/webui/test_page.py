@@ -117,9 +117,9 @@ def test_a_pasted_infotext_brings_a_preset_s_numbers(page, server):
 
 
 def test_the_panel_speaks_chinese(browser, server):
-    server.call("options", {"localization": "zh_CN"})
-    server.reload_ui()
     try:
+        server.call("options", {"localization": "zh_CN"})
+        server.reload_ui()
         page = browser.new_page()
         page.set_default_timeout(1000 * PATIENCE)
         open_page(page, server)
