@@ -42,9 +42,9 @@ def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
     if plain < PLAIN_SHARE * len(pictures):
         return None
     return Message(
-        "{n} of {count} pictures have a plain background, and a LoRA of few pictures would draw "
-        "it everywhere. Make them with Other backgrounds (augment --scenes 20), which puts the "
-        "character into places that the base model draws, and train by the recipe "
+        "{n} of {count} uncropped pictures have a plain background, and a LoRA of few pictures "
+        "would draw it everywhere. Make them with Other backgrounds (augment --scenes 20), which "
+        "puts the character into places that the base model draws, and train by the recipe "
         '"few pictures, backgrounds kept".',
         about="train_data_dir",
         level="warning",

@@ -15,7 +15,7 @@ def test_the_bundled_pictures_are_plain():
     options = TrainingOptions(train_data_dir=str(FOLDER))
     proposal = propose_other_backgrounds(options)
     assert proposal in find_disappointments(options)
-    assert proposal.text().startswith("5 of 5 pictures have a plain background")
+    assert proposal.text().startswith("5 of 5 uncropped pictures have a plain background")
     assert "augment --scenes" in proposal.text()
     assert f'"{BACKGROUNDS_KEPT}"' in proposal.text()
     assert TrainingOptions(**BUILT_IN[FEW_PICTURES].options) == TrainingOptions()
@@ -44,7 +44,7 @@ def test_it_is_proposed_for_few_and_mostly_plain_pictures(tmp_path, plain, detai
 def test_crops_of_plain_pictures_hide_it_from_nobody(tmp_path):
     augment(FOLDER, tmp_path / "made", count=20, resolution="64,96")
     proposal = propose_other_backgrounds(TrainingOptions(train_data_dir=str(tmp_path / "made")))
-    assert proposal.text().startswith("10 of 10 pictures have a plain background")
+    assert proposal.text().startswith("10 of 10 uncropped pictures have a plain background")
 
 
 def test_what_cannot_be_looked_at_is_left_to_others(tmp_path):

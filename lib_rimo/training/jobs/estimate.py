@@ -126,7 +126,7 @@ def estimate(options: TrainingOptions, folder: Path) -> Estimate:
             "About {time}, {memory} of memory on {device}, which has {available} for it."
             if speed
             else "Very roughly {time}, {memory} of memory on {device}, which has {available} for "
-            "it. Nothing was trained on this machine yet: after the first training it is known.",
+            "it. This machine's speed is not known yet: a first training of this size tells it.",
             level="note",
             time=_duration(seconds),
             memory=_size(need),
