@@ -23,24 +23,23 @@ Patch = Sequence[Any]
 
 
 class SteppedMultiplier(BlockMultiplier):
-    """The strength of one tag that acts differently during the parts of the sampling."""
+    """The strength of one tag that acts differently during the parts of the sampling.
+
+    No other tag's is equal to it.
+    """
 
     tag: str
 
-    @classmethod
-    def of(cls, read: ReadTag, strength: float, family: str) -> "SteppedMultiplier":
-        """A tag's strength for the host, which no other tag's is equal to."""
-        multiplier = cls(strength, read.tag.blocks or BlockWeights(), family)
-        multiplier.tag = read.text
+    def __new__(
+        cls, strength: float, blocks: BlockWeights, family: str, tag: str
+    ) -> "SteppedMultiplier":
+        """`tag` is the tag as the prompt has it."""
+        multiplier = super().__new__(cls, strength, blocks, family)
+        multiplier.tag = tag
         return multiplier
 
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, SteppedMultiplier) and super().__eq__(other) and self.tag == other.tag
-        )
-
-    def __hash__(self) -> int:
-        return hash((self._identity(), self.tag))
+    def _identity(self) -> tuple[Any, ...]:
+        return *super()._identity(), self.tag
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}*{self.tag}"
@@ -130,7 +129,10 @@ class ForgeFork(ForgeFamily):
     def _strengths_of(self, read: ReadTag) -> tuple[float, float]:
         """(text encoder's, UNet's) strength of a LoRA, as the host gets it."""
         te, unet = self.multipliers(read)
-        return te, SteppedMultiplier.of(read, unet, self.family) if read.has_steps else unet
+        if read.has_steps:
+            blocks = read.tag.blocks or BlockWeights()
+            unet = SteppedMultiplier(float(unet), blocks, self.family, read.text)
+        return te, unet
 
     def _is_merged_elsewhere(self) -> bool:
         """Whether LoRAs go into a quantised model that takes them whole, as in Forge Neo."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache, lru_cache
+from typing import Any
 
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.strength import factor_at
@@ -30,7 +31,8 @@ class BlockMultiplier(float):
         """The strength at a layer, given by its name in the host or its key in a file."""
         return float(self) * factor_at(self.blocks, layer, self.family)
 
-    def _identity(self) -> tuple[float, BlockWeights, str]:
+    def _identity(self) -> tuple[Any, ...]:
+        """What it was made of: equal for those that are equal, and enough to make a copy."""
         return float(self), self.blocks, self.family
 
     def __eq__(self, other: object) -> bool:
@@ -45,8 +47,8 @@ class BlockMultiplier(float):
     def __repr__(self) -> str:
         return f"{float(self)!r}*{digest(self.blocks)}"
 
-    def __reduce__(self) -> tuple[type, tuple[float, BlockWeights, str]]:
-        return BlockMultiplier, self._identity()
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), self._identity()
 
 
 def multiplier_of(strength: float, blocks: BlockWeights | None, family: str) -> float:
