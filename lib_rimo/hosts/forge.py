@@ -14,10 +14,16 @@ from weakref import WeakKeyDictionary
 
 from lib_rimo.hosts.activation import ReadTag, text_encoder_part
 from lib_rimo.hosts.forge_family import ForgeFamily, patcher_of
-from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
+from lib_rimo.hosts.multiplier import (
+    BlockMultiplier,
+    TagMultiplier,
+    multiplier_of,
+    strength_at,
+)
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE
 from lib_rimo.messages import Message
+from lib_rimo.weights.block_weights import BlockWeights
 
 # (file, strength, the model's own strength, whether it stays unmerged) -> weight's key -> patches;
 # a patch is [strength, tensors, the model's own strength, offset, function]
@@ -39,7 +45,8 @@ class Forge(ForgeFamily):
 
     def __init__(self) -> None:
         super().__init__()
-        self._timed: list[ReadTag] = []  # LoRAs that act on some steps only
+        # LoRAs that act on some steps only: (file, UNet's strength at first, tag)
+        self._timed: list[tuple[str, float, ReadTag]] = []
         # model's loader -> what it has merged into each weight, and whether blocks were in play
         self._merged: WeakKeyDictionary[Any, tuple[dict[str, Merged], bool]] = WeakKeyDictionary()
 
@@ -49,14 +56,12 @@ class Forge(ForgeFamily):
 
     def load(self, original: Callable[[], None], tags: Sequence[ReadTag]) -> list[Message]:
         """Let the host load the LoRAs of `tags`, with strengths that know their blocks."""
-        self.load_originally(original, tags)
         self._timed = []
+        self.load_originally(original, tags)
         messages = self.messages_on_ranks(tags)
         for read in tags:
             if read.tag.blocks is None:
                 continue
-            if read.has_steps:
-                self._timed.append(read)
             present = self.blocks_of(list(self._weights_of(read.tag.name)))
             messages += read.tag.blocks.messages_on(present, self.family, read.tag.name)
         return messages
@@ -75,14 +80,21 @@ class Forge(ForgeFamily):
         So it gets plain numbers, and what it has loaded learns here which blocks they are for.
         """
         te, unet = list(te_multipliers), list(unet_multipliers)
-        files = [self.on_disk(read.tag.name).filename for read in self._loading]
+        files = [self._file_of(read) for read in self._loading]
+        with_blocks = {self._file_of(read) for read in self._loading if read.tag.blocks is not None}
         alone: dict[str, tuple[float, float]] = {}  # file with one tag -> strengths of its models
         for index, read in self.tags_loaded(names, te_multipliers, unet_multipliers):
-            file = self.on_disk(read.tag.name).filename
+            file = self._file_of(read)
+            own = self._multipliers_apart(read)
             if files.count(file) == 1:
-                alone[file] = self._multipliers_apart(read)
-            elif read.tag.blocks is not None:  # plain numbers would mix up a file's tags
-                te[index], unet[index] = self.multipliers(read)
+                alone[file] = own
+            elif file in with_blocks:  # of equal strengths the host would take one
+                own = te[index], unet[index] = (
+                    self._for_one_tag(own[0], str(index)),
+                    self._for_one_tag(own[1], str(index)),
+                )
+            if read.has_steps:
+                self._timed.append((file, own[1], read))
         original(names, te, unet, *dyn_dims)
 
         def strength_of(number: int, file: str, strength: float) -> float:
@@ -99,6 +111,13 @@ class Forge(ForgeFamily):
         if isinstance(te, BlockMultiplier):
             te = multiplier_of(float(te), text_encoder_part(te.blocks), self.family)
         return te, unet
+
+    def _for_one_tag(self, strength: float, tag: str) -> TagMultiplier:
+        blocks = strength.blocks if isinstance(strength, BlockMultiplier) else BlockWeights()
+        return TagMultiplier(float(strength), blocks, self.family, tag)
+
+    def _file_of(self, read: ReadTag) -> str:
+        return str(self.on_disk(read.tag.name).filename)
 
     def _set_strengths(self, name: str, strength_of: Callable[[str, float], float]) -> None:
         """Give each (file, strength) in the UNet or the text encoder another strength."""
@@ -138,12 +157,12 @@ class Forge(ForgeFamily):
         """Let LoRAs begin or end to act where a tag says so."""
         if not self._timed:
             return
-        strengths = {
-            (self.on_disk(read.tag.name).filename, self.multipliers(read)[1]): (
-                self.multiplier_at_step(read, steps_done)
-            )
-            for read in self._timed
-        }
+        strengths: dict[tuple[str, float], float] = {}
+        for file, first, read in self._timed:
+            now = self.multiplier_at_step(read, steps_done)
+            if isinstance(first, TagMultiplier):
+                now = self._for_one_tag(now, first.tag)
+            strengths[file, first] = now
         unet = self.shared.sd_model.forge_objects_after_applying_lora.unet
         unet.lora_loader.refresh(
             lora_patches=_with_strengths(

@@ -11,7 +11,7 @@ from typing import Any
 from lib_rimo.hosts.activation import ReadTag, tell
 from lib_rimo.hosts.forge_family import ForgeFamily, patcher_of
 from lib_rimo.hosts.model_memory import loaded_patchers
-from lib_rimo.hosts.multiplier import BlockMultiplier, strength_at
+from lib_rimo.hosts.multiplier import BlockMultiplier, TagMultiplier, strength_at
 from lib_rimo.hosts.patches import Place
 from lib_rimo.hosts.webui import ACTIVATE
 from lib_rimo.lora.blocks import place_of_key
@@ -20,29 +20,6 @@ from lib_rimo.weights.block_weights import BlockWeights
 
 # What is merged into a weight: (strength, tensors, the model's own strength, ...)
 Patch = Sequence[Any]
-
-
-class SteppedMultiplier(BlockMultiplier):
-    """The strength of one tag that acts differently during the parts of the sampling.
-
-    No other tag's is equal to it.
-    """
-
-    tag: str
-
-    def __new__(
-        cls, strength: float, blocks: BlockWeights, family: str, tag: str
-    ) -> "SteppedMultiplier":
-        """`tag` is the tag as the prompt has it."""
-        multiplier = super().__new__(cls, strength, blocks, family)
-        multiplier.tag = tag
-        return multiplier
-
-    def _identity(self) -> tuple[Any, ...]:
-        return *super()._identity(), self.tag
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()}*{self.tag}"
 
 
 class ForgeFork(ForgeFamily):
@@ -131,7 +108,7 @@ class ForgeFork(ForgeFamily):
         te, unet = self.multipliers(read)
         if read.has_steps:
             blocks = read.tag.blocks or BlockWeights()
-            unet = SteppedMultiplier(float(unet), blocks, self.family, read.text)
+            unet = TagMultiplier(float(unet), blocks, self.family, read.text)
         return te, unet
 
     def _is_merged_elsewhere(self) -> bool:

@@ -1,11 +1,16 @@
 """A LoRA's strength that is a plain number to the host and knows its blocks."""
 
+from __future__ import annotations
+
 import hashlib
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.strength import factor_at
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _ALL_ONES = BlockWeights()
 
@@ -20,7 +25,7 @@ class BlockMultiplier(float):
     blocks: BlockWeights
     family: str
 
-    def __new__(cls, strength: float, blocks: BlockWeights, family: str) -> "BlockMultiplier":
+    def __new__(cls, strength: float, blocks: BlockWeights, family: str) -> Self:
         """`family` is the checkpoint's, "sd1", "sd2" or "sdxl"."""
         multiplier = super().__new__(cls, strength)
         multiplier.blocks = blocks
@@ -49,6 +54,24 @@ class BlockMultiplier(float):
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), self._identity()
+
+
+class TagMultiplier(BlockMultiplier):
+    """The strength of one tag, which no other tag's is equal to, be it as strong."""
+
+    tag: str
+
+    def __new__(cls, strength: float, blocks: BlockWeights, family: str, tag: str) -> Self:
+        """`tag` tells it from the prompt's others."""
+        multiplier = super().__new__(cls, strength, blocks, family)
+        multiplier.tag = tag
+        return multiplier
+
+    def _identity(self) -> tuple[Any, ...]:
+        return *super()._identity(), self.tag
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}*{self.tag}"
 
 
 def multiplier_of(strength: float, blocks: BlockWeights | None, family: str) -> float:

@@ -73,6 +73,25 @@ def test_each_tag_of_one_lora_acts_for_itself(fake, host):
     assert drawn == everywhere(7, IN07=2)
 
 
+@pytest.mark.parametrize(
+    ("tags", "added"),
+    [
+        ("<lora:rimochan:0@0,1@1><lora:rimochan:0@0,3@1>", [0, 20, 40]),
+        ("<lora:rimochan:0@0,1@1><lora:rimochan:1@0,0@1>", [10, 10, 10]),
+        ("<lora:rimochan:0.5><lora:rimochan:0@0,1@1>", [5, 10, 15]),
+        ("<lora:rimochan:1:start=11><lora:rimochan:1:start=11>", [0, 20, 20]),
+        ("<lora:rimochan:0.5:IN08@0><lora:rimochan:0.5:IN08@0>", [10, 10, 10]),
+    ],
+)
+def test_so_does_each_where_their_strengths_are_equal(fake, host, tags, added):
+    fake.draw(tags, steps=22)
+    drawn = []
+    for steps_done in (0, 11, 21):
+        fake.step(steps_done, steps=22)
+        drawn.append(fake.use()[IN07] - 100)
+    assert drawn == added
+
+
 def test_a_strength_that_begins_at_0_grows(fake, host):
     assert fake.draw("<lora:rimochan:0@0,1@1>")[0] == everywhere(0)
     fake.step(10)

@@ -3,8 +3,7 @@ import pickle
 
 import pytest
 
-from lib_rimo.hosts.forge_forks import SteppedMultiplier
-from lib_rimo.hosts.multiplier import BlockMultiplier, multiplier_of, strength_at
+from lib_rimo.hosts.multiplier import BlockMultiplier, TagMultiplier, multiplier_of, strength_at
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.grammar import parse_blocks
 
@@ -49,10 +48,10 @@ def test_its_text_tells_blocks_apart():
     assert len(texts) == 3
 
 
-STEPPED = SteppedMultiplier(0.8, HALF, "sdxl", "<lora:one:0.8:IN07@0.5:stop=3>")
+OF_A_TAG = TagMultiplier(0.8, HALF, "sdxl", "<lora:one:0.8:IN07@0.5:stop=3>")
 
 
-@pytest.mark.parametrize("multiplier", [multiplier_of(0.8, HALF, "sdxl"), STEPPED])
+@pytest.mark.parametrize("multiplier", [multiplier_of(0.8, HALF, "sdxl"), OF_A_TAG])
 def test_copies_are_equal_to_it(multiplier):
     for same in (copy.deepcopy(multiplier), pickle.loads(pickle.dumps(multiplier))):
         assert same == multiplier
@@ -61,9 +60,8 @@ def test_copies_are_equal_to_it(multiplier):
         assert same.family == "sdxl"
 
 
-def test_one_tag_s_strength_over_the_steps_is_no_other_s():
-    other = SteppedMultiplier(0.8, HALF, "sdxl", "<lora:two:0.8:IN07@0.5:stop=3>")
-    unstepped = multiplier_of(0.8, HALF, "sdxl")
-    assert len({STEPPED, other, unstepped}) == 3
-    assert unstepped != STEPPED
-    assert STEPPED != unstepped
+def test_one_tag_s_strength_is_no_other_s():
+    other = TagMultiplier(0.8, HALF, "sdxl", "<lora:two:0.8:IN07@0.5:stop=3>")
+    of_none = multiplier_of(0.8, HALF, "sdxl")
+    assert len({OF_A_TAG, other, of_none}) == 3
+    assert of_none != OF_A_TAG
