@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib_rimo.ui.panel import TITLE
+from tests.webui.visit import visit
 
 SEED_TAG = "<lora:one:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 PROMPT = "#txt2img_prompt textarea"
@@ -16,14 +17,13 @@ PANEL = "#rimo_panel_txt2img"
 
 @pytest.fixture
 def page(browser, server):
-    page = browser.new_page(viewport={"width": 1400, "height": 1600})
-    page.set_default_timeout(1000 * PATIENCE)
-    open_page(page, server)
-    yield page
-    page.close()
+    with visit(browser, viewport={"width": 1400, "height": 1600}) as page:
+        open_page(page, server)
+        yield page
 
 
 def open_page(page, server):
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(server.url)
     page.wait_for_selector(PROMPT)
     page.wait_for_selector(PANEL)
@@ -120,17 +120,15 @@ def test_the_panel_speaks_chinese(browser, server):
     try:
         server.call("options", {"localization": "zh_CN"})
         server.reload_ui()
-        page = browser.new_page()
-        page.set_default_timeout(1000 * PATIENCE)
-        open_page(page, server)
-        page.fill(PROMPT, "<lora:one:1>")
-        page.locator(f"{PANEL} .label-wrap").first.click()
-        page.locator(f"{PANEL} .rimo-slider").first.wait_for()
-        shown = page.locator(PANEL).first.inner_text()
-        assert all(text in shown for text in ("分层权重", "重置"))
-        if shots := os.environ.get("RIMO_SCREENSHOTS"):
-            page.locator(PANEL).first.screenshot(path=Path(shots) / "panel_zh.png")
-        page.close()
+        with visit(browser) as page:
+            open_page(page, server)
+            page.fill(PROMPT, "<lora:one:1>")
+            page.locator(f"{PANEL} .label-wrap").first.click()
+            page.locator(f"{PANEL} .rimo-slider").first.wait_for()
+            shown = page.locator(PANEL).first.inner_text()
+            assert all(text in shown for text in ("分层权重", "重置"))
+            if shots := os.environ.get("RIMO_SCREENSHOTS"):
+                page.locator(PANEL).first.screenshot(path=Path(shots) / "panel_zh.png")
     finally:
         server.call("options", {"localization": "None"})
         server.reload_ui()

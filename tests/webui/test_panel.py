@@ -1,9 +1,12 @@
 """The block weights panel on a real WebUI's page."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.webui.visit import visit
 
 SEED_TAG = "<lora:one:1:1,1,1,1,1,0.8,0.2,1,1,1,1,1,1,1,1,1,1>"
 SELECTOR = "#rimo_panel_{tab} .rimo-slider[data-block={block}] input[type={kind}]"
@@ -12,8 +15,8 @@ SELECTOR = "#rimo_panel_{tab} .rimo-slider[data-block={block}] input[type={kind}
 class Panel:
     """A tab's page with its panel open."""
 
-    def __init__(self, browser, server, tab):
-        self.page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    def __init__(self, page, server, tab):
+        self.page = page
         self.page.set_default_timeout(120_000)  # a real host may be slow
         self.tab, self.errors = tab, []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -51,15 +54,15 @@ class Panel:
 @pytest.fixture
 def open_panel(browser, server):
     opened = []
+    with ExitStack() as pages:
 
-    def open_panel(tab):
-        opened.append(Panel(browser, server, tab))
-        return opened[-1]
+        def open_panel(tab):
+            page = pages.enter_context(visit(browser, viewport={"width": 1400, "height": 1200}))
+            opened.append(Panel(page, server, tab))
+            return opened[-1]
 
-    yield open_panel
-    for panel in opened:
-        panel.page.close()
-        assert not [error for error in panel.errors if "rimo" in error.lower()]
+        yield open_panel
+    assert not [error for panel in opened for error in panel.errors if "rimo" in error.lower()]
 
 
 def test_there_is_one_panel_in_each_tab(open_panel):

@@ -18,6 +18,7 @@ from lib_rimo.environment import ROOT
 from lib_rimo.ui.train_tab import TITLE
 from tests.webui.server import PATIENCE, RefusedError
 from tests.webui.training import PICTURES, ask, few_steps, train
+from tests.webui.visit import visit
 
 OUTS = f"1,{'0,' * 7}{','.join('1' * 9)}"  # BASE and the OUT blocks
 
@@ -102,9 +103,8 @@ def test_installing_leaves_the_webuis_environment_alone(server, options):
 class Tab:
     """The Train tab in a WebUI's page."""
 
-    def __init__(self, browser, server):
-        self.server, self.errors = server, []
-        self.page = browser.new_page(viewport={"width": 1500, "height": 1200})
+    def __init__(self, page, server):
+        self.page, self.server, self.errors = page, server, []
         self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.open()
@@ -170,9 +170,9 @@ class Tab:
 
 @pytest.fixture
 def tab(browser, server, options):
-    tab = Tab(browser, server)
-    yield tab
-    tab.page.close()
+    with visit(browser, viewport={"width": 1500, "height": 1200}) as page:
+        tab = Tab(page, server)
+        yield tab
     assert not [error for error in tab.errors if "rimo" in error.lower()]
 
 
