@@ -19,6 +19,7 @@ class RimoSearch {
         const {button, labelled, make, say} = RimoPage;
         this.line = make("p", "rimo-search-line");
         this.line.setAttribute("role", "status");
+        this.notes = make("p", "rimo-search-line rimo-search-notes", {hidden: true, role: "status"});
         this.bar = make("div", "rimo-progress-fill");
         this.progress = make("div", "rimo-progress", {}, this.bar);
         this.folder = make("input", "rimo-text", {type: "text", spellcheck: false});
@@ -36,7 +37,7 @@ class RimoSearch {
             make("div", "rimo-search-bar", {}, this.tag, this.use), this.strips,
             make("details", "rimo-fold", {}, make("summary", "", {textContent: say("What was tried")}), this.table));
         this.root = make("section", "rimo-search", {hidden: true},
-            this.line, this.ask, this.progress,
+            this.line, this.notes, this.ask, this.progress,
             make("div", "rimo-search-bar", {}, this.go, this.stop), this.found);
     }
 
@@ -54,7 +55,7 @@ class RimoSearch {
         this.request = request;
         this.root.hidden = false;
         this.ask.hidden = this.progress.hidden = this.found.hidden = true;
-        this.go.hidden = this.stop.hidden = true;
+        this.go.hidden = this.stop.hidden = this.notes.hidden = true;
         this.line.textContent = RimoPage.say("Loading the model …");
         try {
             this.#show(await this.server.ask("search", request));
@@ -96,6 +97,9 @@ class RimoSearch {
         this.root.dataset.state = search.state;
         const goesOn = ["preparing", "planned", "running"].includes(search.state);
         this.line.textContent = RimoSearch.#line(search);
+        const notes = RimoPage.text(search.notes);
+        if (this.notes.textContent !== notes) this.notes.textContent = notes;
+        this.notes.hidden = !notes;
         this.go.hidden = search.state !== "planned";
         this.stop.hidden = !goesOn;
         this.progress.hidden = search.state !== "running";

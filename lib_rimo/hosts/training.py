@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lib_rimo.errors import UserError
 from lib_rimo.inference.infotext import Settings
+from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.weights.presets import Presets
@@ -63,6 +64,27 @@ def find_base_model(models: Sequence[BaseModel], asked: str) -> BaseModel | None
             about="pretrained_model_name_or_path",
         )
     return known[0] if known else None
+
+
+def on_another_model(host: TrainingHost, base: str) -> list[Message]:
+    """What to tell where the host draws with another model than a LoRA was trained on, `base`.
+
+    Nothing where that is not known: `base` is empty, or the host has no model.
+    """
+    loaded = next(iter(host.base_models()), None)
+    if host.draws_with_any or not base or loaded is None:
+        return []
+    if Path(base).resolve() == loaded.path.resolve():
+        return []
+    return [
+        Message(
+            "Drawn with {model}, which is loaded; the LoRA was trained on {base}, so load that to "
+            "see what it learned.",
+            model=loaded.title,
+            base=Path(base).stem,
+            level="warning",
+        )
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lib_rimo.errors import UserError
 from lib_rimo.files import copy_whole, written_beside
-from lib_rimo.hosts.training import Plot, TrainingHost
+from lib_rimo.hosts.training import Plot, TrainingHost, on_another_model
 from lib_rimo.messages import Message
 from lib_rimo.training.jobs.folder import Job
 from lib_rimo.ui.trial import trial_size
@@ -28,7 +28,7 @@ class Comparison:
     done: int = 0
     total: int = 0
     messages: tuple[Message, ...] = ()
-    """Why it could not be drawn."""
+    """Why it could not be drawn, or what to know of the picture."""
     is_running: bool = False
     """Whether the plot is not there yet: its last picture is drawn before it is put together."""
 
@@ -70,7 +70,9 @@ class Comparison:
             self.done += 1
 
         try:
+            notes = on_another_model(self.host, self.job.options.pretrained_model_name_or_path)
             picture = self.host.draw_plot(plot, drawn)
+            self.messages = tuple(notes)
             with written_beside(self.path) as beside:
                 picture.save(beside, format="PNG")
         except UserError as error:

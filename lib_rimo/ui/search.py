@@ -28,7 +28,7 @@ from lib_rimo.messages import AS_JSON, Message, read_messages
 from lib_rimo.text import parse_json
 from lib_rimo.training.jobs.diagnosis import KILLED
 from lib_rimo.training.jobs.queue import child_environment, command_line
-from lib_rimo.ui.replies import Reply
+from lib_rimo.ui.replies import Reply, as_json
 from lib_rimo.weights.presets import BLOCKS_FILE, DEFAULT_PRESETS, Presets
 
 Kind = Literal["choose", "blocks"]
@@ -82,6 +82,8 @@ class Search:
     order: Order
     folder: Path
     host: TrainingHost
+    notes: tuple[Message, ...] = ()
+    """What to know of its pictures before they are drawn."""
     state: State = "preparing"
     pictures: int = 0
     done: int = 0
@@ -135,7 +137,8 @@ class Search:
             "pictures": self.pictures,
             "done": self.done,
             "seconds_left": self.seconds_left,
-            "messages": [message.as_json() for message in self.messages],
+            "messages": as_json(self.messages),
+            "notes": as_json(self.notes),
             "result": None if self.is_going_on else read_result(self.folder),
         }
 

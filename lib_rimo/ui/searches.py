@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import MissingError, UserError
-from lib_rimo.hosts.training import TrainingHost, check_folder, check_ready, find_base_model
+from lib_rimo.hosts.training import (
+    TrainingHost,
+    check_folder,
+    check_ready,
+    find_base_model,
+    on_another_model,
+)
 from lib_rimo.inference.infotext import Settings, check_settings
 from lib_rimo.training.config.names import output_name_of
 from lib_rimo.training.data.image_files import open_image
@@ -41,8 +47,11 @@ class Searches:
         kind = asked["kind"]
         if kind not in ("choose", "blocks"):
             raise UserError("{kind} is no search: use choose or blocks.", kind=kind)
-        order = self._order_of_job(asked) if kind == "choose" else self._order_of_blocks(asked)
+        order, base = (
+            self._order_of_job(asked) if kind == "choose" else self._order_of_blocks(asked)
+        )
         check_settings(order.settings)
+        notes = on_another_model(self._host, base)
         with self._starting:
             for search in self._searches.values():
                 if search.is_going_on:
@@ -52,7 +61,7 @@ class Searches:
                         search.stop()
                         continue
                     raise UserError("Another search is going on: wait for it, or stop it.")
-            search = Search(order, self._folder / order.id, self._host)
+            search = Search(order, self._folder / order.id, self._host, tuple(notes))
             self._searches[order.id] = search
             search.start()
         return search.as_dict()
@@ -106,7 +115,8 @@ class Searches:
     def _folder(self) -> Path:
         return self._host.home / "searches"
 
-    def _order_of_job(self, asked: Reply) -> Order:
+    def _order_of_job(self, asked: Reply) -> tuple[Order, str]:
+        """The order, and the model that its LoRA was trained on."""
         from lib_rimo.sd.size import parse_resolution
 
         job = self._queue.job(asked["job"])
@@ -116,7 +126,7 @@ class Searches:
         options = job.options
         width, height = parse_resolution(options.resolution or "512")
         settings = replace(_settings(asked), width=width, height=height)
-        return Order(
+        order = Order(
             "choose",
             lora=Path(job.progress().saved[-1][1]),
             name=options.output_name,
@@ -126,8 +136,10 @@ class Searches:
             trigger_word=options.trigger_word.strip(),
             options=self._host.picture_options(),
         )
+        return order, options.pretrained_model_name_or_path
 
-    def _order_of_blocks(self, asked: Reply) -> Order:
+    def _order_of_blocks(self, asked: Reply) -> tuple[Order, str]:
+        """The order, and the model that its LoRA was trained on, "" where that is not known."""
         name = str(asked["lora"])
         lora = self._host.lora_path(name)
         if lora is None:
@@ -144,7 +156,7 @@ class Searches:
                 about="pictures",
             )
         base = "" if job is None else job.options.pretrained_model_name_or_path
-        return Order(
+        order = Order(
             "blocks",
             lora=lora,
             name=lora.stem,
@@ -156,6 +168,7 @@ class Searches:
             strength=float(asked.get("strength", 1.0)),
             options=self._host.picture_options(),
         )
+        return order, base
 
     def _model(self, asked: str) -> Path:
         """What is drawn with: a WebUI's loaded checkpoint, else the one of this path or name."""

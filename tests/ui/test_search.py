@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
@@ -13,7 +14,9 @@ from PIL import Image
 
 from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
+from lib_rimo.hosts.training import base_model, on_another_model
 from lib_rimo.inference.infotext import Settings
+from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.ui.api import Guard, add_routes
 from lib_rimo.ui.searches import without_lora
 from lib_rimo.ui.train_server import TrainServer
@@ -253,6 +256,34 @@ def test_pictures_under_other_options_are_another_search(server, host):
 def test_refuses_before_anything_is_drawn(server, host, changed, said):
     assert said in begin(server, **changed)["error"]
     assert not host.drawn
+
+
+@pytest.mark.parametrize(
+    ("draws_with_any", "loaded", "base", "is_told"),
+    [
+        (False, "b", "a", True),
+        (False, "a", "a", False),
+        (False, None, "a", False),
+        (False, "b", "", False),
+        (True, "b", "a", False),
+    ],
+)
+def test_another_model_than_the_loras_own_is_told(draws_with_any, loaded, base, is_told, tmp_path):
+    models = [base_model(tmp_path / f"{loaded}.safetensors")] if loaded else []
+    host = SimpleNamespace(draws_with_any=draws_with_any, base_models=lambda: models)
+    notes = on_another_model(host, base and str(tmp_path / f"{base}.safetensors"))
+    said = "Drawn with b, which is loaded; the LoRA was trained on a, so load"
+    assert [note.text()[: len(said)] for note in notes] == ([said] if is_told else [])
+
+
+def test_a_search_tells_of_another_model_before_it_draws(server, host, monkeypatch):
+    host.draws_with_any = False  # as a WebUI
+    options = TrainingOptions(pretrained_model_name_or_path="/models/gone.safetensors")
+    monkeypatch.setattr(server.searches, "_job_of", lambda name: SimpleNamespace(options=options))
+    search = wait_for(server, begin(server), "planned")
+    assert "was trained on gone" in search["notes"][0]["text"]
+    ask(server, "search_stop", search=search["id"])
+    wait_for(server, search, "stopped")
 
 
 def test_the_training_pictures_of_others_stay_shut(server, host):

@@ -484,6 +484,17 @@ def test_a_comparison_runs_until_its_plot_is_there(server, options, fails, monke
     assert comparison.path.exists() is not fails
 
 
+def test_a_comparison_tells_of_another_model_than_the_loras_own(server, options, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
+    server.host.draws_with_any = False  # as a WebUI, where another one is loaded
+    server.host.draw_plot = lambda plot, drawn: Image.new("RGB", (8, 8))
+    comparison = Comparison(server.queue.add(options), server.host)
+    comparison.job.folder.mkdir(exist_ok=True)
+    comparison._draw(SimpleNamespace(prompts=["1girl"]))
+    assert "which is loaded; the LoRA was trained on" in comparison.messages[0].text()
+    assert comparison.path.exists()
+
+
 def test_a_wrong_command_is_refused(server, options, monkeypatch):  # noqa: F811
     monkeypatch.setattr(server.queue, "ensure_running", lambda: None)
     job = server.queue.add(options)
