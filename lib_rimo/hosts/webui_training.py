@@ -278,8 +278,15 @@ class TrainingWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking, as when the host reloads its scripts."""
+        """Stop looking, as when the host reloads its scripts, with its model where it was at first.
+
+        Who looks next does not know that it is away.
+        """
         self._stopped.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+        with self.host.lock:
+            self.bring_model_back()
 
     def _run(self) -> None:
         while not self._stopped.wait(self.LOOK_EVERY):

@@ -1,6 +1,7 @@
 """A WebUI's model makes room for a training and comes back."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +81,19 @@ def test_a_picture_during_the_training_gets_the_model_for_its_time(watcher):
         watcher.bring_model_back()
     watcher.look()
     assert watcher.host.done == ["leave", "return", "leave"]
+
+
+def test_a_reload_of_the_host_has_the_model_back(watcher, monkeypatch):
+    monkeypatch.setattr(TrainingWatcher, "LOOK_EVERY", 0.01)
+    watcher.queue.is_running = True
+    watcher.start()
+    for _ in range(6000):
+        if watcher.host.done:
+            break
+        time.sleep(0.01)
+    watcher.stop()
+    assert watcher.host.done == ["leave", "return"]
+    assert not watcher._thread.is_alive()
 
 
 def test_with_room_for_both_nothing_moves(watcher, monkeypatch):
