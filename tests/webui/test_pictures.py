@@ -82,6 +82,13 @@ def test_a_slip_of_the_pen_is_said(server, one):
 def test_each_tag_of_one_lora_acts_for_itself(server):
     twice = server.draw("a cat <lora:one:0.5:IN07@0><lora:one:0.5:IN08@0>")
     assert twice.distance(server.draw("a cat <lora:one:1:IN07-IN08@0.5>")) <= 1
+    same = server.draw("a cat <lora:one:0.5:IN07@0><lora:one:0.5:IN07@0>")
+    assert same.distance(server.draw("a cat <lora:one:1:IN07@0>")) <= 1
+
+
+def test_one_tag_fades_in_while_another_fades_out(server):
+    drawn = server.draw("a cat <lora:one:0@0,1@1><lora:one:1@0,0@1>", steps=4)
+    assert drawn.distance(server.draw("a cat <lora:one:1>", steps=4)) <= 1
 
 
 def test_blocks_do_not_stay_in_the_model(server, plain, one):
