@@ -101,9 +101,12 @@ def test_the_refiner_has_the_blocks_too(server):
             other.with_suffix(suffix).symlink_to(file.resolve())
     server.call("refresh-checkpoints", {})
     refined = server.refined(other.name)
-    tag = f"a cat <lora:all:1:{TWELVE}>"
-    assert server.draw(tag, **refined) != server.draw("a cat", **refined)
-    assert server.draw("a cat <lora:all:1:NONE>", **refined) == server.draw("a cat", **refined)
+    tag = f"<lora:all:1:{TWELVE}>"
+    drawn, plain = server.draw(f"a cat {tag}", **refined), server.draw("a cat", **refined)
+    assert "Refiner" in plain.parameters
+    assert drawn != plain
+    assert server.draw("a cat <lora:all:1:NONE>", **refined) == plain
+    assert draw_baked(server, tag, "sdxl", **refined).distance(drawn) <= 1
 
 
 def test_from_pictures_to_a_picture_with_a_vector(server):
