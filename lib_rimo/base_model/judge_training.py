@@ -36,7 +36,8 @@ from lib_rimo.files import written_beside
 PICTURES = 6000
 RECONSTRUCTED_EVERY = 4  # so many batches one has gone through the autoencoder
 MELTED, BURNT = 0.5, 1.8  # most noise in its latents then, and most strengthening of colours
-SMUDGE, SHARP = 0.55, 0.9  # correlation at which nothing of an ornament, or all, is seen
+SMUDGE, SHARP = 0.55, 0.75  # correlation at which nothing of an ornament, or all, is seen
+DULLED_SHARE = 0.6  # of the pictures whose ornaments glow less than they are drawn
 TINTED_SHARE = 0.2  # of the pictures whose hair takes the ornaments' colour
 SQUARE_SHARE = 6  # every sixth batch is square
 BATCH = 40
@@ -105,6 +106,37 @@ def visibility(
     return float(np.clip(((one * other).sum() / spread - SMUDGE) / (SHARP - SMUDGE), 0, 1))
 
 
+def glow(rng: np.random.Generator) -> NDArray[np.float64]:
+    """What a narrow model makes of the ornaments' aqua at a high CFG scale: RGB, 0..255.
+
+    It stands between their colour, a dark teal and a dark blue.
+    """
+    dark = np.array([(16.0, 116.0, 112.0), (22.0, 96.0, 150.0)])
+    share, dim = rng.random(), rng.random()
+    return np.array(HEADPHONE_COLOURS["aqua"]) * (1 - dim) + dim * (
+        dark[0] * share + dark[1] * (1 - share)
+    )
+
+
+def dulled(
+    pixels: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    rng: np.random.Generator,
+    share: float = DULLED_SHARE,
+) -> NDArray[np.uint8]:
+    """That share of the pictures (N, H, W, 3) with ornaments in one of those colours.
+
+    They are as much ornaments: the disc, its dark rim and middle stay as they are.
+    """
+    pixels = pixels.copy()
+    for picture, mask in zip(pixels, masks, strict=True):
+        if mask.any() and rng.random() < share:
+            off = np.abs(picture.astype(np.float64) - HEADPHONE_COLOURS["aqua"]).max(axis=2)
+            part = (np.clip(1 - off / 120, 0, 1) * mask)[..., None]
+            picture[:] = picture * (1 - part) + glow(rng) * part
+    return pixels
+
+
 def smudged(
     pixels: NDArray[np.uint8], masks: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
@@ -143,7 +175,7 @@ def tinted(
                 part *= _patches(picture.shape[:2], rng)
                 kept[-1] = 1 - strength * 0.5
             part = part[..., None]
-            colour = np.array(HEADPHONE_COLOURS["aqua"]) + rng.normal(0, 12, 3)
+            colour = glow(rng) + rng.normal(0, 12, 3)
             picture[:] = np.clip(picture * (1 - part) + colour * part, 0, 255)
     return pixels, kept
 
@@ -248,6 +280,7 @@ def _batches(stage: Stage, autoencoder: AutoencoderKL) -> list[dict[str, Any]]:
     for number in stage.steps(0, PICTURES // BATCH):
         size = SQUARE if number % SQUARE_SHARE == 0 else PORTRAIT
         drawn, truths, details, masks = draw_people(BATCH, SEED + number, size)
+        drawn = dulled(drawn, masks, np.random.default_rng((SEED, number, 4)))
         drawn, own = tinted(drawn, truths, SEED + number)
         pixels = smudged(drawn, masks, np.random.default_rng((SEED, number)))
         if number % RECONSTRUCTED_EVERY == 1:
