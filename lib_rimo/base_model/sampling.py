@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib_rimo.base_model.autoencoder import as_pixels
+from lib_rimo.base_model.autoencoder import as_pixels, encode_half, halved
 from lib_rimo.base_model.drawings import PORTRAIT
 from lib_rimo.base_model.latents import tokenize
 from lib_rimo.base_model.networks import read_captions
-from lib_rimo.inference.prompt import Conditioning
 from lib_rimo.inference.sampling import (
     GuidedModel,
     SeededNoise,
@@ -41,24 +40,25 @@ def draw_latents(
 
     `size` is the pictures' (width, height).
     """
-    count = len(captions)
-
-    def read(texts: Sequence[str]) -> Conditioning:
-        return read_captions(
-            checkpoint.family, checkpoint.text_encoders, tokenize(list(texts)).long()
-        )
-
-    model = GuidedModel(
-        checkpoint,
-        [read(captions)],
-        [read([negative] * count)],
-        cfg_scale=cfg_scale,
-        size=size,
-    )
+    model = _guided(checkpoint, captions, [negative] * len(captions), cfg_scale, size)
     noise = SeededNoise(seeds, (4, size[1] // LATENT_PIXELS, size[0] // LATENT_PIXELS))
     sigmas = karras_sigmas(steps, NoiseSchedule())
     scale = float(checkpoint.vae.config.scaling_factor)
     return sample_dpmpp_2m(model, noise, sigmas, lambda step: None) / scale
+
+
+def _guided(
+    checkpoint: Checkpoint,
+    captions: Sequence[str],
+    negatives: Sequence[str],
+    cfg_scale: float,
+    size: tuple[int, int],
+) -> GuidedModel:
+    positive, negative = (
+        read_captions(checkpoint.family, checkpoint.text_encoders, tokenize(list(texts)).long())
+        for texts in (captions, negatives)
+    )
+    return GuidedModel(checkpoint, [positive], [negative], cfg_scale=cfg_scale, size=size)
 
 
 @torch.no_grad()
@@ -68,6 +68,44 @@ def draw_captions(
     """Pictures (N, height, width, 3) with the settings of `draw_latents`."""
     latents = draw_latents(checkpoint, captions, seeds, **settings)
     return as_pixels(checkpoint.vae.decode(latents).sample)
+
+
+@torch.no_grad()
+def redraw(
+    checkpoint: Checkpoint,
+    pixels: NDArray[np.uint8],
+    captions: Sequence[str],
+    negatives: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    sigma: float,
+    steps: int,
+    cfg_scale: float,
+) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, 3) made noisy to the level `sigma` and drawn from there (SDEdit).
+
+    `steps` are those of a whole picture. Meng et al. 2021, arXiv 2108.01073.
+    """
+    size = (pixels.shape[2], pixels.shape[1])
+    model = _guided(checkpoint, captions, negatives, cfg_scale, size)
+    sigmas = karras_sigmas(steps, NoiseSchedule())
+    sigmas = torch.cat([torch.tensor([sigma]), sigmas[sigmas < sigma]])
+    scale = float(checkpoint.vae.config.scaling_factor)
+    latents = encode_half(checkpoint.vae, halved(pixels)).mode() * scale
+    noisy = _NoisyLatents(latents / sigma, seeds)
+    drawn = sample_dpmpp_2m(model, noisy, sigmas, lambda step: None) / scale
+    return as_pixels(checkpoint.vae.decode(drawn).sample)
+
+
+class _NoisyLatents(SeededNoise):
+    """Noise around latents (N, 4, h, w), for a sampler to begin with."""
+
+    def __init__(self, latents: Tensor, seeds: Sequence[int]) -> None:
+        super().__init__(seeds, tuple(latents.shape[1:]))
+        self._latents = latents
+
+    def draw(self) -> Tensor:
+        return self._latents + super().draw()
 
 
 def as_sheet(pictures: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:

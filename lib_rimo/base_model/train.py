@@ -151,7 +151,8 @@ def make_ornaments(worker: Worker, work: Path) -> None:
 
 def make_judge(worker: Worker, work: Path) -> None:
     """The judge."""
-    train_judge(worker, Stage(work, "judge"), _autoencoder(work))
+    trained = trained_checkpoint(Stage(work, "diffusion"), _autoencoder(work))
+    train_judge(worker, Stage(work, "judge"), trained)
 
 
 def write_model(worker: Worker, work: Path, family: Family = "sd1") -> None:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lib_rimo.base_model.drawings import PORTRAIT
-from lib_rimo.base_model.judge_training import measure_judge, tinted, visibility
+from lib_rimo.base_model.judge_pictures import tinted, visibility
+from lib_rimo.base_model.judge_training import measure_judge
 from lib_rimo.demo.judge import WEIGHTS, Judge
 from lib_rimo.demo.world import OUTFITS, PLACES, RIMOCHAN, Attributes, Likeness, draw
 
