@@ -293,6 +293,8 @@ def main() -> None:
     parser.add_argument("--loras", type=Path, nargs="+", help="instead of training three")
     parser.add_argument("--processes", type=int, help="processes that train and draw (the cores)")
     arguments = parser.parse_args()
+    if arguments.record and arguments.loras:
+        parser.error("--record keeps pictures of the three LoRAs: leave --loras out")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     studio = open_studio(arguments.folder, processes=arguments.processes)
     studio.look = dataclasses.replace(studio.look, steps=arguments.steps)
@@ -319,7 +321,7 @@ def main() -> None:
     print(correlations([*chosen_by, *more]))
     for rows, others in ((chosen_by, judged), (judged, chosen_by)):
         print(choices(rows, {(row.lora, row.state): row for row in others}))
-    if arguments.record and not arguments.loras:
+    if arguments.record:
         strong = [state for state in candidates["strong"] if not state.blocks]
         last = named["strong"]
         at_strengths = [state for state in strong if state.file == last and state.strength < 1.5]
