@@ -23,9 +23,9 @@ from lib_rimo.sd.checkpoint import Checkpoint
 
 BATCH = 40
 SQUARE_EVERY = 6  # batches one is square
-RECONSTRUCTED_EVERY = 4  # batches one has gone through the autoencoder, and one been redrawn
-MELTED, BURNT = 0.5, 1.8  # most noise in its latents then, and most strengthening of colours
-REDRAWN = (0.2, 0.55)  # noise levels from which pictures are redrawn: ornaments stay there
+CYCLE = ("drawn", "reconstructed", "drawn", "redrawn")  # what becomes of each batch in turn
+MELTED, BURNT = 0.5, 1.8  # most noise in reconstructed latents, most strengthening of colours
+REDRAWN = (0.2, 0.55)  # noise levels that pictures are redrawn from: ornaments still stay
 CFG_SCALES = (5.0, 8.0)  # of redrawing
 REDRAWING_STEPS = 12  # of a whole picture, of which the last few are taken
 SMUDGE, SHARP = 0.55, 0.75  # correlation at which nothing of an ornament, or all, is seen
@@ -228,12 +228,12 @@ def make_batch(checkpoint: Checkpoint, number: int) -> Batch:
     drawn = dulled(drawn, masks, np.random.default_rng((SEED, number, 4)))
     drawn, own = tinted(drawn, truths, SEED + number)
     pixels = smudged(drawn, masks, np.random.default_rng((SEED, number)))
-    rng = np.random.default_rng((SEED, number, 3))
-    if number % RECONSTRUCTED_EVERY == 1:
+    rng, kind = np.random.default_rng((SEED, number, 3)), CYCLE[number % len(CYCLE)]
+    if kind == "reconstructed":
         torch.manual_seed(SEED + number)
         pixels = _reconstructed(checkpoint.vae, pixels, rng)
     visible = [visibility(*each) for each in zip(pixels, drawn, masks, strict=True)]
-    if number % RECONSTRUCTED_EVERY == 3:
+    if kind == "redrawn":
         captions = [said(*each) for each in zip(truths, visible, own, strict=True)]
         pixels = _redrawn(checkpoint, pixels, captions, rng)
     return Batch(pixels, *answers(truths, details, visible, own))
