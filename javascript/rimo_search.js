@@ -172,7 +172,8 @@ class RimoSearch {
         const [width, height] = value("size", ":is(textarea, input)").split(/x/i);
         const settings = {
             negative_prompt: value("neg_prompt", ":is(textarea, input)"),
-            sampler: value("sampling"),
+            // Radio buttons, where the WebUI is set so.
+            sampler: value("sampling", "input:is(:checked, :not([type=radio]))"),
             schedule: value("scheduler"),
             steps: value("steps", "input[type=number]"),
             cfg_scale: value("cfg_scale", "input[type=number]"),

@@ -285,7 +285,6 @@ def test_the_pages_language(page, url):
 FIELDS = """
 <input type="radio" value="sd">
 <div id="NAME_neg_prompt"><textarea>blurry</textarea></div>
-<div id="NAME_sampling"><input value="Euler a"></div>
 <div id="NAME_scheduler"><input value="Karras"></div>
 <div id="NAME_steps"><input type="number" value="8"><input type="range" value="3"></div>
 <div id="NAME_cfg_scale"><input type="number" value="6.5"></div>
@@ -297,6 +296,17 @@ TWO_FIELDS = """
 ONE_FIELD = '<div id="NAME_size"><KIND></div>'
 
 
+# As the WebUI's option "Use dropdown for sampler selection" has it.
+DROPDOWN = '<div id="NAME_sampling"><input value="Euler a"></div>'
+RADIOS = """
+<div id="NAME_sampling">
+    <input type="radio" name="s" value="DPM++ 2M">
+    <input type="radio" name="s" value="Euler a" checked>
+</div>
+"""
+
+
+@pytest.mark.parametrize("sampler", [DROPDOWN, RADIOS], ids=["dropdown", "radio buttons"])
 @pytest.mark.parametrize(
     "size",
     [
@@ -306,10 +316,10 @@ ONE_FIELD = '<div id="NAME_size"><KIND></div>'
     ],
     ids=["two fields", "one field", "a field of more lines"],
 )
-def test_a_search_draws_with_what_stands_in_the_tab(page, url, size):
+def test_a_search_draws_with_what_stands_in_the_tab(page, url, size, sampler):
     """And not with another field of the page, which has hundreds before it and behind it."""
     page.goto(url)
-    fields = (FIELDS + size).replace("NAME", "txt2img")
+    fields = (FIELDS + sampler + size).replace("NAME", "txt2img")
     others = "".join(f'<div id="img2img_{n}"><input value="{n}"></div>' for n in ("size", "steps"))
     page.evaluate(
         "fields => document.body.insertAdjacentHTML('afterbegin', fields)", fields + others
