@@ -38,6 +38,7 @@ def test_own_pictures_can_be_used(listening):
 def test_other_folders_cannot_be_read(listening):
     assert OUTSIDE in ask(listening, "pictures", set=str(PICTURES))["error"]
     link = listening.data / "rimo" / "pictures" / "link"
+    link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(PICTURES)
     assert OUTSIDE in ask(listening, "pictures", set=str(link))["error"]
     caption = (PICTURES / "1.txt").read_text()

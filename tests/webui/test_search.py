@@ -16,8 +16,9 @@ def job(server):
     return train(server, few_steps(server, output_name="found", save_every_n_steps=2))
 
 
-def begin(server, job):
-    order = {"kind": "choose", "job": job, "settings": TINY}
+def begin(server, job, **settings):
+    """Plan a search; with other settings it is another one, which has no pictures yet."""
+    order = {"kind": "choose", "job": job, "settings": TINY | settings}
     return server._json("rimo/v1/searches", order)["id"]
 
 
@@ -47,7 +48,7 @@ def pictures_of(server, search):
 
 
 def test_a_search_goes_on_after_a_restart(server, job):
-    search = begin(server, job)
+    search = begin(server, job, cfg_scale=5)
     wait_for(server, search, state("planned"))
     go(server, search)
     wait_for(server, search, lambda shown: shown["done"] >= 6)
@@ -56,7 +57,7 @@ def test_a_search_goes_on_after_a_restart(server, job):
     assert len(before) >= 6
     server.start()
 
-    assert begin(server, job) == search
+    assert begin(server, job, cfg_scale=5) == search
     assert wait_for(server, search, state("planned"))["seconds_left"] is None  # it drew none of two
     go(server, search)
     wait_for(server, search, lambda shown: len(pictures_of(server, search)) > len(before))
@@ -79,8 +80,7 @@ def test_the_best_saved_step_is_found(server, job):
 
 
 def test_it_ends_with_a_sentence_where_other_pictures_would_be_drawn(server, job):
-    order = {"kind": "choose", "job": job, "settings": TINY | {"steps": 2}}
-    search = server._json("rimo/v1/searches", order)["id"]
+    search = begin(server, job, steps=2)
     wait_for(server, search, state("planned"))
     server.call("options", {"CLIP_stop_at_last_layers": 2})
     try:
