@@ -190,7 +190,7 @@ class RimoTrainJob {
         const {say, text} = RimoPage;
         this.buttons.compare.disabled = running;
         this.plotState.hidden = !running && !messages.length;
-        this.plotState.textContent = text(messages) || say("Drawing {done} of {total} …", {done: done + 1, total});
+        this.plotState.textContent = text(messages) || say("Drawing {done} of {total} …", {done: Math.min(done + 1, total), total});
         if (running || version === this.plotVersion) return;
         this.plotVersion = version;
         this.plotImage.src = (await this.server.ask("comparison", {job: this.id})).picture;

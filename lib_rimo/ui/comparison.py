@@ -57,7 +57,7 @@ class Comparison:
                 for step in names
             ],
             columns=list(names.values()),
-            rows=[f"{strength:g}" for strength in STRENGTHS],
+            rows=[f"strength {strength:g}" for strength in STRENGTHS],
             size=trial_size(self.job.options),
             model=Path(self.job.options.pretrained_model_name_or_path),
         )
