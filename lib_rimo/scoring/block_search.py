@@ -60,6 +60,8 @@ class Outcome:
     full: Result
     best: Result
     tried: Sequence[Result]
+    is_whole: bool = True
+    """Whether the search came to its end."""
 
     @property
     def is_better(self) -> bool:
@@ -69,6 +71,14 @@ class Outcome:
     @property
     def reason(self) -> Message:
         """What the best vector is better at, on the seeds of the search."""
+        if not self.is_better and not self.is_whole:
+            return Message(
+                "Of the block weights tried by then none keep more of the prompt than {tag} while "
+                "{share} of the fit stays.",
+                level="note",
+                share=f"{FIT_THAT_STAYS:.0%}",
+                tag=self.full.state.tag,
+            )
         if not self.is_better:
             return Message(
                 "No block weights keep more of the prompt while {share} of the fit stays: {tag} is "
@@ -113,6 +123,7 @@ class BlockSearch:
         self._trials, self.full = trials, full
         self._named = named_vectors(presets, self.layout)
         self._best = full
+        self._is_whole = False
 
     @property
     def depth(self) -> int:
@@ -157,6 +168,7 @@ class BlockSearch:
         for state in ranked[:2]:  # the last round's
             self._consider(state)
         self._mend()
+        self._is_whole = True
         return self.outcome
 
     @property
@@ -169,6 +181,7 @@ class BlockSearch:
                 self._trials.results,
                 key=lambda result: (-result.pictures, -self._value(result.score, result.pictures)),
             ),
+            self._is_whole,
         )
 
     def find_effects(self) -> None:

@@ -128,6 +128,13 @@ def test_says_where_nothing_is_better(searching: Searching):
     assert "best as it is" in str(outcome.reason)
 
 
+def test_says_of_a_search_that_was_stopped_only_what_it_tried(searching: Searching):
+    search, _ = searching({"OUT04": 1.0}, {"OUT04": 0.5})
+    search.find_effects()
+    assert str(search.outcome.reason).startswith("Of the block weights tried by then none keep")
+    assert "best as it is" in str(search.run().reason)
+
+
 def test_a_lora_that_changes_nothing_is_a_sentence(searching: Searching):
     search, _ = searching({}, {})
     with pytest.raises(UserError, match="no nearer to the training pictures"):
