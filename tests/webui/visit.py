@@ -19,7 +19,7 @@ def visit(browser, **settings: Any) -> Iterator[Any]:
     """
     page = browser.new_page(**settings)
     asking: list[Any] = []  # Gradio 3 opens a socket an event
-    page.on("websocket", asking.append)
+    page.on("websocket", lambda socket: asking.append(socket))
     try:
         yield page
     finally:
