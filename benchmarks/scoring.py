@@ -6,10 +6,11 @@ Three LoRAs are trained on the embedded base model and drawn at several saved st
 vectors of block weights. Told are Spearman's rank correlation of fit with the judge's identity and
 of keeping with the judge's accuracy, and how much of what the judge's own choice gains over the
 last step at strength 1 the scorer's choice gains: both choose by one seed's pictures, and what they
-have gained is judged on another's. `--loras` takes LoRAs that were trained before, named by their
-folders, with the steps that are saved beside them. LoRAs, pictures and scores lie in FOLDER: the
-same command goes on where it was interrupted. `--record` keeps a few of the pictures beside the
-tests, where the same is asked in small.
+have gained is judged on another's; last, both choose by the pictures of both, as a search looks at
+several seeds, and what they have gained is judged on the same. `--loras` takes LoRAs that were
+trained before, named by their folders, with the steps that are saved beside them. LoRAs, pictures
+and scores lie in FOLDER: the same command goes on where it was interrupted. `--record` keeps a few
+of the pictures beside the tests, where the same is asked in small.
 """
 
 from __future__ import annotations
@@ -273,6 +274,26 @@ def choices(rows: Sequence[Row], judged: Mapping[tuple[str, State], Row]) -> str
     return "\n".join(lines)
 
 
+def together(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """The same states by both seeds' pictures at once."""
+    beside = {(row.lora, row.state): row for row in others}
+    pairs = [(row, beside[row.lora, row.state]) for row in rows]
+    return [
+        Row(
+            one.lora,
+            one.state,
+            Score(
+                mean((one.score.fit, other.score.fit)),
+                mean((one.score.keeping, other.score.keeping)),
+            ),
+            identity=mean((one.identity, other.identity)),
+            accuracy=mean((one.accuracy, other.accuracy)),
+            hits=mean((one.hits, other.hits)),
+        )
+        for one, other in pairs
+    ]
+
+
 def told(row: Row) -> Row:
     """Print a row."""
     print(
@@ -319,7 +340,8 @@ def main() -> None:
     finally:
         studio.close()
     print(correlations([*chosen_by, *more]))
-    for rows, others in ((chosen_by, judged), (judged, chosen_by)):
+    both = together(chosen_by, judged)
+    for rows, others in ((chosen_by, judged), (judged, chosen_by), (both, both)):
         print(choices(rows, {(row.lora, row.state): row for row in others}))
     if arguments.record:
         strong = [state for state in candidates["strong"] if not state.blocks]

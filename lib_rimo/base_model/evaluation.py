@@ -122,6 +122,7 @@ def measure(
     The figures go beside the model, the sheet into the docs; the processes share the
     drawing.
     """
+    work.mkdir(parents=True, exist_ok=True)
     prompts = random_prompts(count) + described_prompts()
     mine = range(worker.rank, len(prompts), worker.count)
     checkpoint = load_checkpoint(MODELS[family])
