@@ -19,7 +19,8 @@ SMALL_PICTURES = {
     "customscript/sampler.py/txt2img/Sampling steps/value": 2,
 }
 # Forge's page has its sizes from the settings. And what a picture sets for itself is set back only
-# where it stands in the settings' file: without it all later pictures have another one's clip skip.
+# where it stands in the settings' file: without it all later pictures have another one's clip skip,
+# and on reForge its checkpoint.
 SETTINGS = {
     "CLIP_stop_at_last_layers": 1,
     "sd_t2i_width": 64,
@@ -34,11 +35,14 @@ def fill(data: Path, model: Path, *extensions: Path) -> Path:
     """Put into an empty folder what a WebUI with `--data-dir` needs; gives the folder."""
     for folder in ("models/Stable-diffusion", "models/Lora", "extensions"):
         (data / folder).mkdir(parents=True)
-    install_checkpoint(model, data / "models/Stable-diffusion")
+    checkpoints = data / "models/Stable-diffusion"
+    install_checkpoint(model, checkpoints)
+    (checkpoint,) = checkpoints.glob("*.safetensors")
     for extension in extensions:
         link_extension(extension, data / "extensions" / extension.name)
     (data / "ui-config.json").write_text(json.dumps(SMALL_PICTURES))
-    (data / "config.json").write_text(json.dumps(SETTINGS))
+    settings = {**SETTINGS, "sd_model_checkpoint": checkpoint.name}
+    (data / "config.json").write_text(json.dumps(settings))
     write_random_loras(model, data / "models/Lora")
     return data
 
