@@ -65,6 +65,8 @@ def test_the_refiner_has_the_blocks_too(server, others):
     refiner = others.get("weights alone", others["made anew"])
     refined = server.refined(refiner)
     drawn = [server.draw(prompt, **refined) for prompt in PROMPTS]
+    # No second model takes over where the refiner is the one that is loaded.
+    assert all("Refiner" in picture.parameters for picture in drawn)
     assert len({picture.pixels[0].tobytes() for picture in drawn}) == 3
     assert server.draw("a cat <lora:one:1:ALL>", **refined) == drawn[1]
     assert server.draw("a cat <lora:one:1:NONE>", **refined) == drawn[0]
