@@ -61,7 +61,7 @@ CURES: dict[str, Cure] = {
     "T-LoRA": Cure({"tlora_min_rank": 5}),
     "masked prior, prior by prediction": Cure({**BEHIND, **SCENES}),
     # The best of docs/reproduction.md.
-    "best vector": Cure(vector="0.2,1,0.2,1,1,1,1,1,1,1,1,0.2,0.2,1,1,1,1"),
+    "best vector": Cure(vector="1,1,1,1,1,1,1,1,1,1,1,1,0,1,1,1,1"),
 }
 
 

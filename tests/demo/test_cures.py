@@ -82,4 +82,5 @@ def test_a_cures_states_are_judged_under_their_own_names(monkeypatch, tmp_path):
     assert len(set(trained)) == 1
     assert tags[1] == ("rimochan", "<lora:rimochan:1>")
     assert tags[2][0] == "rimochan-step00000050"
-    assert tags[2][1].startswith("<lora:rimochan-step00000050:1:0.2,")
+    vector = cures.CURES["best vector"].vector
+    assert tags[2][1] == f"<lora:rimochan-step00000050:1:{vector}>"
