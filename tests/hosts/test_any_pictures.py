@@ -5,7 +5,6 @@ import random
 import pytest
 
 from lib_rimo.hosts.activation import ReadTag, read_tag
-from lib_rimo.hosts.detection import connect
 from lib_rimo.weights.block_weights import BlockWeights
 from lib_rimo.weights.presets import DEFAULT_PRESETS
 from lib_rimo.weights.ramp import value_at
@@ -49,12 +48,15 @@ def is_the_host_s_affair(tags: list[ReadTag]) -> bool:
     return any(plain.count(name) > 1 and name not in others for name in plain)
 
 
-@pytest.mark.parametrize("fake_host", HOSTS)
-@pytest.mark.parametrize("seed", range(3))
-def test_at_every_step_each_layer_holds_what_the_tags_say(fake_host, seed, tmp_path, monkeypatch):
-    fake = fake_host(tmp_path, FILES)
+@pytest.fixture(params=HOSTS)
+def fake(request, tmp_path, monkeypatch):
+    fake = request.param(tmp_path, FILES)
     fake.put_into(monkeypatch)
-    connect().install()
+    return fake
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_at_every_step_each_layer_holds_what_the_tags_say(seed, fake, host):
     draw, drawn = random.Random(seed), []
     for _ in range(6):
         prompt = "".join(any_tag(draw) * draw.choice([1, 1, 2]) for _ in range(draw.randrange(4)))
@@ -65,5 +67,5 @@ def test_at_every_step_each_layer_holds_what_the_tags_say(fake_host, seed, tmp_p
         tags = [read_tag(params.items, DEFAULT_PRESETS, 1) for params in tags_of([prompt])]
         for steps_done in range(0 if is_the_host_s_affair(tags) else steps):
             fake.step(steps_done, steps)
-            weights = fake.use() if fake_host is FakeA1111 else fake.weights()
+            weights = fake.use() if isinstance(fake, FakeA1111) else fake.weights()
             assert weights == pytest.approx(held(tags, steps_done, steps), abs=1e-4), drawn
