@@ -275,9 +275,7 @@ def choices(rows: Sequence[Row], judged: Mapping[tuple[str, State], Row]) -> str
 
 
 def together(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    """The same states by both seeds' pictures at once."""
-    beside = {(row.lora, row.state): row for row in others}
-    pairs = [(row, beside[row.lora, row.state]) for row in rows]
+    """The same states, in the same order, by both seeds' pictures at once."""
     return [
         Row(
             one.lora,
@@ -290,7 +288,7 @@ def together(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
             accuracy=mean((one.accuracy, other.accuracy)),
             hits=mean((one.hits, other.hits)),
         )
-        for one, other in pairs
+        for one, other in zip(rows, others, strict=True)
     ]
 
 

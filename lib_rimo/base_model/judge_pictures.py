@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -273,27 +273,25 @@ def _redrawn(
     From a noise level so low that all stays where it was, so that their truth is known; outlines,
     colours and what it makes of headphones are the model's.
     """
-    parts, done = [], 0
-    for part in _groups(pixels):
-        own = captions[done : done + len(part)]
-        done += len(part)
-        parts.append(
+    return np.concatenate(
+        [
             redraw(
                 checkpoint,
                 part,
-                own,
+                own.tolist(),
                 [complaints(rng) for _ in own],
                 rng.integers(2**31, size=len(part)).tolist(),
                 sigma=float(rng.uniform(*REDRAWN)),
                 steps=REDRAWING_STEPS,
                 cfg_scale=float(rng.uniform(*CFG_SCALES)),
             )
-        )
-    return np.concatenate(parts)
+            for part, own in zip(_groups(pixels), _groups(np.array(captions)), strict=True)
+        ]
+    )
 
 
-def _groups(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return np.array_split(pixels, max(1, len(pixels) // 8))
+def _groups(values: NDArray[Any]) -> list[NDArray[Any]]:
+    return np.array_split(values, max(1, len(values) // 8))
 
 
 def said(truth: Attributes, visible: float = 1.0, own: float = 1.0) -> str:

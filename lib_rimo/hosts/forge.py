@@ -81,7 +81,11 @@ class Forge(ForgeFamily):
         """
         te, unet = list(te_multipliers), list(unet_multipliers)
         files = [self._file_of(read) for read in self._loading]
-        with_blocks = {self._file_of(read) for read in self._loading if read.tag.blocks is not None}
+        with_blocks = {
+            file
+            for file, read in zip(files, self._loading, strict=True)
+            if read.tag.blocks is not None
+        }
         alone: dict[str, tuple[float, float]] = {}  # file with one tag -> strengths of its models
         for index, read in self.tags_loaded(names, te_multipliers, unet_multipliers):
             file = self._file_of(read)

@@ -71,18 +71,13 @@ class Outcome:
     @property
     def reason(self) -> Message:
         """What the best vector is better at, on the seeds of the search."""
-        if not self.is_better and not self.is_whole:
-            return Message(
-                "Of the block weights tried by then none keep more of the prompt than {tag} while "
-                "{share} of the fit stays.",
-                level="note",
-                share=f"{FIT_THAT_STAYS:.0%}",
-                tag=self.full.state.tag,
-            )
         if not self.is_better:
             return Message(
                 "No block weights keep more of the prompt while {share} of the fit stays: {tag} is "
-                "best as it is.",
+                "best as it is."
+                if self.is_whole
+                else "Of the block weights tried by then none keep more of the prompt than {tag} "
+                "while {share} of the fit stays.",
                 level="note",
                 share=f"{FIT_THAT_STAYS:.0%}",
                 tag=self.full.state.tag,
