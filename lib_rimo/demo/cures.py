@@ -117,7 +117,7 @@ def write_detailed(folder: Path, places: Sequence[str]) -> None:
 
 
 def states(
-    studio: Studio, case: Case, cure: str, training_seed: int, steps: int, every: int, seeds: range
+    studio: Studio, case: Case, cure: str, training_seed: int, steps: int, every: int, pictures: int
 ) -> Iterator[State]:
     """Train one cure, and judge it every so many steps."""
     chosen = CURES[cure]
@@ -137,7 +137,7 @@ def states(
     files |= {int(file.stem.rpartition("step")[2]): file for file in last.parent.glob("*-step*")}
     vector = f":{chosen.vector}" if chosen.vector else ""
     for count, file in sorted(files.items()):
-        seen = assess(studio, file, seeds, tag=f"<lora:{file.stem}:1{vector}>")
+        seen = assess(studio, file, pictures, tag=f"<lora:{file.stem}:1{vector}>")
         yield State(cure, training_seed, count, seen)
 
 
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--case", choices=tuple(CASES), default="plain five")
     parser.add_argument("--cures", nargs="*", choices=tuple(CURES), default=list(CURES))
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each cure")
-    parser.add_argument("--pictures", type=int, default=1, help="of each prompt")
+    parser.add_argument("--pictures", type=int, default=1, help="of each prompt with a place")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--every", type=int, default=0, help="judge every so many steps too")
     parser.add_argument("--out", type=Path, default=Path("output/cures"))
@@ -230,12 +230,11 @@ def main() -> None:
     if case.places:
         write_detailed(out / "five", case.places)
         studio.five = out / "five"
-    seeds = range(1, options.pictures + 1)
-    base = assess(studio, None, seeds)
+    base = assess(studio, None, options.pictures)
     found: list[State] = []
     for training_seed in range(1, options.seeds + 1):
         for cure in options.cures:
-            found += states(studio, case, cure, training_seed, options.steps, options.every, seeds)
+            found += states(studio, case, cure, training_seed, options.steps, options.every, options.pictures)
             content = [state.as_json() for state in found]
             (out / "cures.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
             (out / "cures.svg").write_text(curves(found, base), encoding="utf-8")

@@ -74,13 +74,14 @@ class Scope:
 
     cell_seeds: int  # of each cell of the plain sample and the clothes
     scene_seeds: int  # of the one scene of strengths and blocks
+    backgrounds: int  # pictures of each prompt that backgrounds are compared in
     comparison_seeds: int = 0  # of each outfit in each place, for comparing LoRAs
     trainings: int = 1
 
 
-DEMO = Scope(cell_seeds=3, scene_seeds=12)
-QUICK = Scope(cell_seeds=2, scene_seeds=8, comparison_seeds=1)
-WHOLE = Scope(cell_seeds=8, scene_seeds=32, comparison_seeds=2, trainings=3)
+DEMO = Scope(cell_seeds=3, scene_seeds=12, backgrounds=6)
+QUICK = Scope(cell_seeds=2, scene_seeds=8, backgrounds=4, comparison_seeds=1)
+WHOLE = Scope(cell_seeds=8, scene_seeds=32, backgrounds=16, comparison_seeds=2, trainings=3)
 
 PLACES = 20  # that she is put into, so that no plain ground is learned with her
 
@@ -127,13 +128,13 @@ def demo(
     """
     recipe = Recipe("recipe-seed-1", factor=factor)
     lora, kept = train_recipe(studio, recipe, kept_recipe(factor))
-    opening = before_and_after(studio, lora, kept, upto(scope.cell_seeds))
+    opening = before_and_after(studio, lora, kept)
     sections = [
         plain(studio, lora, upto(scope.cell_seeds)),
         clothes(studio, lora, upto(scope.cell_seeds), judged=("maid",)),
         strength(studio, lora, upto(scope.scene_seeds)),
         blocks(studio, lora, upto(scope.scene_seeds)),
-        cure(studio, lora, kept, upto(scope.cell_seeds)),
+        cure(studio, lora, kept, scope.backgrounds),
     ]
     return _write(studio, "Five pictures, one LoRA", recipe, sections, opening, NOW_YOURS)
 
@@ -145,7 +146,7 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
     """
     recipe = Recipe("recipe-seed-1")
     lora, kept = train_recipe(studio, recipe, kept_recipe(recipe.factor))
-    opening = before_and_after(studio, lora, kept, upto(scope.cell_seeds))
+    opening = before_and_after(studio, lora, kept)
     trainings, comparison = upto(scope.trainings), upto(scope.comparison_seeds)
     measures: list[Callable[[], Section]] = [
         lambda: plain(studio, lora, upto(scope.cell_seeds)),
@@ -156,7 +157,7 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
         lambda: learning_rate(studio, upto(1), comparison),
         lambda: alpha(studio, trainings, comparison),
         lambda: neighbours(studio, trainings, comparison),
-        lambda: cure(studio, lora, kept, upto(scope.cell_seeds)),
+        lambda: cure(studio, lora, kept, scope.backgrounds),
     ]
     sections: list[Section] = []
     for measure in measures:

@@ -238,9 +238,11 @@ def test_a_cure_is_one_where_backgrounds_come_back_and_the_character_stays(
 ) -> None:
     studio = ImaginedStudio(kept_or_not)
     files = [Path(f"{name}/rimochan.safetensors") for name in (recipe, kept)]
-    section = cure(studio, *files, range(1, 4))  # type: ignore[arg-type]
+    section = cure(studio, *files, 3)  # type: ignore[arg-type]
     assert section.answer is answer
-    shown = opening(studio, *files, range(1, 4))  # type: ignore[arg-type]
+    seeds = [shot.seed for shot in studio.shots]
+    assert seeds == [*range(1, 13)] * 3  # a noise for each picture, the same with each LoRA
+    shown = opening(studio, *files)  # type: ignore[arg-type]
     assert shown.column_labels == COLUMNS
     assert [len(row) for row in shown.rows] == [3] * 4
     assert all("school" in str(file) for file in shown.rows[3])

@@ -70,12 +70,12 @@ def test_a_cures_states_are_judged_under_their_own_names(monkeypatch, tmp_path):
 
     tags = []
 
-    def assess(_studio, lora, _seeds, *, tag):
+    def assess(_studio, lora, _pictures, *, tag):
         tags.append((Path(lora).stem, tag))
         return seen(0.5, 0.5)
 
     monkeypatch.setattr(cures, "assess", assess)
-    arguments = 1, 100, 50, range(1, 2)
+    arguments = 1, 100, 50, 1
     for cure in (RECIPE, "best vector"):
         found = list(states(Studio(), CASES["plain five"], cure, *arguments))
         assert [one.steps for one in found] == [50, 100]

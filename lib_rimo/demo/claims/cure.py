@@ -18,16 +18,25 @@ LOST = 0.1
 """Of the identity that the author's recipe reaches, what the cure may cost."""
 
 
-def _shots(lora: Path | None, seeds: range) -> list[Shot]:
-    """Poses with no place named, and the author's own scene."""
+def _shots(lora: Path | None, count: int) -> list[Shot]:
+    """`count` rounds of the poses with no place named and the author's own scene.
+
+    Each picture has a seed of its own: where no place is named, the seed decides the background.
+    """
     tag = TAG if lora else ""
-    nowhere = [Shot(scene(pose, tag=tag), seed, lora) for pose in POSES for seed in seeds]
-    return [*nowhere, *(school(seed, lora, tag) for seed in seeds)]
+    shots: list[Shot] = []
+    for _ in range(count):
+        shots += [Shot(scene(p, tag=tag), len(shots) + n, lora) for n, p in enumerate(POSES, 1)]
+        shots.append(school(len(shots) + 1, lora, tag))
+    return shots
 
 
-def cure(studio: Studio, recipe: Path, kept: Path, seeds: range) -> Section:
-    """The same prompts and seeds without a LoRA, with the recipe's and with the cured one."""
-    seen = [studio.see(_shots(lora, seeds), "backgrounds") for lora in (None, recipe, kept)]
+def cure(studio: Studio, recipe: Path, kept: Path, count: int) -> Section:
+    """The same prompts and seeds without a LoRA, with the recipe's and with the cured one.
+
+    `count` is the number of pictures of each prompt with each of them.
+    """
+    seen = [studio.see(_shots(lora, count), "backgrounds") for lora in (None, recipe, kept)]
     base, plain, cured = seen
     return Section(
         key="cure",
@@ -60,15 +69,12 @@ def cure(studio: Studio, recipe: Path, kept: Path, seeds: range) -> Section:
     )
 
 
-def opening(studio: Studio, recipe: Path, kept: Path, seeds: range) -> Pictures:
+def opening(studio: Studio, recipe: Path, kept: Path) -> Pictures:
     """One picture of each prompt, before, with the recipe and with the cure side by side."""
-    first = range(seeds[0], seeds[0] + 1)
-    columns = [
-        studio.draw(_shots(lora, first), "before and after") for lora in (None, recipe, kept)
-    ]
+    columns = [studio.draw(_shots(lora, 1), "before and after") for lora in (None, recipe, kept)]
     return Pictures(
         list(zip(*columns, strict=True)),
-        f"The same prompts, all of seed {seeds[0]}, not chosen.",
+        "The same prompts and seeds, 1 to 4, not chosen.",
         row_labels=[*POSES, "outdoors, school"],
         column_labels=COLUMNS,
     )
