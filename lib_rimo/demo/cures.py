@@ -234,7 +234,9 @@ def main() -> None:
     found: list[State] = []
     for training_seed in range(1, options.seeds + 1):
         for cure in options.cures:
-            found += states(studio, case, cure, training_seed, options.steps, options.every, options.pictures)
+            found += states(
+                studio, case, cure, training_seed, options.steps, options.every, options.pictures
+            )
             content = [state.as_json() for state in found]
             (out / "cures.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
             (out / "cures.svg").write_text(curves(found, base), encoding="utf-8")

@@ -75,13 +75,13 @@ class Scope:
     cell_seeds: int  # of each cell of the plain sample and the clothes
     scene_seeds: int  # of the one scene of strengths and blocks
     backgrounds: int  # pictures of each prompt that backgrounds are compared in
-    comparison_seeds: int = 0  # of each outfit in each place, for comparing LoRAs
+    comparison_pictures: int = 0  # of each outfit in each place, for comparing LoRAs
     trainings: int = 1
 
 
 DEMO = Scope(cell_seeds=3, scene_seeds=12, backgrounds=6)
-QUICK = Scope(cell_seeds=2, scene_seeds=8, backgrounds=4, comparison_seeds=1)
-WHOLE = Scope(cell_seeds=8, scene_seeds=32, backgrounds=16, comparison_seeds=2, trainings=3)
+QUICK = Scope(cell_seeds=2, scene_seeds=8, backgrounds=4, comparison_pictures=1)
+WHOLE = Scope(cell_seeds=8, scene_seeds=32, backgrounds=16, comparison_pictures=2, trainings=3)
 
 PLACES = 20  # that she is put into, so that no plain ground is learned with her
 
@@ -147,7 +147,7 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
     recipe = Recipe("recipe-seed-1")
     lora, kept = train_recipe(studio, recipe, kept_recipe(recipe.factor))
     opening = before_and_after(studio, lora, kept)
-    trainings, comparison = upto(scope.trainings), upto(scope.comparison_seeds)
+    trainings, comparison = upto(scope.trainings), scope.comparison_pictures
     measures: list[Callable[[], Section]] = [
         lambda: plain(studio, lora, upto(scope.cell_seeds)),
         lambda: clothes(studio, lora, upto(scope.cell_seeds)),

@@ -135,7 +135,7 @@ def test_alpha_is_judged_over_trainings(steepness: float, answer: Answer) -> Non
         follows = (value > 3) != (steepness > 0) or shot.seed == 2
         return follows, 0.5, 0.5
 
-    section = alpha(ImaginedStudio(rule), range(1, 4), range(1, 3))
+    section = alpha(ImaginedStudio(rule), range(1, 4), 2)
     assert section.answer is answer
     assert len(section.items[1].rows) == len(ALPHAS)
 
@@ -145,7 +145,7 @@ def test_neighbours_say_which_is_better() -> None:
         name = shot.lora.parent.name if shot.lora else ""
         return True, 0.9 if name.startswith("dim-32") else 0.6, 0.5
 
-    section = neighbours(ImaginedStudio(rule), range(1, 4), range(1, 2))
+    section = neighbours(ImaginedStudio(rule), range(1, 4), 1)
     answers = {check.criterion: check.answer for check in section.checks}
     better = [criterion for criterion, answer in answers.items() if answer is Answer.FAILS]
     assert len(better) == 1
@@ -159,7 +159,7 @@ def test_one_cycle_is_cosine() -> None:
 
 
 def test_learning_rate_has_no_claim_to_judge() -> None:
-    section = learning_rate(ImaginedStudio(good), range(1, 2), range(1, 2))
+    section = learning_rate(ImaginedStudio(good), range(1, 2), 1)
     assert section.answer is None
 
 

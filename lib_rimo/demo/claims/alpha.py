@@ -30,11 +30,11 @@ def recipes(trainings: range) -> dict[str, list[Recipe]]:
     }
 
 
-def alpha(studio: Studio, trainings: range, seeds: range) -> Section:
+def alpha(studio: Studio, trainings: range, pictures: int) -> Section:
     """Prompt accuracy and identity over alpha."""
     wanted = recipes(trainings)
-    standings = judge_recipes(studio, wanted, seeds)
-    base, _ = judge_lora(studio, None, seeds, "no LoRA")
+    standings = judge_recipes(studio, wanted, pictures)
+    base, _ = judge_lora(studio, None, pictures, "no LoRA")
 
     def group(alphas: tuple[int, ...]) -> list[float]:
         """Mean accuracy over the alphas, for each training seed."""

@@ -33,32 +33,35 @@ class Standing:
         return mean(self.identity)
 
 
-def shots(lora: Path | None, seeds: range) -> tuple[list[Shot], list[str], list[str]]:
-    """(shots, their outfits, their places): every outfit in every place, poses in turn."""
-    cells = list(product(UNSEEN_OUTFITS, PLACE_WORDS, seeds))
+def shots(lora: Path | None, pictures: int) -> tuple[list[Shot], list[str], list[str]]:
+    """(shots, their outfits, their places): every outfit in every place, poses in turn.
+
+    `pictures` of each, every one with a noise of its own, the same for all LoRAs.
+    """
+    cells = list(product(UNSEEN_OUTFITS, PLACE_WORDS, range(pictures)))
     tag = TAG if lora else ""
     taken = [
-        Shot(scene(POSES[number % 3], place, outfit, tag), seed, lora)
-        for number, (outfit, place, seed) in enumerate(cells)
+        Shot(scene(POSES[number % 3], place, outfit, tag), number, lora)
+        for number, (outfit, place, _) in enumerate(cells, start=1)
     ]
     return taken, [cell[0] for cell in cells], [cell[1] for cell in cells]
 
 
-def judge_lora(studio: Studio, lora: Path | None, seeds: range, name: str) -> tuple[float, float]:
+def judge_lora(studio: Studio, lora: Path | None, pictures: int, name: str) -> tuple[float, float]:
     """(accuracy, identity) of one LoRA, None being the base model alone."""
-    taken, outfits, places = shots(lora, seeds)
+    taken, outfits, places = shots(lora, pictures)
     seen = studio.see(taken, name)
     right = [*hits(seen, "outfit", outfits), *hits(seen, "place", places)]
     return fmean(right), fmean(one.identity for one in seen)
 
 
 def judge_recipes(
-    studio: Studio, recipes: dict[str, list[Recipe]], seeds: range
+    studio: Studio, recipes: dict[str, list[Recipe]], pictures: int
 ) -> dict[str, Standing]:
     """Train all recipes and judge their LoRAs, name by name."""
     files = iter(studio.train([one for group in recipes.values() for one in group]))
     standings = {}
     for name, group in recipes.items():
-        judged = [judge_lora(studio, next(files), seeds, name) for _ in group]
+        judged = [judge_lora(studio, next(files), pictures, name) for _ in group]
         standings[name] = Standing([a for a, _ in judged], [i for _, i in judged])
     return standings

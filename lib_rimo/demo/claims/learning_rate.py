@@ -30,11 +30,11 @@ def recipes(trainings: range) -> dict[str, list[Recipe]]:
     }
 
 
-def learning_rate(studio: Studio, trainings: range, seeds: range) -> Section:
+def learning_rate(studio: Studio, trainings: range, pictures: int) -> Section:
     """Accuracy and identity over the factor."""
     wanted = recipes(trainings)
-    standings = judge_recipes(studio, wanted, seeds)
-    base, base_identity = judge_lora(studio, None, seeds, "no LoRA")
+    standings = judge_recipes(studio, wanted, pictures)
+    base, base_identity = judge_lora(studio, None, pictures, "no LoRA")
     command = train_command(studio.options(wanted["x 1"][0]))
     return Section(
         key="learning-rate",

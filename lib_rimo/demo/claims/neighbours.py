@@ -47,10 +47,10 @@ def recipes(trainings: range) -> dict[str, list[Recipe]]:
     }
 
 
-def neighbours(studio: Studio, trainings: range, seeds: range) -> Section:
+def neighbours(studio: Studio, trainings: range, pictures: int) -> Section:
     """Accuracy and identity of the recipe and its neighbours, with their spread."""
     wanted = recipes(trainings)
-    standings = judge_recipes(studio, wanted, seeds)
+    standings = judge_recipes(studio, wanted, pictures)
     commands = "\n\n".join(train_command(studio.options(group[0])) for group in wanted.values())
     return Section(
         key="neighbours",
