@@ -34,6 +34,7 @@ from lib_rimo.training.augment.scenes import (
     caption_in,
     cut_out,
     draw_scenes,
+    named_places,
     put_in_front,
     scene_of,
 )
@@ -128,8 +129,8 @@ def augment(
 
     They are as large as `resolution` says, else as the `base` model wants standing pictures, else
     as the recipe has them. With `scenes` the subjects are cut out and stand in so many places that
-    the `base` model draws, which their captions name. A set that was made before is replaced; one
-    in which somebody has changed or thrown out something, with `overwrite` only.
+    the `base` model draws, which every other caption names. A set that was made before is
+    replaced; one in which somebody has changed or thrown out something, with `overwrite` only.
     """
     if scenes and base is None:
         raise UserError("Other backgrounds are drawn by the base model: name it with --model.")
@@ -213,6 +214,7 @@ def write_augmentation(
         inner.mkdir()
         files, thumbnails = [], []
         variants = list(variants)
+        is_named = named_places(variants)
         for number, variant in enumerate(variants, start=1):
             image = draw_variant(by_path[variant.source], variant)
             mask = (masks or {}).get(variant.source)
@@ -222,7 +224,8 @@ def write_augmentation(
             if scene is not None and image.mode == "RGBA":
                 mask = image.getchannel("A")  # afterwards nobody could find it
                 image = put_in_front(image, scene)
-                variant = replace(variant, caption=caption_in(variant.caption, scene))
+                place = scene.tags if is_named[number - 1] else ""
+                variant = replace(variant, caption=caption_in(variant.caption, place))
                 variants[number - 1] = variant
             file = inner / f"{number:0{max(2, len(str(len(variants))))}d}.png"
             image.save(file)

@@ -1,11 +1,14 @@
 """Other backgrounds: the subject, cut out, in places that the base model draws with nobody in them.
 
 Five pictures on plain grounds teach a LoRA to draw plain grounds. Where the character stands in
-many places, each named in its caption, nothing about the place is left for her to be blamed for.
+many places, nothing about the place is left for her to be blamed for. Half of the captions name
+their place, so that prompts go on choosing it; the others are silent, so that she does not stand
+on a plain ground where a prompt is silent too (docs/reproduction.md has both measured).
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +19,7 @@ from PIL import Image
 
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size
+from lib_rimo.training.augment.variants import Variant
 from lib_rimo.training.data.captions import join_tags, split_tags
 from lib_rimo.training.data.masks import NoMaskError, find_mask
 from lib_rimo.training.data.pictures import Picture
@@ -101,10 +105,20 @@ def put_in_front(subject: Image.Image, scene: Scene) -> Image.Image:
     return place
 
 
-def caption_in(caption: str, scene: Scene) -> str:
-    """The caption with the place's tags instead of those of the ground that was cut away."""
+def named_places(variants: Sequence[Variant]) -> list[bool]:
+    """For each picture whether its caption tells where it is: every other one of each source."""
+    sources = list(dict.fromkeys(variant.source for variant in variants))
+    turns = {source: itertools.count(number) for number, source in enumerate(sources)}
+    return [next(turns[variant.source]) % 2 == 0 for variant in variants]
+
+
+def caption_in(caption: str, place: str = "") -> str:
+    """The caption with a place's tags instead of those of the ground that was cut away.
+
+    Without a place it tells of no ground at all.
+    """
     kept = [tag for tag in split_tags(caption) if not _BACKGROUND.search(tag)]
-    return join_tags(dict.fromkeys([*kept, *split_tags(scene.tags)]))
+    return join_tags(dict.fromkeys([*kept, *split_tags(place)]))
 
 
 def scene_of(number: int, scenes: Sequence[Scene]) -> Scene | None:

@@ -1,5 +1,8 @@
 """The subject cut out and put into places that a base model draws, captions following."""
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -8,7 +11,8 @@ from lib_rimo.errors import UserError
 from lib_rimo.sd.embedded import MODEL
 from lib_rimo.training.augment import augmentation
 from lib_rimo.training.augment.augmentation import augment
-from lib_rimo.training.augment.scenes import Scene, caption_in, draw_scenes
+from lib_rimo.training.augment.scenes import Scene, caption_in, draw_scenes, named_places
+from lib_rimo.training.augment.variants import Variant
 from lib_rimo.training.data.masks import find_mask, mask_file
 from lib_rimo.training.data.pictures import read_picture
 from lib_rimo.training.data.prior_captions import place_prompts
@@ -37,11 +41,12 @@ def source(tmp_path):
     return folder
 
 
-def test_what_is_cut_out_stands_in_the_place_and_its_caption_names_it(
+def test_what_is_cut_out_stands_in_the_place_and_every_other_caption_names_it(
     source, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(augmentation, "draw_scenes", lambda *_: [BLUE])
     summary = augment(source, tmp_path / "made", count=8, resolution="64,96", base=MODEL, scenes=1)
+    named = []
     for file, variant in zip(summary.files, summary.variants, strict=True):
         with Image.open(file) as opened:
             image = opened.copy()
@@ -50,7 +55,8 @@ def test_what_is_cut_out_stands_in_the_place_and_its_caption_names_it(
         assert image.mode == "RGB"
         if variant.source.name == "1.png":
             assert "background" not in caption.lower()
-            assert caption.endswith("beach, outdoors, ocean")
+            named.append(caption.endswith("beach, outdoors, ocean"))
+            assert named[-1] or "outdoors" not in caption
             colours = {colour for _, colour in image.getcolors(1 << 16)}
             assert (255, 255, 255) not in colours
             mask = find_mask(read_picture(file))
@@ -63,6 +69,7 @@ def test_what_is_cut_out_stands_in_the_place_and_its_caption_names_it(
         else:
             assert "beach" not in caption
             assert mask_file(file) is None
+    assert 0 < sum(named) < len(named)
     augment(source, tmp_path / "made", count=4, resolution="64,96", base=MODEL, scenes=1)
     assert len(list((tmp_path / "made" / "masks").iterdir())) <= 4  # replaced, masks too
     (message,) = summary.not_cut_out
@@ -71,8 +78,25 @@ def test_what_is_cut_out_stands_in_the_place_and_its_caption_names_it(
 
 
 def test_captions_name_each_thing_once():
-    assert caption_in("a, outdoors, grey background, b", BLUE) == "a, outdoors, b, beach, ocean"
-    assert caption_in("", BLUE) == BLUE.tags
+    caption = "a, outdoors, grey background, b"
+    assert caption_in(caption, BLUE.tags) == "a, outdoors, b, beach, ocean"
+    assert caption_in("", BLUE.tags) == BLUE.tags
+    assert caption_in(caption) == "a, outdoors, b"
+
+
+@pytest.mark.parametrize("sources", [1, 2, 3, 5, 20])
+def test_of_each_source_every_other_caption_names_its_place(sources):
+    variants = [
+        Variant(Path(f"{number % sources}.png"), "whole", (0, 0, 8, 8), False, (8, 8), "a", "")
+        for number in range(20)
+    ]
+    named = named_places(variants)
+    assert abs(sum(named) - 10) <= 1
+    for source in {variant.source for variant in variants}:
+        mine = [
+            is_named for one, is_named in zip(variants, named, strict=True) if one.source == source
+        ]
+        assert all(one != other for one, other in itertools.pairwise(mine))
 
 
 def test_places_are_drawn_by_the_base_model_and_the_same_again(tmp_path):
