@@ -26,11 +26,10 @@ from lib_rimo.demo.rimochan_pictures import PICTURES, SIZE, TRIGGER
 from lib_rimo.demo.studio import Studio
 from lib_rimo.demo.world import draw, draw_mask, full_caption
 from lib_rimo.errors import UserError
-from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BASE_BEHIND, BUILT_IN
 from lib_rimo.training.data.pictures import MASK_ENDING
 
 MASKED = {"masked_training": True, "normalize_masked_area_loss": True}
-BEHIND = {**MASKED, "masked_prior_preservation_weight": 1.0}
 SCENES = {
     "prior_prediction_rate": 0.25,
     "prior_prediction_prompts": "scenes",
@@ -53,13 +52,13 @@ CURES: dict[str, Cure] = {
     BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options, scenes=20),
     "other backgrounds": Cure(scenes=20),
     "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
-    "other backgrounds, masked prior": Cure(BEHIND, scenes=20),
+    "other backgrounds, masked prior": Cure(BASE_BEHIND, scenes=20),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
-    "masked prior": Cure(BEHIND),
+    "masked prior": Cure(BASE_BEHIND),
     "prior by prediction": Cure(SCENES),
     "timesteps from 300": Cure({"min_timestep": 300}),
     "T-LoRA": Cure({"tlora_min_rank": 5}),
-    "masked prior, prior by prediction": Cure({**BEHIND, **SCENES}),
+    "masked prior, prior by prediction": Cure({**BASE_BEHIND, **SCENES}),
     # The two that docs/reproduction.md has found; the first serves better where no place is named.
     "best vector": Cure(vector="0.2,1,0.2,1,1,1,1,1,1,1,1,0.2,0.2,1,1,1,1"),
     "OUT07 off": Cure(vector="1,1,1,1,1,1,1,1,1,1,1,1,0,1,1,1,1"),

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lib_rimo.training.config.built_in import BASE_BEHIND
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -71,11 +73,7 @@ QUESTIONS = (
             ),
             Answer(
                 "kept as the base model draws them",
-                {
-                    "masked_training": True,
-                    "normalize_masked_area_loss": True,
-                    "masked_prior_preservation_weight": 1.0,
-                },
+                BASE_BEHIND,
                 "Looks for the character in each picture; behind her the LoRA learns to draw what "
                 "the base model draws, for somewhat longer steps. "
                 "Where the pictures are plain, make them with other backgrounds besides.",

@@ -44,7 +44,7 @@ class BackgroundOptions:
         "Outside the mask learn what the base model draws there, this strongly; 0: do not",
         "background",
         minimum=0,
-        usual="0, or 0.5 – 1",
+        usual="0, or 0.25 – 1",
     )
     prior_prediction_rate: float = option(
         0.0,
