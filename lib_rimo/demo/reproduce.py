@@ -70,18 +70,18 @@ class WorldJudge:
 
 @dataclass(frozen=True)
 class Scope:
-    """How much is drawn: seeds 1 to n of each picture, and trainings with seeds 1 to n."""
+    """How many pictures are drawn, and how many LoRAs of a recipe trained."""
 
-    cell_seeds: int  # of each cell of the plain sample and the clothes
-    scene_seeds: int  # of the one scene of strengths and blocks
+    cell_pictures: int  # of each cell of the plain sample and the clothes
+    scene_seeds: int  # 1 to this, of the one scene of strengths and blocks
     backgrounds: int  # pictures of each prompt that backgrounds are compared in
     comparison_pictures: int = 0  # of each outfit in each place, for comparing LoRAs
     trainings: int = 1
 
 
-DEMO = Scope(cell_seeds=3, scene_seeds=12, backgrounds=6)
-QUICK = Scope(cell_seeds=2, scene_seeds=8, backgrounds=4, comparison_pictures=1)
-WHOLE = Scope(cell_seeds=8, scene_seeds=32, backgrounds=16, comparison_pictures=2, trainings=3)
+DEMO = Scope(cell_pictures=3, scene_seeds=12, backgrounds=6)
+QUICK = Scope(cell_pictures=2, scene_seeds=8, backgrounds=4, comparison_pictures=1)
+WHOLE = Scope(cell_pictures=8, scene_seeds=32, backgrounds=16, comparison_pictures=2, trainings=3)
 
 PLACES = 20  # that she is put into, so that no plain ground is learned with her
 
@@ -130,8 +130,8 @@ def demo(
     lora, kept = train_recipe(studio, recipe, kept_recipe(factor))
     opening = before_and_after(studio, lora, kept)
     sections = [
-        plain(studio, lora, upto(scope.cell_seeds)),
-        clothes(studio, lora, upto(scope.cell_seeds), judged=("maid",)),
+        plain(studio, lora, scope.cell_pictures),
+        clothes(studio, lora, scope.cell_pictures, judged=("maid",)),
         strength(studio, lora, upto(scope.scene_seeds)),
         blocks(studio, lora, upto(scope.scene_seeds)),
         cure(studio, lora, kept, scope.backgrounds),
@@ -149,8 +149,8 @@ def reproduce(studio: Studio, scope: Scope = WHOLE) -> Path:
     opening = before_and_after(studio, lora, kept)
     trainings, comparison = upto(scope.trainings), scope.comparison_pictures
     measures: list[Callable[[], Section]] = [
-        lambda: plain(studio, lora, upto(scope.cell_seeds)),
-        lambda: clothes(studio, lora, upto(scope.cell_seeds)),
+        lambda: plain(studio, lora, scope.cell_pictures),
+        lambda: clothes(studio, lora, scope.cell_pictures),
         lambda: strength(studio, lora, upto(scope.scene_seeds)),
         lambda: blocks(studio, lora, upto(scope.scene_seeds)),
         lambda: block_by_block(studio, lora, upto(scope.scene_seeds)),

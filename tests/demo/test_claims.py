@@ -95,8 +95,8 @@ def overfitted(shot: Shot, tag: LoraTag | None) -> tuple[bool, float, float]:
 
 
 MEASURES = {
-    "plain": lambda studio: plain(studio, LORA, range(1, 5)),
-    "clothes": lambda studio: clothes(studio, LORA, range(1, 3)),
+    "plain": lambda studio: plain(studio, LORA, 4),
+    "clothes": lambda studio: clothes(studio, LORA, 2),
     "strength": lambda studio: strength(studio, LORA, range(1, 9)),
     "blocks": lambda studio: blocks(studio, LORA, range(1, 9)),
 }
@@ -113,6 +113,15 @@ def test_says_so_where_it_is_not(name: str) -> None:
     section = MEASURES[name](ImaginedStudio(overfitted))
     assert section.answer is Answer.FAILS
     assert all(check.answer is Answer.FAILS for check in section.checks)
+
+
+@pytest.mark.parametrize("name", ["plain", "clothes"])
+def test_each_judged_picture_has_a_noise_of_its_own(name: str) -> None:
+    """Else many pictures would be of few noises, and their 95 % range too narrow."""
+    studio = ImaginedStudio(good)
+    MEASURES[name](studio)
+    with_lora, without = ([s.seed for s in studio.shots if bool(s.lora) == on] for on in (1, 0))
+    assert with_lora == without == [*range(1, len(with_lora) + 1)]
 
 
 def test_finds_the_block_that_carries_the_background() -> None:

@@ -31,7 +31,7 @@ def test_demo_ends_with_a_report_and_starts_at_once_again(
     monkeypatch.setattr(module, "FIVE", five)
     for place in (strength, blocks):
         monkeypatch.setattr(place, "STRENGTHS", (0.1, 1.0))
-    scope = Scope(cell_seeds=1, scene_seeds=2, backgrounds=1)
+    scope = Scope(cell_pictures=1, scene_seeds=2, backgrounds=1)
     report = demo(studio, scope)
     page = report.read_text(encoding="utf-8")
     pictures = set(re.findall(r'src="([^"]+)"', page))

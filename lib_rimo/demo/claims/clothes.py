@@ -8,27 +8,29 @@ from pathlib import Path
 from lib_rimo.demo.claims.commands import xyz_command
 from lib_rimo.demo.claims.plain import KNOWN, hits, poses_in_places, still_follows
 from lib_rimo.demo.measures import is_above, mean
-from lib_rimo.demo.prompts import AUTHORS_PLACES, OUTFIT_WORDS, POSES, UNSEEN_OUTFITS, scene
+from lib_rimo.demo.prompts import AUTHORS_PLACES, OUTFIT_WORDS, POSES, TAG, UNSEEN_OUTFITS, scene
 from lib_rimo.demo.report import Pictures, Section, Table
-from lib_rimo.demo.studio import Shot, Studio
+from lib_rimo.demo.studio import Seen, Shot, Studio
 
 
 def clothes(
-    studio: Studio, lora: Path, seeds: range, judged: tuple[str, ...] = UNSEEN_OUTFITS
+    studio: Studio, lora: Path, pictures: int, judged: tuple[str, ...] = UNSEEN_OUTFITS
 ) -> Section:
     """Outfits in the poses and places of the plain sample, with the LoRA and without.
 
-    All unseen outfits are shown once; `judged` are those that the numbers are about.
+    All unseen outfits are shown once; `judged` are those that the numbers are about, `pictures` of
+    each in each pose and place, every one with a noise of its own.
     """
-    cells = list(product(judged, AUTHORS_PLACES, POSES, seeds))
-    on = studio.see(
-        [Shot(scene(pose, place, outfit), seed, lora) for outfit, place, pose, seed in cells],
-        "change of clothes",
-    )
-    off = studio.see(
-        [Shot(scene(pose, place, outfit, tag=""), seed) for outfit, place, pose, seed in cells],
-        "change of clothes, no LoRA",
-    )
+    cells = list(product(judged, AUTHORS_PLACES, POSES)) * pictures
+
+    def see(tag: str, what: str) -> list[Seen]:
+        shots = [
+            Shot(scene(pose, place, outfit, tag), seed, lora if tag else None)
+            for seed, (outfit, place, pose) in enumerate(cells, start=1)
+        ]
+        return studio.see(shots, what)
+
+    on, off = see(TAG, "change of clothes"), see("", "change of clothes, no LoRA")
     outfits = [cell[0] for cell in cells]
     right_on, right_off = hits(on, "outfit", outfits), hits(off, "outfit", outfits)
 
@@ -42,10 +44,9 @@ def clothes(
         )
         return [name, *(str(mean(column)) for column in columns)]
 
-    first = seeds[0]
     shown = [
-        [Shot(scene("standing", "outdoors", outfit), first, lora) for outfit in UNSEEN_OUTFITS],
-        [Shot(scene("standing", "outdoors", outfit, tag=""), first) for outfit in UNSEEN_OUTFITS],
+        [Shot(scene("standing", "outdoors", outfit), 1, lora) for outfit in UNSEEN_OUTFITS],
+        [Shot(scene("standing", "outdoors", outfit, tag=""), 1) for outfit in UNSEEN_OUTFITS],
     ]
     studio.draw([shot for row in shown for shot in row], "other clothes")
     words = [OUTFIT_WORDS[outfit] for outfit in UNSEEN_OUTFITS]
@@ -62,10 +63,10 @@ def clothes(
             ),
         ],
         items=[
-            poses_in_places(studio, lora, "maid", seeds, "The maid, not chosen"),
+            poses_in_places(studio, lora, "maid", "The maid, not chosen"),
             Pictures(
                 [[studio.picture_file(shot) for shot in row] for row in shown],
-                f"Every outfit standing outdoors, with the LoRA and without; seed {first}.",
+                "Every outfit standing outdoors, with the LoRA and without; seed 1.",
                 row_labels=["with the LoRA", "without"],
                 column_labels=UNSEEN_OUTFITS,
                 command=xyz_command(
@@ -79,8 +80,8 @@ def clothes(
             Table(
                 ["outfit", "right, LoRA", "right, no LoRA", "identity, LoRA", "identity, no LoRA"],
                 [row(name) for name in (*judged, *(["all"] if len(judged) > 1 else []))],
-                f"Shares and means over {len(cells) // len(judged)} pictures an outfit, "
-                "with their 95 % range.",
+                f"Shares and means over {len(cells) // len(judged)} pictures an outfit, each of "
+                "another seed, with their 95 % range.",
             ),
         ],
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from lib_rimo.demo.claims.commands import seeds_axis, xyz_command
+from lib_rimo.demo.claims.commands import xyz_command
 from lib_rimo.demo.measures import Check, difference, is_above, mean
-from lib_rimo.demo.prompts import AUTHORS_PLACES, POSES, scene
+from lib_rimo.demo.prompts import AUTHORS_PLACES, POSES, TAG, scene
 from lib_rimo.demo.report import Pictures, Section, Table
 from lib_rimo.demo.studio import Seen, Shot, Studio
 
@@ -15,22 +15,23 @@ KEPT = 0.1  # of the base model's accuracy a LoRA may cost
 KNOWN = 0.5  # the identity from which the character is called drawn
 
 
-def plain(studio: Studio, lora: Path, seeds: range) -> Section:
-    """Pose x place in the kimono, with the LoRA and without."""
-    cells = list(product(AUTHORS_PLACES, POSES, seeds))
+def plain(studio: Studio, lora: Path, pictures: int) -> Section:
+    """Pose x place in the kimono, with the LoRA and without, `pictures` of each.
 
-    def see(tag_kept: bool) -> list[Seen]:
-        prompts = [scene(pose, place, "kimono") for place, pose, _ in cells]
-        if not tag_kept:
-            prompts = [scene(pose, place, "kimono", tag="") for place, pose, _ in cells]
+    Each has a noise of its own, the same with the LoRA and without: a few seeds for all cells would
+    be a few noises, however many pictures there are.
+    """
+    cells = list(product(AUTHORS_PLACES, POSES)) * pictures
+
+    def see(tag: str) -> list[Seen]:
         shots = [
-            Shot(prompt, seed, lora if tag_kept else None)
-            for prompt, (_, _, seed) in zip(prompts, cells, strict=True)
+            Shot(scene(pose, place, "kimono", tag), seed, lora if tag else None)
+            for seed, (place, pose) in enumerate(cells, start=1)
         ]
         return studio.see(shots, "plain sample")
 
-    on, off = see(True), see(False)
-    poses, places = [pose for _, pose, _ in cells], [place for place, _, _ in cells]
+    on, off = see(TAG), see("")
+    poses, places = [pose for _, pose in cells], [place for place, _ in cells]
 
     def row(name: str, seen: list[Seen]) -> list[str]:
         columns = [
@@ -56,28 +57,26 @@ def plain(studio: Studio, lora: Path, seeds: range) -> Section:
             still_follows("place", hits(on, "place", places), hits(off, "place", places)),
         ],
         items=[
-            poses_in_places(studio, lora, "kimono", seeds, "Not chosen"),
+            poses_in_places(studio, lora, "kimono", "Not chosen"),
             Table(
                 ["", "pose right", "place right", "kimono", "identity", "background detail"],
                 [row("with the LoRA", on), row("without", off)],
-                f"Shares and means over {len(cells)} pictures ({len(seeds)} seeds a cell), "
-                "with their 95 % range.",
+                f"Shares and means over {len(cells)} pictures ({pictures} of each pose in each "
+                "place, each of another seed), with their 95 % range.",
             ),
         ],
     )
 
 
-def poses_in_places(studio: Studio, lora: Path, outfit: str, seeds: range, what: str) -> Pictures:
-    """The first seed's pictures of an outfit, a row for each place and a column for each pose."""
+def poses_in_places(studio: Studio, lora: Path, outfit: str, what: str) -> Pictures:
+    """Pictures of an outfit, all of seed 1: a row for each place and a column for each pose."""
+    shots = [
+        [Shot(scene(pose, place, outfit), 1, lora) for pose in POSES] for place in AUTHORS_PLACES
+    ]
+    studio.draw([shot for row in shots for shot in row], outfit)
     return Pictures(
-        [
-            [
-                studio.picture_file(Shot(scene(pose, place, outfit), seeds[0], lora))
-                for pose in POSES
-            ]
-            for place in AUTHORS_PLACES
-        ],
-        f"{what}: all of seed {seeds[0]}.",
+        [[studio.picture_file(shot) for shot in row] for row in shots],
+        f"{what}: all of seed 1.",
         row_labels=AUTHORS_PLACES,
         column_labels=POSES,
         command=xyz_command(
@@ -86,7 +85,7 @@ def poses_in_places(studio: Studio, lora: Path, outfit: str, seeds: range, what:
             scene(POSES[0], AUTHORS_PLACES[0], outfit),
             f"Prompt S/R: {', '.join(POSES)}",
             f"Prompt S/R: {', '.join(AUTHORS_PLACES)}",
-            seeds_axis(seeds),
+            "Seed: 1",
         ),
     )
 
