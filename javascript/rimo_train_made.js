@@ -25,7 +25,7 @@ class RimoTrainMade {
         this.mirror = make("input", "", {type: "checkbox", checked: true});
         this.scenes = make("input", "rimo-short", {
             type: "number", min: 0, max: 100, value: 0,
-            title: say("Places that the base model draws, with the character in front; 0: as your pictures have them"),
+            title: say("Places that the base model draws, with the character in front, named by half of the captions; 0: as your pictures have them"),
         });
         this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
         this.button = button("Make twenty", "Crops and mirror images of your pictures, to look at first",

@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="cut the character out and put it into N places that --model draws (0: as it stands)",
+        help="cut the character out and put it into N places that --model draws, named by half of "
+        "the captions (0: as it stands)",
     )
     parser.add_argument(
         "--overwrite",
