@@ -59,7 +59,7 @@ CURES: dict[str, Cure] = {
     "timesteps from 300": Cure({"min_timestep": 300}),
     "T-LoRA": Cure({"tlora_min_rank": 5}),
     "masked prior, prior by prediction": Cure({**BASE_BEHIND, **SCENES}),
-    # The two that docs/reproduction.md has found; the first serves better where no place is named.
+    # The two that searches have found in the one scene of docs/reproduction.md.
     "best vector": Cure(vector="0.2,1,0.2,1,1,1,1,1,1,1,1,0.2,0.2,1,1,1,1"),
     "OUT07 off": Cure(vector="1,1,1,1,1,1,1,1,1,1,1,1,0,1,1,1,1"),
 }
