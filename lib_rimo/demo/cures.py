@@ -50,6 +50,9 @@ RECIPE = "author's recipe"
 CURES: dict[str, Cure] = {
     RECIPE: Cure(),
     BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options, scenes=20),
+    "backgrounds kept, weight 0.25": Cure(
+        {**BUILT_IN[BACKGROUNDS_KEPT].options, "masked_prior_preservation_weight": 0.25}, scenes=20
+    ),
     "other backgrounds": Cure(scenes=20),
     "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
     "other backgrounds, masked prior": Cure(BASE_BEHIND, scenes=20),
