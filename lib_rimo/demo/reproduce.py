@@ -79,9 +79,9 @@ class Scope:
     trainings: int = 1
 
 
-DEMO = Scope(cell_pictures=3, scene_seeds=12, backgrounds=6)
-QUICK = Scope(cell_pictures=2, scene_seeds=8, backgrounds=4, comparison_pictures=1)
-WHOLE = Scope(cell_pictures=8, scene_seeds=32, backgrounds=16, comparison_pictures=2, trainings=3)
+DEMO = Scope(cell_pictures=3, scene_seeds=12, backgrounds=5)
+QUICK = Scope(cell_pictures=2, scene_seeds=8, backgrounds=2, comparison_pictures=1)
+WHOLE = Scope(cell_pictures=8, scene_seeds=32, backgrounds=12, comparison_pictures=2, trainings=3)
 
 PLACES = 20  # that she is put into, so that no plain ground is learned with her
 

@@ -250,7 +250,7 @@ def test_a_cure_is_one_where_backgrounds_come_back_and_the_character_stays(
     section = cure(studio, *files, 3)  # type: ignore[arg-type]
     assert section.answer is answer
     seeds = [shot.seed for shot in studio.shots]
-    assert seeds == [*range(1, 13)] * 3  # a noise for each picture, the same with each LoRA
+    assert seeds == [*range(1, 28)] * 3  # a noise for each picture, the same with each LoRA
     shown = opening(studio, *files)  # type: ignore[arg-type]
     assert shown.column_labels == COLUMNS
     assert [len(row) for row in shown.rows] == [3] * 4

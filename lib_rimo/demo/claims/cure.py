@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from lib_rimo.demo.claims.strength import school
@@ -18,17 +19,27 @@ LOST = 0.1
 """Of the identity that the author's recipe reaches, what the cure may cost."""
 
 
+CLOTHES = ("", "kimono", "t-shirt")  # none named, hers, others
+
+
 def _shots(lora: Path | None, count: int) -> list[Shot]:
-    """`count` rounds of the poses with no place named and the author's own scene.
+    """`count` rounds of poses and clothes with no place named.
 
     Each picture has a seed of its own: where no place is named, the seed decides the background.
     """
     tag = TAG if lora else ""
-    shots: list[Shot] = []
-    for _ in range(count):
-        shots += [Shot(scene(p, tag=tag), len(shots) + n, lora) for n, p in enumerate(POSES, 1)]
-        shots.append(school(len(shots) + 1, lora, tag))
-    return shots
+    cells = list(product(POSES, CLOTHES)) * count
+    return [
+        Shot(scene(pose, outfit=outfit, tag=tag), seed, lora)
+        for seed, (pose, outfit) in enumerate(cells, start=1)
+    ]
+
+
+def _first(lora: Path | None) -> list[Shot]:
+    """The poses with neither place nor clothes named, and the author's own scene; seeds 1 to 4."""
+    tag = TAG if lora else ""
+    shots = [Shot(scene(pose, tag=tag), seed, lora) for seed, pose in enumerate(POSES, start=1)]
+    return [*shots, school(len(shots) + 1, lora, tag)]
 
 
 def cure(studio: Studio, recipe: Path, kept: Path, count: int) -> Section:
@@ -62,8 +73,8 @@ def cure(studio: Studio, recipe: Path, kept: Path, count: int) -> Section:
             Table(
                 ["", "plain backgrounds", "background detail", "identity"],
                 [_row(name, each) for name, each in zip(COLUMNS, seen, strict=True)],
-                f"Means over {len(base)} pictures of the same prompts and seeds; no place is "
-                "named in three of four. The first of them open the page.",
+                f"Means over {len(base)} pictures of the same prompts and seeds, in three poses "
+                "and three clothes; no place is named.",
             ),
         ],
     )
@@ -71,7 +82,7 @@ def cure(studio: Studio, recipe: Path, kept: Path, count: int) -> Section:
 
 def opening(studio: Studio, recipe: Path, kept: Path) -> Pictures:
     """One picture of each prompt, before, with the recipe and with the cure side by side."""
-    columns = [studio.draw(_shots(lora, 1), "before and after") for lora in (None, recipe, kept)]
+    columns = [studio.draw(_first(lora), "before and after") for lora in (None, recipe, kept)]
     return Pictures(
         list(zip(*columns, strict=True)),
         "The same prompts and seeds, 1 to 4, not chosen.",
