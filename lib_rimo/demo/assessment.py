@@ -17,13 +17,14 @@ from lib_rimo.demo.measures import Mean, mean
 from lib_rimo.demo.prompts import (
     AUTHORS_PLACES,
     LORA,
+    NOWHERE_OUTFITS,
     PLACE_WORDS,
     POSES,
     TAG,
     UNSEEN_OUTFITS,
     scene,
 )
-from lib_rimo.demo.studio import Seen, Shot, Studio
+from lib_rimo.demo.studio import Seen, Studio, numbered_shots
 from lib_rimo.sd.embedded import MODELS
 
 FEATURES = ("hair", "twintails", "tips", "eyes", "ornament")
@@ -66,25 +67,18 @@ def assess(
 ) -> Assessment:
     """Draw and judge with a LoRA, or with the base model alone for None.
 
-    `pictures` are drawn of each prompt that names a place, more of the others. Each has a noise of
-    its own, for the noise decides much of a background where the prompt does not: with a few seeds
-    for all prompts the means would be those of so few backgrounds. The same pictures have the same
-    noise with every LoRA, so that they can be compared. `trigger` puts her name into the prompts,
-    which the author's do not have; `tag` may carry a strength and block weights.
+    `pictures` are drawn of each prompt that names a place, more of the others, each of another
+    seed, the same with every LoRA. `trigger` puts her name into the prompts, which the author's do
+    not have; `tag` may carry a strength and block weights.
     """
     tag = tag if lora else ""
 
     def see(cells: Sequence[tuple[str, str, str]], what: str) -> list[Seen]:
-        return studio.see(
-            [
-                Shot(scene(pose, place, outfit, tag, trigger=trigger), seed, lora)
-                for seed, (pose, place, outfit) in enumerate(cells, start=1)
-            ],
-            what,
-        )
+        prompts = (scene(*cell, tag, trigger=trigger) for cell in cells)
+        return studio.see(numbered_shots(prompts, lora), what)
 
     everywhere = list(product(POSES, PLACE_WORDS, ("kimono",))) * pictures
-    nowhere = list(product(POSES, ("",), ("", "kimono", "t-shirt"))) * pictures * NOWHERE
+    nowhere = list(product(POSES, ("",), NOWHERE_OUTFITS)) * pictures * NOWHERE
     school = [(*SCHOOL, "")] * pictures * AT_SCHOOL
     unseen = list(product(POSES, AUTHORS_PLACES, UNSEEN_OUTFITS)) * pictures
     in_places = see(everywhere, "places")

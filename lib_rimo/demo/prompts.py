@@ -25,6 +25,7 @@ OUTFIT_WORDS = {
     "witch": "witch, witch hat",
     "t-shirt": "t-shirt, shorts",
 }
+NOWHERE_OUTFITS = ("", "kimono", "t-shirt")  # where no place is named: none, hers, others
 UNSEEN_OUTFITS = tuple(outfit for outfit in OUTFIT_WORDS if outfit != "kimono")
 PLACE_WORDS = {
     "outdoors": "outdoors",

@@ -10,7 +10,7 @@ from lib_rimo.demo.claims.plain import KNOWN, hits, poses_in_places, still_follo
 from lib_rimo.demo.measures import is_above, mean
 from lib_rimo.demo.prompts import AUTHORS_PLACES, OUTFIT_WORDS, POSES, TAG, UNSEEN_OUTFITS, scene
 from lib_rimo.demo.report import Pictures, Section, Table
-from lib_rimo.demo.studio import Seen, Shot, Studio
+from lib_rimo.demo.studio import Seen, Shot, Studio, numbered_shots
 
 
 def clothes(
@@ -19,16 +19,13 @@ def clothes(
     """Outfits in the poses and places of the plain sample, with the LoRA and without.
 
     All unseen outfits are shown once; `judged` are those that the numbers are about, `pictures` of
-    each in each pose and place, every one with a noise of its own.
+    each in each pose and place.
     """
     cells = list(product(judged, AUTHORS_PLACES, POSES)) * pictures
 
     def see(tag: str, what: str) -> list[Seen]:
-        shots = [
-            Shot(scene(pose, place, outfit, tag), seed, lora if tag else None)
-            for seed, (outfit, place, pose) in enumerate(cells, start=1)
-        ]
-        return studio.see(shots, what)
+        prompts = (scene(pose, place, outfit, tag) for outfit, place, pose in cells)
+        return studio.see(numbered_shots(prompts, lora if tag else None), what)
 
     on, off = see(TAG, "change of clothes"), see("", "change of clothes, no LoRA")
     outfits = [cell[0] for cell in cells]

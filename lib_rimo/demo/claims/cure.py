@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lib_rimo.demo.claims.strength import school
 from lib_rimo.demo.measures import Check, difference, is_above, mean
-from lib_rimo.demo.prompts import POSES, TAG, scene
+from lib_rimo.demo.prompts import NOWHERE_OUTFITS, POSES, TAG, scene
 from lib_rimo.demo.report import Pictures, Section, Table
-from lib_rimo.demo.studio import Seen, Shot, Studio
+from lib_rimo.demo.studio import Seen, Shot, Studio, numbered_shots
 
 COLUMNS = ("without a LoRA", "the author's recipe", "backgrounds kept")
 KEPT = 0.05
@@ -19,26 +19,17 @@ LOST = 0.1
 """Of the identity that the author's recipe reaches, what the cure may cost."""
 
 
-CLOTHES = ("", "kimono", "t-shirt")  # none named, hers, others
-
-
 def _shots(lora: Path | None, count: int) -> list[Shot]:
-    """`count` rounds of poses and clothes with no place named.
-
-    Each picture has a seed of its own: where no place is named, the seed decides the background.
-    """
+    """`count` rounds of poses and clothes with no place named."""
     tag = TAG if lora else ""
-    cells = list(product(POSES, CLOTHES)) * count
-    return [
-        Shot(scene(pose, outfit=outfit, tag=tag), seed, lora)
-        for seed, (pose, outfit) in enumerate(cells, start=1)
-    ]
+    cells = list(product(POSES, NOWHERE_OUTFITS)) * count
+    return numbered_shots((scene(pose, outfit=outfit, tag=tag) for pose, outfit in cells), lora)
 
 
 def _first(lora: Path | None) -> list[Shot]:
     """The poses with neither place nor clothes named, and the author's own scene; seeds 1 to 4."""
     tag = TAG if lora else ""
-    shots = [Shot(scene(pose, tag=tag), seed, lora) for seed, pose in enumerate(POSES, start=1)]
+    shots = numbered_shots((scene(pose, tag=tag) for pose in POSES), lora)
     return [*shots, school(len(shots) + 1, lora, tag)]
 
 
@@ -81,7 +72,7 @@ def cure(studio: Studio, recipe: Path, kept: Path, count: int) -> Section:
 
 
 def opening(studio: Studio, recipe: Path, kept: Path) -> Pictures:
-    """One picture of each prompt, before, with the recipe and with the cure side by side."""
+    """Four prompts, before, with the recipe and with the cure side by side."""
     columns = [studio.draw(_first(lora), "before and after") for lora in (None, recipe, kept)]
     return Pictures(
         list(zip(*columns, strict=True)),

@@ -12,7 +12,7 @@ from lib_rimo.demo.claims.plain import hits
 from lib_rimo.demo.measures import Mean, mean
 from lib_rimo.demo.prompts import PLACE_WORDS, POSES, TAG, UNSEEN_OUTFITS, scene
 from lib_rimo.demo.recipe import Recipe
-from lib_rimo.demo.studio import Shot, Studio
+from lib_rimo.demo.studio import Shot, Studio, numbered_shots
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Standing:
 def shots(lora: Path | None, pictures: int) -> tuple[list[Shot], list[str], list[str]]:
     """(shots, their outfits, their places): every outfit in every place, poses in turn.
 
-    `pictures` of each, every one with a noise of its own, the same for all LoRAs.
+    `pictures` of each, every one of another seed.
     """
     cells = list(product(UNSEEN_OUTFITS, PLACE_WORDS, range(pictures)))
     tag = TAG if lora else ""
-    taken = [
-        Shot(scene(POSES[number % 3], place, outfit, tag), number, lora)
+    prompts = (
+        scene(POSES[number % 3], place, outfit, tag)
         for number, (outfit, place, _) in enumerate(cells, start=1)
-    ]
-    return taken, [cell[0] for cell in cells], [cell[1] for cell in cells]
+    )
+    return numbered_shots(prompts, lora), [cell[0] for cell in cells], [cell[1] for cell in cells]
 
 
 def judge_lora(studio: Studio, lora: Path | None, pictures: int, name: str) -> tuple[float, float]:

@@ -9,26 +9,19 @@ from lib_rimo.demo.claims.commands import xyz_command
 from lib_rimo.demo.measures import Check, difference, is_above, mean
 from lib_rimo.demo.prompts import AUTHORS_PLACES, POSES, TAG, scene
 from lib_rimo.demo.report import Pictures, Section, Table
-from lib_rimo.demo.studio import Seen, Shot, Studio
+from lib_rimo.demo.studio import Seen, Shot, Studio, numbered_shots
 
 KEPT = 0.1  # of the base model's accuracy a LoRA may cost
 KNOWN = 0.5  # the identity from which the character is called drawn
 
 
 def plain(studio: Studio, lora: Path, pictures: int) -> Section:
-    """Pose x place in the kimono, with the LoRA and without, `pictures` of each.
-
-    Each has a noise of its own, the same with the LoRA and without: a few seeds for all cells would
-    be a few noises, however many pictures there are.
-    """
+    """Pose x place in the kimono, with the LoRA and without, `pictures` of each."""
     cells = list(product(AUTHORS_PLACES, POSES)) * pictures
 
     def see(tag: str) -> list[Seen]:
-        shots = [
-            Shot(scene(pose, place, "kimono", tag), seed, lora if tag else None)
-            for seed, (place, pose) in enumerate(cells, start=1)
-        ]
-        return studio.see(shots, "plain sample")
+        prompts = (scene(pose, place, "kimono", tag) for place, pose in cells)
+        return studio.see(numbered_shots(prompts, lora if tag else None), "plain sample")
 
     on, off = see(TAG), see("")
     poses, places = [pose for _, pose in cells], [place for place, _ in cells]
