@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -26,6 +27,7 @@ class MaskOptions(Protocol):
     masked_loss: bool
     masked_training: bool
     conditioning_data_dir: str
+    mask_expand_pixels: int
 
 
 @dataclass
@@ -58,9 +60,7 @@ class LatentMasks:
                 self.without.append((picture.path, error.reason))
             return None
         self.found += 1
-        width, height = (side // LATENT_PIXELS for side in fit.bucket)
-        cells = mask.image.resize((width, height), Image.Resampling.BOX, box=fit.box)
-        return torch.from_numpy(np.array(cells))[None].float() / 255
+        return latent_mask(mask.image, fit, expand_pixels=options.mask_expand_pixels)
 
     def messages(self, options: MaskOptions) -> Iterator[Message]:
         """Say what is trained on whole, though masks were asked for."""
@@ -86,3 +86,20 @@ class LatentMasks:
                     file=path.name,
                     reason=reason,
                 )
+
+
+def latent_mask(mask: Image.Image, fit: Fit, *, expand_pixels: int = 0) -> Tensor:
+    """A mask (L) as large as its picture to its latents' size: (1, h, w) in 0..1.
+
+    It is widened first by so many pixels of the training size in each direction, as OneTrainer
+    widens the masks that it makes: a cell of latents at the subject's rim shows both, and a layer
+    sees its neighbours too.
+    """
+    width, height = (side // LATENT_PIXELS for side in fit.bucket)
+    box: tuple[float, float, float, float] | None = fit.box
+    if expand_pixels:
+        fitted = np.asarray(mask.resize(fit.bucket, Image.Resampling.BOX, box=box))
+        reach = np.ones((2 * expand_pixels + 1, 2 * expand_pixels + 1), np.uint8)
+        mask, box = Image.fromarray(cv2.dilate(fitted, reach)), None
+    cells = mask.resize((width, height), Image.Resampling.BOX, box=box)
+    return torch.from_numpy(np.array(cells))[None].float() / 255

@@ -56,6 +56,7 @@ class Options:
     masked_loss: bool = False
     masked_training: bool = False
     conditioning_data_dir: str = ""
+    mask_expand_pixels: int = 0
     cache_latents_to_disk: bool = False
     prior_loss_weight: float = 1.0
     prior_prediction_rate: float = 0.0
@@ -255,6 +256,33 @@ def test_masks_are_found_and_mirrored_with_the_picture(tmp_path: Path) -> None:
             torch.testing.assert_close(batch.masks[0], wanted, atol=0.1, rtol=0)
         assert seen == {True, False}
     assert training_set(dataclasses.replace(options, masked_training=False)).batch(0).masks is None
+
+
+@pytest.mark.parametrize(("size", "scale"), [((64, 96), 1), ((128, 192), 2)])
+def test_masks_are_widened_by_pixels_of_the_training_size(
+    tmp_path: Path, size: tuple[int, int], scale: int
+) -> None:
+    """In every direction, a pixel to a square of 17; where the picture ends, so do they."""
+    draw_picture(tmp_path / "1.png", size)
+    mask = Image.new("L", size)
+    mask.paste(255, (16 * scale, 0, 40 * scale, 48 * scale))
+    mask.paste(255, (48 * scale, 76 * scale, 49 * scale, 77 * scale))
+    mask.save(tmp_path / "1-masklabel.png")
+    options = Options(str(tmp_path), masked_training=True, trigger_word="cat")
+
+    def cells(pixels: int) -> torch.Tensor:
+        (entry,) = training_set(dataclasses.replace(options, mask_expand_pixels=pixels)).entries
+        assert entry.mask is not None
+        return entry.mask[0]
+
+    narrow, wide, widest = cells(0), cells(8), cells(256)
+    torch.testing.assert_close(narrow[:6, 2:5], torch.ones(6, 3))
+    assert narrow.sum() == pytest.approx(18, abs=0.05)
+    expected = torch.zeros(12, 8)
+    expected[:7, 1:6] = 1
+    torch.testing.assert_close(wide[:8], expected[:8])
+    assert wide[8:].sum() == pytest.approx(17**2 / 64, rel=0.01)  # in steps of 1/255
+    assert widest.min() == 1
 
 
 def test_mask_files_count_before_what_is_found_and_are_part_of_the_run(tmp_path: Path) -> None:

@@ -28,6 +28,14 @@ class BackgroundOptions:
     conditioning_data_dir: str = option(
         "", "Folder of mask files, each named like its picture", "background"
     )
+    mask_expand_pixels: int = option(
+        0,
+        "Widen masks by so many pixels of the training size: the subject's rim is the subject's",
+        "background",
+        minimum=0,
+        maximum=256,
+        usual="0, or 8",
+    )
     unmasked_weight: float = option(
         0.0,
         "Share of the loss that counts outside the mask",
