@@ -50,14 +50,15 @@ RECIPE = "author's recipe"
 CURES: dict[str, Cure] = {
     RECIPE: Cure(),
     BACKGROUNDS_KEPT: Cure(BUILT_IN[BACKGROUNDS_KEPT].options, scenes=20),
-    "backgrounds kept, weight 0.25": Cure(
-        {**BUILT_IN[BACKGROUNDS_KEPT].options, "masked_prior_preservation_weight": 0.25}, scenes=20
+    "backgrounds kept, masks not widened": Cure(
+        {**BUILT_IN[BACKGROUNDS_KEPT].options, "mask_expand_pixels": 0}, scenes=20
     ),
     "other backgrounds": Cure(scenes=20),
     "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
     "other backgrounds, masked prior": Cure(BASE_BEHIND, scenes=20),
     "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
-    "masked prior": Cure(BASE_BEHIND),
+    "masked prior": Cure({**BASE_BEHIND, "mask_expand_pixels": 0}),
+    "masked prior, masks widened": Cure(BASE_BEHIND),
     "prior by prediction": Cure(SCENES),
     "timesteps from 300": Cure({"min_timestep": 300}),
     "T-LoRA": Cure({"tlora_min_rank": 5}),

@@ -106,7 +106,7 @@ def crop_boxes(picture: Picture, focus: Focus, size: Size, caption: str) -> dict
     large_head = max(_UPPER_BODY_PART * subject_height, _LEAST_UPPER_BODY_HEADS * head_height)
     upper_body = max(min(_UPPER_BODY_HEADS * head_height, large_head), _LEAST_DIFFERENCE * close_up)
     highest = min(picture.size[1], picture.size[0] / aspect)
-    narrowest = _narrowest_framing(caption)
+    narrowest = narrowest_framing(caption)
     # The upper body ends here at the latest: rather more above the head than the legs.
     lowest = focus.subject[1] + _LARGEST_PART * subject_height
     boxes = {}
@@ -127,7 +127,8 @@ def crop_boxes(picture: Picture, focus: Focus, size: Size, caption: str) -> dict
     return boxes
 
 
-def _narrowest_framing(caption: str) -> int:
+def narrowest_framing(caption: str) -> int:
+    """Of a caption's tags in `FRAMING_TAGS` the last one's index there; -1: it has none."""
     framings = [
         FRAMING_TAGS.index(tag)
         for tag in map(str.lower, split_tags(caption))

@@ -8,10 +8,10 @@ on a plain ground where a prompt is silent too (docs/reproduction.md has both me
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from PIL import Image
 
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size
+from lib_rimo.training.augment.framing import narrowest_framing
 from lib_rimo.training.augment.variants import Variant
 from lib_rimo.training.data.captions import join_tags, split_tags
 from lib_rimo.training.data.masks import NoMaskError, find_mask
@@ -106,10 +107,23 @@ def put_in_front(subject: Image.Image, scene: Scene) -> Image.Image:
 
 
 def named_places(variants: Sequence[Variant]) -> list[bool]:
-    """For each picture whether its caption tells where it is: every other one of each source."""
-    sources = list(dict.fromkeys(variant.source for variant in variants))
-    turns = {source: itertools.count(number) for number, source in enumerate(sources)}
-    return [next(turns[variant.source]) % 2 == 0 for variant in variants]
+    """For each picture whether its caption tells where it is: about half of them do.
+
+    So do half of those from each source, and of each framing. Were close-ups named and whole
+    pictures silent, a prompt's place would come with a close-up.
+    """
+    more_named: Counter[Hashable] = Counter()
+    named = []
+    turn = True
+    for variant in variants:
+        groups = (variant.source, narrowest_framing(variant.caption))
+        surplus = sum(more_named[group] for group in groups)
+        is_named = turn if surplus == 0 else surplus < 0
+        if surplus == 0:
+            turn = not turn
+        named.append(is_named)
+        more_named.update(dict.fromkeys(groups, 1 if is_named else -1))
+    return named
 
 
 def caption_in(caption: str, place: str = "") -> str:

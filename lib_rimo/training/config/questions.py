@@ -69,6 +69,7 @@ QUESTIONS = (
                     "masked_training": False,
                     "normalize_masked_area_loss": False,
                     "masked_prior_preservation_weight": 0.0,
+                    "mask_expand_pixels": 0,
                 },
             ),
             Answer(

@@ -1,10 +1,12 @@
 """The subject cut out and put into places that a base model draws, captions following."""
 
-import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
@@ -19,6 +21,10 @@ from lib_rimo.training.data.prior_captions import place_prompts
 from tests.sd.narrow import write_narrow_checkpoint
 
 BLUE = Scene(Image.new("RGB", (40, 60), (0, 0, 255)), "beach, outdoors, ocean")
+
+
+def variant(source: str, caption: str) -> Variant:
+    return Variant(Path(source), "whole", (0, 0, 8, 8), False, (8, 8), caption, "")
 
 
 def figure(ground: str = "white", *, busy: bool = False) -> Image.Image:
@@ -84,19 +90,39 @@ def test_captions_name_each_thing_once():
     assert caption_in(caption) == "a, outdoors, b"
 
 
-@pytest.mark.parametrize("sources", [1, 2, 3, 5, 20])
-def test_of_each_source_every_other_caption_names_its_place(sources):
-    variants = [
-        Variant(Path(f"{number % sources}.png"), "whole", (0, 0, 8, 8), False, (8, 8), "a", "")
-        for number in range(20)
-    ]
+FRAMINGS = ("1girl, full body", "1girl, upper body", "1girl, close-up", "1girl")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(FRAMINGS)), max_size=60))
+def test_of_any_pictures_about_half_of_the_captions_name_their_place(pictures):
+    variants = [variant(f"{source}.png", caption) for source, caption in pictures]
     named = named_places(variants)
-    assert abs(sum(named) - 10) <= 1
-    for source in {variant.source for variant in variants}:
-        mine = [
-            is_named for one, is_named in zip(variants, named, strict=True) if one.source == source
-        ]
-        assert all(one != other for one, other in itertools.pairwise(mine))
+    assert named == named_places(variants)
+    groups = [
+        [is_named for (_, other), is_named in zip(pictures, named, strict=True) if other == framing]
+        for framing in FRAMINGS
+    ]
+    groups += [
+        [is_named for (other, _), is_named in zip(pictures, named, strict=True) if other == source]
+        for source in range(7)
+    ]
+    for group in groups:
+        assert abs(2 * sum(group) - len(group)) <= 4
+    assert abs(2 * sum(named) - len(named)) <= 6
+
+
+def test_of_five_pictures_made_twenty_exactly_half_name_it_in_every_framing():
+    """As `augment` plans them: each whole, its upper body, its face, mirrored; one is a bust."""
+    framings = [FRAMINGS[:3] + FRAMINGS[:1]] * 4 + [(FRAMINGS[1], FRAMINGS[2]) * 2]
+    pictures = [(source, framings[source][turn]) for turn in range(4) for source in range(5)]
+    named = named_places([variant(f"{source}.png", caption) for source, caption in pictures])
+    by_source, by_framing = Counter(), Counter()
+    for (source, framing), is_named in zip(pictures, named, strict=True):
+        by_source[source] += 1 if is_named else -1
+        by_framing[framing] += 1 if is_named else -1
+    assert not any(by_source.values())
+    assert not any(by_framing.values())
 
 
 def test_places_are_drawn_by_the_base_model_and_the_same_again(tmp_path):
