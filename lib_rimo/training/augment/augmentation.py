@@ -129,7 +129,7 @@ def augment(
 
     They are as large as `resolution` says, else as the `base` model wants standing pictures, else
     as the recipe has them. With `scenes` the subjects are cut out and stand in so many places that
-    the `base` model draws, which every other caption names. A set that was made before is
+    the `base` model draws, which half of the captions name. A set that was made before is
     replaced; one in which somebody has changed or thrown out something, with `overwrite` only.
     """
     if scenes and base is None:
