@@ -33,6 +33,7 @@ from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.sd.size import LATENT_PIXELS
+from lib_rimo.training.augment import augmentation
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.job_file import training_folder
 from lib_rimo.training.config.options import TrainingOptions
@@ -42,6 +43,8 @@ from lib_rimo.training.jobs.job import run_job
 from lib_rimo.weights.tags import parse_prompt
 
 BATCH = 8  # pictures drawn at a time
+AUGMENTING = Path(augmentation.__file__).parent
+"""The code that makes training pictures: by other code they may come out otherwise."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Studio:
         With `scenes` the character stands in so many places that the base model draws.
         """
         count = 20 if augmented else 5
-        made_of = digest(folder_hash(self.five), count, self.look.size)
+        made_of = digest(folder_hash(self.five), count, self.look.size, folder_hash(AUGMENTING))
         folder = self.folder / f"training-{count}"
         if scenes:
             made_of = digest(made_of, scenes, self._model_hash)
@@ -338,8 +341,8 @@ def digest(*parts: Any) -> str:
 
 
 def folder_hash(folder: Path) -> str:
-    """A digest of the pictures and captions in a folder."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix in (".png", ".txt"))
+    """A digest of the pictures and captions in a folder, or of the code."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".png", ".txt", ".py"))
     return digest([(str(file.relative_to(folder)), file_hash(file)) for file in files])
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import parse_infotext
 from lib_rimo.lora.files import write_lora
 from lib_rimo.sd.checkpoint import load_checkpoint
+from lib_rimo.training.augment.augmentation import augment
 from tests.sd.narrow import narrow_checkpoint, random_lora
 
 SMALL = {"max_train_steps": 4, "network_dim": 2, "save_state_every_n_steps": 1}
@@ -87,6 +89,24 @@ def test_notes_survive_a_kill(studio: Studio, lora: Path) -> None:
 def test_a_tag_that_cannot_be_used_stops_the_run(studio: Studio, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="left out"):
         studio.draw([Shot(scene("sitting", "school"), 1, None)])
+
+
+def test_training_pictures_made_by_other_code_are_made_anew(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    monkeypatch.setattr(module, "AUGMENTING", code)
+    made = []
+
+    def note(*arguments: Any, **keywords: Any) -> None:
+        made.append(augment(*arguments, **keywords))
+
+    monkeypatch.setattr(module, "augment", note)
+    for content, times in (("1", 1), ("1", 1), ("2", 2), ("2", 2)):
+        (code / "scenes.py").write_text(content)
+        assert studio.training_pictures().is_dir()
+        assert len(made) == times
 
 
 def test_trains_once(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
