@@ -79,7 +79,7 @@ class Scope:
     trainings: int = 1
 
 
-DEMO = Scope(cell_pictures=3, scene_seeds=12, backgrounds=5)
+DEMO = Scope(cell_pictures=5, scene_seeds=12, backgrounds=5)
 QUICK = Scope(cell_pictures=2, scene_seeds=8, backgrounds=2, comparison_pictures=1)
 WHOLE = Scope(cell_pictures=8, scene_seeds=32, backgrounds=12, comparison_pictures=2, trainings=3)
 
