@@ -29,7 +29,8 @@ from lib_rimo.errors import UserError
 from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BASE_BEHIND, BUILT_IN
 from lib_rimo.training.data.pictures import MASK_ENDING
 
-MASKED = {"masked_training": True, "normalize_masked_area_loss": True}
+MASKED_PRIOR = {**BASE_BEHIND, "mask_expand_pixels": 0}
+MASKED_LOSS = {**MASKED_PRIOR, "masked_prior_preservation_weight": 0.0, "unmasked_weight": 0.1}
 SCENES = {
     "prior_prediction_rate": 0.25,
     "prior_prediction_prompts": "scenes",
@@ -54,15 +55,15 @@ CURES: dict[str, Cure] = {
         {**BUILT_IN[BACKGROUNDS_KEPT].options, "mask_expand_pixels": 0}, scenes=20
     ),
     "other backgrounds": Cure(scenes=20),
-    "other backgrounds, masked loss": Cure({**MASKED, "unmasked_weight": 0.1}, scenes=20),
-    "other backgrounds, masked prior": Cure(BASE_BEHIND, scenes=20),
-    "masked loss": Cure({**MASKED, "unmasked_weight": 0.1}),
-    "masked prior": Cure({**BASE_BEHIND, "mask_expand_pixels": 0}),
+    "other backgrounds, masked loss": Cure(MASKED_LOSS, scenes=20),
+    "other backgrounds, masked prior": Cure(MASKED_PRIOR, scenes=20),
+    "masked loss": Cure(MASKED_LOSS),
+    "masked prior": Cure(MASKED_PRIOR),
     "masked prior, masks widened": Cure(BASE_BEHIND),
     "prior by prediction": Cure(SCENES),
     "timesteps from 300": Cure({"min_timestep": 300}),
     "T-LoRA": Cure({"tlora_min_rank": 5}),
-    "masked prior, prior by prediction": Cure({**BASE_BEHIND, **SCENES}),
+    "masked prior, prior by prediction": Cure({**MASKED_PRIOR, **SCENES}),
     # The two that searches have found in the one scene of docs/reproduction.md.
     "best vector": Cure(vector="0.2,1,0.2,1,1,1,1,1,1,1,1,0.2,0.2,1,1,1,1"),
     "OUT07 off": Cure(vector="1,1,1,1,1,1,1,1,1,1,1,1,0,1,1,1,1"),

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
+from lib_rimo import training
 from lib_rimo.demo.prompts import NEGATIVE
 from lib_rimo.demo.recipe import Recipe
 from lib_rimo.demo.tasks import Advance, Workers
@@ -33,7 +34,6 @@ from lib_rimo.messages import Message
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.sd.size import LATENT_PIXELS
-from lib_rimo.training.augment import augmentation
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.job_file import training_folder
 from lib_rimo.training.config.options import TrainingOptions
@@ -43,8 +43,8 @@ from lib_rimo.training.jobs.job import run_job
 from lib_rimo.weights.tags import parse_prompt
 
 BATCH = 8  # pictures drawn at a time
-AUGMENTING = Path(augmentation.__file__).parent
-"""The code that makes training pictures: by other code they may come out otherwise."""
+AUGMENTING = Path(training.__file__).parent
+"""The code that makes training pictures, masks and captions: by other code they may differ."""
 
 
 @dataclass(frozen=True)

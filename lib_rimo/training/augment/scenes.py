@@ -118,9 +118,9 @@ def named_places(variants: Sequence[Variant]) -> list[bool]:
     for variant in variants:
         groups = (variant.source, narrowest_framing(variant.caption))
         surplus = sum(more_named[group] for group in groups)
-        is_named = turn if surplus == 0 else surplus < 0
+        is_named = surplus < 0
         if surplus == 0:
-            turn = not turn
+            is_named, turn = turn, not turn
         named.append(is_named)
         more_named.update(dict.fromkeys(groups, 1 if is_named else -1))
     return named

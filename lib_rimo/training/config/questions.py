@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_rimo.training.config.built_in import BASE_BEHIND
+from lib_rimo.training.config.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,7 @@ QUESTIONS = (
         (
             Answer(
                 "learned with the pictures",
-                {
-                    "masked_training": False,
-                    "normalize_masked_area_loss": False,
-                    "masked_prior_preservation_weight": 0.0,
-                    "mask_expand_pixels": 0,
-                },
+                {name: getattr(TrainingOptions(), name) for name in BASE_BEHIND},
             ),
             Answer(
                 "kept as the base model draws them",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -17,7 +16,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import LATENT_PIXELS
 from lib_rimo.training.data.buckets import Fit
-from lib_rimo.training.data.masks import NoMaskError, find_mask
+from lib_rimo.training.data.masks import NoMaskError, find_mask, widened
 from lib_rimo.training.data.pictures import Picture
 
 
@@ -60,7 +59,7 @@ class LatentMasks:
                 self.without.append((picture.path, error.reason))
             return None
         self.found += 1
-        return latent_mask(mask.image, fit, expand_pixels=options.mask_expand_pixels)
+        return latent_mask(mask.image, fit, options.mask_expand_pixels)
 
     def messages(self, options: MaskOptions) -> Iterator[Message]:
         """Say what is trained on whole, though masks were asked for."""
@@ -88,7 +87,7 @@ class LatentMasks:
                 )
 
 
-def latent_mask(mask: Image.Image, fit: Fit, *, expand_pixels: int = 0) -> Tensor:
+def latent_mask(mask: Image.Image, fit: Fit, expand_pixels: int) -> Tensor:
     """A mask (L) as large as its picture to its latents' size: (1, h, w) in 0..1.
 
     It is widened first by so many pixels of the training size in each direction, as OneTrainer
@@ -99,7 +98,6 @@ def latent_mask(mask: Image.Image, fit: Fit, *, expand_pixels: int = 0) -> Tenso
     box: tuple[float, float, float, float] | None = fit.box
     if expand_pixels:
         fitted = np.asarray(mask.resize(fit.bucket, Image.Resampling.BOX, box=box))
-        reach = np.ones((2 * expand_pixels + 1, 2 * expand_pixels + 1), np.uint8)
-        mask, box = Image.fromarray(cv2.dilate(fitted, reach)), None
+        mask, box = Image.fromarray(widened(fitted, expand_pixels)), None
     cells = mask.resize((width, height), Image.Resampling.BOX, box=box)
     return torch.from_numpy(np.array(cells))[None].float() / 255

@@ -175,12 +175,17 @@ def _without_specks(subject: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _with_soft_rim(subject: NDArray[np.uint8], difference: NDArray[np.int16]) -> NDArray[np.uint8]:
     """Let pixels on the outline count by how far their colour is from the ground's to its own."""
     own = np.asarray(difference * subject, np.uint8)  # 0..255
-    around = cv2.dilate(own, np.ones((2 * _RIM + 1, 2 * _RIM + 1), np.uint8)).astype(np.float32)
+    around = widened(own, _RIM).astype(np.float32)
     inner = cv2.erode(subject, np.ones((3, 3), np.uint8), iterations=_RIM - 1, borderValue=1)
     # Where subject and ground are alike there is no telling; it all counts.
     is_clear = around > 4 * _TOLERANCE
     share = np.where(is_clear & (inner == 0), own / np.maximum(around, 1), 1.0)
     return np.asarray(np.round(255 * subject * np.minimum(share, 1)), np.uint8)
+
+
+def widened(mask: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    """A mask, (h, w), that reaches so many pixels further in each direction."""
+    return np.asarray(cv2.dilate(mask, np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)))
 
 
 def _trusted(mask: NDArray[np.uint8]) -> Image.Image:
