@@ -76,6 +76,9 @@ def on_another_model(host: TrainingHost, base: str) -> list[Message]:
         return []
     if Path(base).resolve() == loaded.path.resolve():
         return []
+    # By its name alone, or from where the file stood when the LoRA was trained.
+    if find_base_model([loaded], base) or find_base_model([loaded], Path(base).name):
+        return []
     return [
         Message(
             "Drawn with {model}, which is loaded; the LoRA was trained on {base}, so load that to "

@@ -261,17 +261,20 @@ def test_refuses_before_anything_is_drawn(server, host, changed, said):
 @pytest.mark.parametrize(
     ("draws_with_any", "loaded", "base", "is_told"),
     [
-        (False, "b", "a", True),
+        (False, "b", "{folder}/a.safetensors", True),
+        (False, "a", "{folder}/a.safetensors", False),
+        (False, "a", "a.safetensors", False),  # by its name
         (False, "a", "a", False),
-        (False, None, "a", False),
+        (False, "a", "/before/it/was/moved/a.safetensors", False),
+        (False, None, "{folder}/a.safetensors", False),
         (False, "b", "", False),
-        (True, "b", "a", False),
+        (True, "b", "{folder}/a.safetensors", False),
     ],
 )
 def test_another_model_than_the_loras_own_is_told(draws_with_any, loaded, base, is_told, tmp_path):
     models = [base_model(tmp_path / f"{loaded}.safetensors")] if loaded else []
     host = SimpleNamespace(draws_with_any=draws_with_any, base_models=lambda: models)
-    notes = on_another_model(host, base and str(tmp_path / f"{base}.safetensors"))
+    notes = on_another_model(host, base.format(folder=tmp_path))
     said = "Drawn with b, which is loaded; the LoRA was trained on a, so load"
     assert [note.text()[: len(said)] for note in notes] == ([said] if is_told else [])
 
