@@ -59,6 +59,7 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     BACKGROUNDS_KEPT: BuiltIn(
         {
             **BASE_BEHIND,
+            "network_alpha": 3.0,
             "min_timestep": 300,
         },
         (
@@ -66,6 +67,10 @@ BUILT_IN: Mapping[str, BuiltIn] = {
                 "The author's with her own loss for the character, and behind her what the base "
                 "model itself would draw: no plain ground is learned with her. For pictures that "
                 "were made with other backgrounds."
+            ),
+            Message(
+                "Alpha 3, the highest at which the author's LoRAs stayed general: holding on to the "
+                "base model slows how the character is learned."
             ),
             Message(
                 "The least noisy timesteps, below 300, are left out: likeness is decided before."
