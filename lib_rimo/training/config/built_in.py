@@ -69,8 +69,8 @@ BUILT_IN: Mapping[str, BuiltIn] = {
                 "were made with other backgrounds."
             ),
             Message(
-                "Alpha 3, the highest at which the author's LoRAs stayed general: holding on to the "
-                "base model slows how the character is learned."
+                "Alpha 3, the highest at which the author's LoRAs stayed general: holding on to "
+                "the base model slows how the character is learned."
             ),
             Message(
                 "The least noisy timesteps, below 300, are left out: likeness is decided before."
