@@ -2,6 +2,9 @@
 
 /** The server's side of a panel or a tab: one Gradio event that takes and gives JSON. */
 class RimoServer {
+    /** Milliseconds between looks at how far something is. */
+    static INTERVAL = 1000;
+
     constructor(url) {
         this.url = url;
     }
@@ -35,12 +38,42 @@ class RimoServer {
     }
 
     /**
-     * Ask for what a model may have to be fetched for: `onFetch()` is called when the user wants
-     * that, and then it is asked for again.
+     * Ask for what takes a while: `onProgress(text, ticket)` is called with how far it is, and
+     * `stop(ticket)` stops it.
      */
-    async askWithModel(what, request, onFetch) {
+    async askLong(what, request, onProgress) {
+        const ticket = Math.random().toString(36).slice(2);
+        let isOver = false;
+        const looking = setInterval(async () => {
+            const {progress} = await this.ask("verb", {ticket}).catch(() => ({}));
+            if (progress && !isOver) onProgress(RimoServer.#told(progress), ticket);
+        }, RimoServer.INTERVAL);
         try {
-            return await this.ask(what, request);
+            return await this.ask(what, {...request, ticket});
+        } finally {
+            isOver = true;
+            clearInterval(looking);
+        }
+    }
+
+    /** Stop what was asked for with `askLong`. */
+    async stop(ticket) {
+        await this.ask("stop_verb", {ticket});
+    }
+
+    static #told({what, done, total, seconds_left: seconds}) {
+        const {duration, say, text} = RimoPage;
+        const place = `${text(what)}: ${done} / ${total}`;
+        return seconds === null ? place : `${place} · ${say("{time} left", {time: duration(seconds)})}`;
+    }
+
+    /**
+     * Ask for what a model may have to be fetched for: `onFetch()` is called when the user wants
+     * that, and then it is asked for again. `onProgress` as in `askLong`.
+     */
+    async askWithModel(what, request, onFetch, onProgress = () => {}) {
+        try {
+            return await this.askLong(what, request, onProgress);
         } catch (error) {
             const missing = (error.messages || []).find(({about}) => about?.startsWith("fetch "));
             if (!missing) throw error;
@@ -48,7 +81,7 @@ class RimoServer {
             if (!window.confirm(question)) throw error;
             onFetch();
             await this.ask("fetch_model", {verb: missing.values.verb});
-            return this.ask(what, request);
+            return this.askLong(what, request, onProgress);
         }
     }
 }

@@ -70,6 +70,9 @@ class RimoTrain {
         const {make, say, button, card} = RimoPage;
         this.estimate = make("p", "rimo-hint", {role: "status"});
         this.advice = make("p", "rimo-problem rimo-warning", {hidden: true, role: "status"});
+        this.keep = button("Keep the backgrounds", "Make the pictures with other backgrounds, and choose that recipe",
+            () => this.#keepBackgrounds());
+        this.keep.hidden = true;
         this.problem = make("p", "rimo-problem", {hidden: true, role: "alert"});
         this.anyway = button("Train on them as they are", "The made pictures stay as they were made",
             () => this.#train(true));
@@ -86,7 +89,7 @@ class RimoTrain {
         this.root.append(make("div", "rimo-columns", {},
             make("div", "rimo-column", {},
                 this.pictures.root, this.recipe.root,
-                card("3. Train", this.estimate, this.advice, this.problem, this.anyway, this.install, this.start)),
+                card("3. Train", this.estimate, this.advice, this.keep, this.problem, this.anyway, this.install, this.start)),
             make("div", "rimo-column", {}, this.empty, this.job.root, this.jobs.root, this.tools.root)));
     }
 
@@ -134,15 +137,26 @@ class RimoTrain {
             this.estimate.textContent = RimoPage.text(messages.filter(({level}) => level === "note"));
             this.advice.textContent = RimoPage.text(advice);
             this.advice.hidden = !advice.length || !this.pictures.folder;
+            this.proposal = advice.find(({about}) => about === "other backgrounds");
+            this.keep.hidden = this.advice.hidden || !this.proposal;
             if (refusals === this.refusals) this.#say();
             if (!this.pictures.folder) {
                 this.estimate.textContent = RimoPage.say("Choose pictures first.");
             }
         } catch (error) {
             this.estimate.textContent = "";
-            this.advice.hidden = true;
+            this.advice.hidden = this.keep.hidden = true;
             this.#say(error);
         }
+    }
+
+    /** Do what is proposed where few pictures are on plain grounds: `lib_rimo/training/proposal.py`. */
+    async #keepBackgrounds() {
+        const {recipe, scenes} = this.proposal.values;
+        this.keep.disabled = true;
+        this.recipe.choose(recipe.template);
+        await this.pictures.makeWithScenes(scenes);
+        this.keep.disabled = false;
     }
 
     async #install() {

@@ -30,6 +30,12 @@ class RimoTrainMade {
         this.seed = make("input", "rimo-short", {type: "number", min: 0, value: 1});
         this.button = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
             onMake, "rimo-primary");
+        this.progress = make("p", "rimo-hint", {hidden: true, role: "status"});
+        this.stop = button("Stop", "What is drawn stays: made again, it goes on", () => {
+            this.stop.disabled = true;
+            server.stop(this.ticket);
+        });
+        this.stop.hidden = true;
         this.choice = make("select", "", {name: "trained_on", ariaLabel: say("Pictures to train on")},
             make("option", "", {value: "augmented", textContent: say("Train on the made pictures")}),
             make("option", "", {value: "originals", textContent: say("Train on your pictures as they are")}));
@@ -55,8 +61,8 @@ class RimoTrainMade {
                 labelled("Seed", this.seed),
                 labelled("Mirror", this.mirror),
                 labelled("Other backgrounds", this.scenes),
-                this.button),
-            this.problem, this.summary, this.stale, this.gallery.root,
+                this.button, this.stop),
+            this.progress, this.problem, this.summary, this.stale, this.gallery.root,
             make("div", "rimo-bar", {}, this.choice));
         this.take(RimoTrainMade.NONE);
     }
@@ -88,6 +94,21 @@ class RimoTrainMade {
             count: this.count.value, seed: this.seed.value, resolution: this.size,
             mirror: this.mirror.checked, scenes: this.scenes.value,
         };
+    }
+
+    /** Have the subjects cut out and put into so many places. */
+    useScenes(count) {
+        this.scenes.value = count;
+        if (!this.isChosen) this.choice.value = "augmented";
+    }
+
+    /** Show how far the making is: a text and the ticket it is stopped by; nothing once it is over. */
+    showProgress(text = "", ticket = "") {
+        this.ticket = ticket;
+        this.progress.textContent = text;
+        this.progress.hidden = !text;
+        if (!ticket) this.stop.disabled = false;
+        this.stop.hidden = !ticket;
     }
 
     /** Show a set that was made, or none. */

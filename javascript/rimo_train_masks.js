@@ -32,6 +32,8 @@ class RimoTrainMasks {
         try {
             const {messages} = await this.server.askWithModel("find_masks", {set}, () => {
                 button.textContent = say("Fetching …");
+            }, (text) => {
+                button.textContent = text;
             });
             this.known = new Map();
             this.#show(true);

@@ -218,18 +218,26 @@ class RimoTrainPictures {
         const {button, choice} = this.made;
         button.disabled = true;
         button.textContent = RimoPage.say("Making …");
-        await this.#tell(async () => {
+        await RimoPage.attempt(this.made.problem, async () => {
             await this.outbox.emptied();
-            this.made.take(await this.server.ask("augment", {
+            this.made.take(await this.server.askLong("augment", {
                 ...this.made.request, set: this.originals.set, base: this.base(),
                 name: this.triggerWord.replace(/[^\w-]+/g, "_"),
-            }));
+            }, (text, ticket) => this.made.showProgress(text, ticket)));
             choice.value = "augmented";
             this.onSize(this.made.size);
             this.#changed();
         });
         button.disabled = false;
+        this.made.showProgress();
         this.made.show();
+    }
+
+    /** Make the training pictures, cut out in front of so many places that the base model draws. */
+    async makeWithScenes(count) {
+        this.made.useScenes(count);
+        this.made.root.scrollIntoView({behavior: "smooth", block: "center"});
+        await this.#augment();
     }
 
     async #remove(picture) {

@@ -89,6 +89,12 @@ class RimoTrainRecipe {
         this.fill({...this.recipes[name], ...(this.#isBuiltIn(name) ? {...this.#usual(name), ...this.#wanted} : {})});
     }
 
+    /** Choose a recipe of the list. */
+    choose(name) {
+        this.recipe.value = name;
+        this.#follow(name);
+    }
+
     /** The questions' usual answers, but for what a recipe decides itself. */
     #usual(name) {
         const [author] = Object.values(this.recipes);

@@ -112,12 +112,17 @@ AS_JSON = "RIMO_MESSAGES"
 _SIGNS = {"note": "", "warning": "warning: ", "error": "error: "}
 
 
+def is_read_by_program() -> bool:
+    """Whether what our verbs print is read by a program that asked for JSON."""
+    return os.environ.get(AS_JSON) == "json"
+
+
 def write_messages(messages: Iterable[Message], file: TextIO) -> None:
     """Print messages, a line each: in English, or as JSON to a program that asked for it."""
-    is_read_by_program = os.environ.get(AS_JSON) == "json"
+    as_json = is_read_by_program()
     for message in messages:
         line = f"{_SIGNS[message.level]}{message}"
-        line = json.dumps(message.as_json()) if is_read_by_program else visible(line)
+        line = json.dumps(message.as_json()) if as_json else visible(line)
         print(line, file=file, flush=True)
 
 

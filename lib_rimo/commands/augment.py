@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib_rimo.messages import write_messages
+from lib_rimo.messages import Message, write_messages
 
 HELP = "make many training pictures from a few, with captions that follow"
 
@@ -66,28 +66,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan and write the pictures, and say what came out."""
-    from tqdm import tqdm
-
+    from lib_rimo.commands._progress import Progress
     from lib_rimo.training.augment.augmentation import augment
     from lib_rimo.training.augment.framing import read_out_of_frame
     from lib_rimo.training.data.folders import CONTACT_SHEET
 
-    with tqdm(total=arguments.count, desc="augment", unit="picture", delay=0.5) as bar:
-        summary = augment(
-            arguments.source,
-            arguments.destination,
-            count=arguments.count,
-            resolution=arguments.resolution,
-            base=arguments.model,
-            seed=arguments.seed,
-            mirror=not arguments.no_mirror,
-            name=arguments.name,
-            out_of_frame=read_out_of_frame(arguments.out_of_frame),
-            caption_extension=arguments.caption_extension,
-            scenes=arguments.scenes,
-            overwrite=arguments.overwrite,
-            progress=lambda done, total: bar.update(done - bar.n),
-        )
+    summary = augment(
+        arguments.source,
+        arguments.destination,
+        count=arguments.count,
+        resolution=arguments.resolution,
+        base=arguments.model,
+        seed=arguments.seed,
+        mirror=not arguments.no_mirror,
+        name=arguments.name,
+        out_of_frame=read_out_of_frame(arguments.out_of_frame),
+        caption_extension=arguments.caption_extension,
+        scenes=arguments.scenes,
+        overwrite=arguments.overwrite,
+        drawing=Progress(Message("Places drawn")),
+        progress=Progress(Message("Pictures made")),
+    )
     write_messages(summary.messages(), sys.stdout)
     print(summary.folder / CONTACT_SHEET)
     return 0

@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find masks and write them."""
-    from tqdm import tqdm
-
+    from lib_rimo.commands._progress import Progress
     from lib_rimo.files import written_beside
     from lib_rimo.training.data.masks import NoMaskError, find_mask, mask_beside, mask_file
     from lib_rimo.training.data.pictures import read_pictures, tell_left_out
@@ -52,8 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     def segmenter() -> Segmenter:
         return Segmenter(folder or MODEL.folder(arguments.model))
 
+    progress = Progress(Message("Pictures looked at"))
     written = 0
-    for picture in tqdm(pictures, desc="mask", unit="picture", delay=0.5):
+    for number, picture in enumerate(pictures):
+        progress(number, len(pictures))
         path = picture.path
         try:
             mask = find_mask(picture, files=False, segment=lambda image: segmenter()(image))
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         with written_beside(mask_beside(path)) as beside:
             mask.image.save(beside, format="PNG")
         written += 1
+    progress(len(pictures), len(pictures))
     done = "Masks written: {n}; there already: {present}."
     told.append(Message(done, level="note", n=written, present=len(files) - len(bare)))
     write_messages(told, sys.stdout)

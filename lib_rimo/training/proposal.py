@@ -10,6 +10,7 @@ import numpy as np
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 from lib_rimo.training.augment.origin import crops_in
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.training.data.folders import find_folders
 from lib_rimo.training.data.image_files import UnusablePictureError
@@ -18,6 +19,9 @@ from lib_rimo.training.data.plain_background import plain_background
 
 MOST = 40
 """Pictures: so many, of different places, are no longer few, and each is read to be looked at."""
+SCENES = 20
+OTHER_BACKGROUNDS = "other backgrounds"
+"""What the proposal is about: by that the page knows it, and offers to do it."""
 PLAIN_SHARE = 0.6
 """Of the pictures: where so many stand on plain grounds, all that is drawn comes to stand there."""
 
@@ -43,11 +47,13 @@ def propose_other_backgrounds(options: TrainingOptions) -> Message | None:
         return None
     return Message(
         "{n} of {count} uncropped pictures have a plain background, and a LoRA of few pictures "
-        "would draw it everywhere. Make them with Other backgrounds (augment --scenes 20), which "
-        "puts the character into places that the base model draws, and train by the recipe "
-        '"few pictures, backgrounds kept".',
-        about="train_data_dir",
+        "would draw it everywhere. Make them with Other backgrounds (augment --scenes {scenes}), "
+        "which puts the character into places that the base model draws, and train by the recipe "
+        '"{recipe}".',
+        about=OTHER_BACKGROUNDS,
         level="warning",
+        scenes=SCENES,
+        recipe=Message(BACKGROUNDS_KEPT),
         n=plain,
         count=len(pictures),
     )

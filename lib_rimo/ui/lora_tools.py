@@ -12,15 +12,15 @@ from lib_rimo.hosts.training import TrainingHost, check_folder
 from lib_rimo.training.config.names import check_name
 from lib_rimo.training.data.image_files import UnusablePictureError, decode
 from lib_rimo.ui.replies import Reply
-from lib_rimo.ui.verbs import run_verb
+from lib_rimo.ui.verbs import Verbs
 from lib_rimo.weights.tags import KINDS, find_extra_networks
 
 
 class LoraTools:
     """Answers what the page asks of LoRA files. Nothing that is there is overwritten."""
 
-    def __init__(self, host: TrainingHost) -> None:
-        self.host = host
+    def __init__(self, host: TrainingHost, verbs: Verbs) -> None:
+        self.host, self._verbs = host, verbs
         self._arguments: dict[str, Callable[[Reply], list[str]]] = {
             "merge": self._merge,
             "resize": self._resize,
@@ -42,7 +42,7 @@ class LoraTools:
             raise MissingError("There is no tool {name}.", name=asked["tool"])
         with tempfile.TemporaryDirectory() as folder:
             self._keep_cover(asked, Path(folder))
-            run_verb(self.host, [str(asked["tool"]), *arguments(asked)])
+            self._verbs.run([str(asked["tool"]), *arguments(asked)])
         name = str(asked["lora"] if asked["tool"] == "edit" else asked["name"])
         self.host.refresh(name)
         return {"name": name}

@@ -14,7 +14,7 @@ from lib_rimo.training.data.masks import NoMaskError, look_over, mask_beside
 from lib_rimo.training.data.picture_set import LARGE, THUMBNAIL, as_png
 from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json
-from lib_rimo.ui.verbs import run_verb
+from lib_rimo.ui.verbs import Verbs
 
 SOURCES = {
     "alpha": Message("What is transparent is left out."),
@@ -27,8 +27,8 @@ SOURCES = {
 class Masks:
     """Answers what the page asks about masks."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self.pictures = pictures
+    def __init__(self, pictures: Pictures, verbs: Verbs) -> None:
+        self.pictures, self._verbs = pictures, verbs
 
     def do_mask(self, asked: Reply) -> Reply:
         """The mask of one picture as an address that holds it, white where the subject is.
@@ -74,7 +74,8 @@ class Masks:
         """Write a mask beside each picture that has none, by a model where that is needed."""
         self._refuse_made(asked)
         folder = self.pictures.set_of(asked).folder
-        return {"messages": as_json(run_verb(self.pictures.host, ["mask", str(folder)]))}
+        messages = self._verbs.run(["mask", str(folder)], str(asked.get("ticket", "")))
+        return {"messages": as_json(messages)}
 
     def do_forget_mask(self, asked: Reply) -> Reply:
         """Take a picture's mask file away; the mask is found anew."""

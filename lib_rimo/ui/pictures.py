@@ -18,16 +18,19 @@ from lib_rimo.training.data.picture_set import PictureSet
 from lib_rimo.training.jobs.queue import Queue
 from lib_rimo.ui.opened_folders import OpenedFolders
 from lib_rimo.ui.replies import Reply, as_json
-from lib_rimo.ui.verbs import run_verb
+from lib_rimo.ui.verbs import Verbs
 
 
 class Pictures:
     """Answers what the page asks about pictures."""
 
-    def __init__(self, host: TrainingHost, queue: Queue, opened: OpenedFolders) -> None:
+    def __init__(
+        self, host: TrainingHost, queue: Queue, opened: OpenedFolders, verbs: Verbs
+    ) -> None:
         self.host = host
         self.queue = queue
         self.opened = opened
+        self._verbs = verbs
         self._dropped = host.home / "pictures"
         self._made = host.home / "augmented"
 
@@ -125,7 +128,7 @@ class Pictures:
             arguments.append("--no-mirror")
         if int(asked.get("scenes") or 0):
             arguments += ["--scenes", str(int(asked["scenes"]))]
-        messages = run_verb(self.host, arguments)
+        messages = self._verbs.run(arguments, str(asked.get("ticket", "")))
         return {**self.do_pictures({"set": str(folder)}), "messages": as_json(messages)}
 
     def do_discard(self, asked: Reply) -> Reply:

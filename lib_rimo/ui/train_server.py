@@ -27,7 +27,7 @@ from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json, refusal
 from lib_rimo.ui.searches import Searches
 from lib_rimo.ui.settings import Settings, declarations
-from lib_rimo.ui.verbs import run_verb
+from lib_rimo.ui.verbs import Verbs
 from lib_rimo.unforeseen import as_user_error, write_report
 
 
@@ -39,12 +39,13 @@ class TrainServer:
         self.queue = Queue(host.home / "jobs", host.python)
         self.opened = OpenedFolders(host)
         self.bases = BaseModels(host)
-        self.pictures = Pictures(host, self.queue, self.opened)
-        self.masks = Masks(self.pictures)
+        self.verbs = Verbs(host)
+        self.pictures = Pictures(host, self.queue, self.opened, self.verbs)
+        self.masks = Masks(self.pictures, self.verbs)
         self.settings = Settings(host, self.queue.folder)
         self.jobs = Jobs(host, self.queue, self.opened, self.settings)
         self.searches = Searches(host, self.queue)
-        self.tools = LoraTools(host)
+        self.tools = LoraTools(host, self.verbs)
 
     def answer(self, request: str) -> str:
         """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
@@ -101,7 +102,7 @@ class TrainServer:
         if asked["verb"] not in ("mask", "tag"):
             raise UserError("The page is older than the program: reload it.")
         self.host.prepare_onnx()
-        run_verb(self.host, [asked["verb"], "--fetch"])
+        self.verbs.run([asked["verb"], "--fetch"])
         return {}
 
     def _handler(self, name: str) -> Callable[[Reply], Reply] | None:
@@ -109,6 +110,7 @@ class TrainServer:
         parts = (
             self,
             self.bases,
+            self.verbs,
             self.pictures,
             self.masks,
             self.settings,

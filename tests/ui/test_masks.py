@@ -14,7 +14,6 @@ from lib_rimo.training.augment.augmentation import augment, read_augmentation
 from lib_rimo.training.data.folders import MASK_FOLDER, find_folders, unused_folders
 from lib_rimo.training.data.masks import find_mask
 from lib_rimo.training.data.pictures import read_picture
-from lib_rimo.ui import train_server
 from lib_rimo.ui.train_server import TrainServer
 from tests.ui.test_train_api import client_of
 from tests.ui.test_train_server import ask, drop
@@ -161,7 +160,7 @@ def test_masks_of_all_pictures_are_found_once_the_model_is_there(
 def test_a_model_is_fetched_by_the_verb_that_needs_it(server, monkeypatch):
     done = []
     monkeypatch.setattr(server.host, "prepare_onnx", lambda: done.append("onnxruntime"))
-    monkeypatch.setattr(train_server, "run_verb", lambda _, arguments: done.append(arguments))
+    monkeypatch.setattr(server.verbs, "run", done.append)
     assert ask(server, "fetch_model", verb="mask") == {}
     assert done == ["onnxruntime", ["mask", "--fetch"]]
     assert "error" in ask(server, "fetch_model", verb="train")

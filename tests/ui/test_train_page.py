@@ -21,6 +21,7 @@ from PIL import Image
 
 from lib_rimo.base_model.publish import MODEL
 from lib_rimo.environment import ROOT
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT
 from lib_rimo.ui.train_tab import TITLE
 
 pytestmark = pytest.mark.slow
@@ -537,6 +538,20 @@ def test_pictures_without_any_word_are_told_of_before_train(tab):
     tab.keep("14-no-word")
     tab.set("trigger_word", "rimochan")
     tab.page.wait_for_selector(".rimo-problem:has-text('there is no trigger word')", state="hidden")
+
+
+def test_one_click_keeps_the_backgrounds_of_plain_pictures(tab):
+    tab.drop_pictures()
+    tab.page.click("button:text-is('Keep the backgrounds')")
+    made = tab.page.locator(".rimo-augment")
+    made.locator("p:has-text('Places drawn: ')").wait_for()
+    tab.keep("14-places")
+    made.get_by_role("button", name="Stop").click()
+    made.locator(".rimo-problem:has-text('Stopped; asked for again, it goes on.')").wait_for()
+    assert not made.get_by_role("button", name="Stop").is_visible()
+    assert made.get_by_label("Other backgrounds").input_value() == "20"
+    assert tab.page.input_value("select[title=Recipes]") == BACKGROUNDS_KEPT
+    assert tab.page.input_value("[name=network_alpha]") == "3"
 
 
 def test_recipes_and_kohyas_files(tab):

@@ -123,14 +123,18 @@ def augment(
     caption_extension: str = "",
     scenes: int = 0,
     overwrite: bool = False,
+    drawing: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Make `count` training pictures from those in `source`. Raises UserError.
 
     They are as large as `resolution` says, else as the `base` model wants standing pictures, else
     as the recipe has them. With `scenes` the subjects are cut out and stand in so many places that
-    the `base` model draws, which half of the captions name. A set that was made before is
+    the `base` model draws, which half of the captions name; they are kept beside `destination`
+    until it is there, so that what was interrupted goes on. A set that was made before is
     replaced; one in which somebody has changed or thrown out something, with `overwrite` only.
+    `drawing` and `progress` are told how many places are drawn, how many pictures made, of how
+    many.
     """
     if scenes and base is None:
         raise UserError("Other backgrounds are drawn by the base model: name it with --model.")
@@ -157,7 +161,11 @@ def augment(
         out_of_frame=out_of_frame,
         caption_extension=caption_extension,
     )
-    places = draw_scenes(base, size, scenes, seed) if scenes and base is not None else []
+    whole = destination.resolve()
+    kept = whole.with_name(f".{whole.name}.places")
+    places: list[Scene] = []
+    if scenes and base is not None:
+        places = draw_scenes(base, size, scenes, seed, kept, drawing)
     summary = write_augmentation(
         pictures,
         variants,
@@ -173,6 +181,7 @@ def augment(
         },
         progress=progress,
     )
+    shutil.rmtree(kept, ignore_errors=True)
     return replace(summary, unused=unused_folders(source, folders), not_cut_out=tuple(not_cut_out))
 
 

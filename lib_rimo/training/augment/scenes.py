@@ -8,23 +8,31 @@ on a plain ground where a prompt is silent too (docs/reproduction.md has both me
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from lib_rimo.files import file_hash, written_beside
+from lib_rimo.inference.infotext import Settings
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size
 from lib_rimo.training.augment.framing import narrowest_framing
 from lib_rimo.training.augment.variants import Variant
 from lib_rimo.training.data.captions import join_tags, split_tags
+from lib_rimo.training.data.image_files import open_image
 from lib_rimo.training.data.masks import NoMaskError, find_mask
 from lib_rimo.training.data.pictures import Picture
 from lib_rimo.training.data.prior_captions import place_prompts
+
+if TYPE_CHECKING:
+    from lib_rimo.inference.generation import Generator
 
 STEPS, CFG_SCALE = 20, 7.0
 NEGATIVE = "1girl, 1boy, people, text, watermark"
@@ -45,27 +53,20 @@ def draw_scenes(
     size: Size,
     count: int,
     seed: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    kept: Path,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Scene]:
     """Draw places with the base model, each of another prompt. Raises UserError.
 
-    `size` is width and height in pixels; a seed gives the same places again.
+    `size` is width and height in pixels; a seed gives the same places again. Each is put into the
+    folder `kept`; what lies there is not drawn again.
     """
-    from lib_rimo.inference.device import choose_device_beside
-    from lib_rimo.inference.generation import Generator
-    from lib_rimo.inference.infotext import Settings
-    from lib_rimo.sd.checkpoint import load_checkpoint
-
-    device, dtype = choose_device_beside(model)
-    generator = Generator(load_checkpoint(model, device=device, dtype=dtype))
     prompts = list(place_prompts())
     random.Random(f"scenes/{seed}").shuffle(prompts)
-    scenes = []
-    for number in range(count):
-        progress(number, count)
-        tags = prompts[number % len(prompts)]
-        settings = Settings(
-            f"{tags}, no humans",
+    tags = [prompts[number % len(prompts)] for number in range(count)]
+    wanted = [
+        Settings(
+            f"{place}, no humans",
             NEGATIVE,
             steps=STEPS,
             cfg_scale=CFG_SCALE,
@@ -73,8 +74,38 @@ def draw_scenes(
             width=size[0],
             height=size[1],
         )
-        scenes.append(Scene(next(generator.draw(settings)).image.convert("RGB"), tags))
-    return scenes
+        for number, place in enumerate(tags)
+    ]
+    drawn_by = file_hash(model)
+    files = [
+        kept / f"{hashlib.sha256(f'{drawn_by} {settings}'.encode()).hexdigest()[:16]}.png"
+        for settings in wanted
+    ]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        generator = _generator(model)
+    for done, number in enumerate(missing, start=count - len(missing)):
+        if progress is not None:
+            progress(done, count)
+        image = next(generator.draw(wanted[number])).image
+        with written_beside(files[number]) as beside:
+            image.convert("RGB").save(beside, format="PNG")
+    if progress is not None:
+        progress(count, count)
+    return [
+        Scene(open_image(file).convert("RGB"), place)
+        for file, place in zip(files, tags, strict=True)
+    ]
+
+
+def _generator(model: Path) -> Generator:
+    """Draws with a base model, where there is room for it beside what a WebUI holds."""
+    from lib_rimo.inference.device import choose_device_beside
+    from lib_rimo.inference.generation import Generator
+    from lib_rimo.sd.checkpoint import load_checkpoint
+
+    device, dtype = choose_device_beside(model)
+    return Generator(load_checkpoint(model, device=device, dtype=dtype))
 
 
 def cut_out(pictures: Iterable[Picture]) -> tuple[list[Picture], list[Message]]:

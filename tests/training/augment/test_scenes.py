@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from lib_rimo.errors import UserError
 from lib_rimo.sd.embedded import MODEL
-from lib_rimo.training.augment import augmentation
+from lib_rimo.training.augment import augmentation, scenes
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.augment.scenes import Scene, caption_in, draw_scenes, named_places
 from lib_rimo.training.augment.variants import Variant
@@ -125,16 +125,55 @@ def test_of_five_pictures_made_twenty_exactly_half_name_it_in_every_framing():
     assert not any(by_framing.values())
 
 
-def test_places_are_drawn_by_the_base_model_and_the_same_again(tmp_path):
-    model = tmp_path / "narrow.safetensors"
-    write_narrow_checkpoint(model, "sd1")
-    first, again = (draw_scenes(model, (64, 64), 2, 3) for _ in range(2))
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    monkeypatch.setattr(scenes, "STEPS", 2)  # what they look like does not matter
+    path = tmp_path / "narrow.safetensors"
+    write_narrow_checkpoint(path, "sd1")
+    return path
+
+
+def test_places_are_drawn_by_the_base_model_and_the_same_again(model, tmp_path):
+    first, again = (draw_scenes(model, (64, 64), 2, 3, tmp_path / name) for name in "ab")
     assert [scene.tags for scene in first] == [scene.tags for scene in again]
     assert len({scene.tags for scene in first}) == 2
     assert {scene.tags for scene in first} <= set(place_prompts())
     for one, other in zip(first, again, strict=True):
         assert one.image.size == (64, 64)
         assert one.image.tobytes() == other.image.tobytes()
+
+
+def test_places_that_are_drawn_are_kept_until_the_set_is_there(model, source, tmp_path):
+    def stop_at_the_third(done, total):
+        told.append((done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    made, told, after = tmp_path / "made", [], []
+    few = {"count": 4, "resolution": "64,64", "base": model}
+    with pytest.raises(KeyboardInterrupt):
+        augment(source, made, **few, scenes=4, drawing=stop_at_the_third)
+    assert told == [(0, 4), (1, 4), (2, 4)]
+    assert not made.exists()
+    drawn = {file.name: file.stat().st_mtime_ns for file in (tmp_path / ".made.places").iterdir()}
+    assert len(drawn) == 2
+    whole = augment(source, made, **few, scenes=4, drawing=lambda *state: after.append(state))
+    assert after == [(2, 4), (3, 4), (4, 4)]
+    assert not (tmp_path / ".made.places").exists()
+    # As if nothing had come between.
+    straight = augment(source, tmp_path / "straight", **few, scenes=4)
+    for one, other in zip(whole.files, straight.files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_of_another_model_or_seed_nothing_is_taken(model, tmp_path):
+    told, other = [], tmp_path / "other.safetensors"
+    draw_scenes(model, (64, 64), 1, 1, tmp_path)
+    draw_scenes(model, (64, 64), 1, 2, tmp_path, lambda *state: told.append(state))
+    write_narrow_checkpoint(other, "sd2")
+    draw_scenes(other, (64, 64), 1, 1, tmp_path, lambda *state: told.append(state))
+    draw_scenes(model, (64, 128), 1, 1, tmp_path, lambda *state: told.append(state))
+    assert told == [(0, 1), (1, 1)] * 3
 
 
 def test_a_base_model_is_asked_for(source, tmp_path):
