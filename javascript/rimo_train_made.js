@@ -31,10 +31,8 @@ class RimoTrainMade {
         this.button = button("Make twenty", "Crops and mirror images of your pictures, to look at first",
             onMake, "rimo-primary");
         this.progress = make("p", "rimo-hint", {hidden: true, role: "status"});
-        this.stop = button("Stop", "What is drawn stays: made again, it goes on", () => {
-            this.stop.disabled = true;
-            server.stop(this.ticket);
-        });
+        this.stop = button("Stop", "What is drawn stays: made again, it goes on",
+            () => RimoPage.attempt(this.problem, () => server.stop(this.ticket)));
         this.stop.hidden = true;
         this.choice = make("select", "", {name: "trained_on", ariaLabel: say("Pictures to train on")},
             make("option", "", {value: "augmented", textContent: say("Train on the made pictures")}),
@@ -107,7 +105,6 @@ class RimoTrainMade {
         this.ticket = ticket;
         this.progress.textContent = text;
         this.progress.hidden = !text;
-        if (!ticket) this.stop.disabled = false;
         this.stop.hidden = !ticket;
     }
 
