@@ -86,7 +86,12 @@ class RimoTrainRecipe {
 
     /** Fill in a recipe; a built-in one as the base model wants it, and with the usual answers. */
     #follow(name) {
-        this.fill({...this.recipes[name], ...(this.#isBuiltIn(name) ? {...this.#usual(name), ...this.#wanted} : {})});
+        this.fill({...this.#recipeOf(name), ...(this.#isBuiltIn(name) ? {...this.#usual(name), ...this.#wanted} : {})});
+    }
+
+    /** A recipe's options; those for any family as the base model's family wants them. */
+    #recipeOf(name) {
+        return {...this.recipes[name], ...this.base.facts?.for_any[name]};
     }
 
     /** Choose a recipe of the list. */
@@ -98,7 +103,7 @@ class RimoTrainRecipe {
     /** The questions' usual answers, but for what a recipe decides itself. */
     #usual(name) {
         const [author] = Object.values(this.recipes);
-        const recipe = this.recipes[name];
+        const recipe = this.#recipeOf(name);
         return Object.fromEntries(Object.entries(this.questions.usual).filter(
             ([option]) => String(recipe[option]) === String(author[option])));
     }
@@ -114,8 +119,9 @@ class RimoTrainRecipe {
     /** Another base model: put in what it wants, and what the one before wanted back. */
     #suit() {
         const {facts} = this.base;
-        if (facts && this.#isBuiltIn(this.recipe.value)) this.recipe.value = facts.recipe;
-        const recipe = this.recipes[this.recipe.value];
+        const {value: name} = this.recipe;
+        if (facts && this.#isBuiltIn(name) && !(name in facts.for_any)) this.recipe.value = facts.recipe;
+        const recipe = this.#recipeOf(this.recipe.value);
         const builtIn = Object.keys(this.reasons).map((name) => this.recipes[name]);
         const differ = Object.keys(recipe).filter((name) =>
             new Set(builtIn.map((options) => JSON.stringify(options[name]))).size > 1);

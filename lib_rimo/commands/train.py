@@ -14,11 +14,12 @@ import dataclasses
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lib_rimo.errors import UserError
-from lib_rimo.training.config.built_in import BUILT_IN, FEW_PICTURES
+from lib_rimo.training.config.built_in import BUILT_IN, FEW_PICTURES, options_of
 from lib_rimo.training.config.declaration import option_type
 from lib_rimo.training.config.options import GROUPS, TrainingOptions
 
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; 0 also after a stop that was asked for."""
+    from lib_rimo.sd.native import native_of
     from lib_rimo.training.config.documents import read_mapping
     from lib_rimo.training.config.job_file import from_mapping
     from lib_rimo.training.events import print_json
@@ -72,11 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
     from lib_rimo.training.proposal import propose_other_backgrounds
     from lib_rimo.training.validation import find_stale
 
-    given = dict(BUILT_IN[arguments.recipe].options)
-    given |= read_mapping(arguments.job) if arguments.job else {}
+    given = read_mapping(arguments.job) if arguments.job else {}
     names = {declared.name for declared in dataclasses.fields(TrainingOptions)}
     given |= {name: value for name, value in vars(arguments).items() if name in names}
-    options, messages = from_mapping(given)
+    base = Path(from_mapping(given)[0].pretrained_model_name_or_path)
+    native = None
+    with suppress(UserError):  # told with all other faults
+        native = native_of(base)
+    options, messages = from_mapping({**options_of(arguments.recipe, native), **given})
     if not (arguments.resume or arguments.overwrite):
         _refuse_to_overwrite(options)
     messages += find_stale(options)

@@ -10,7 +10,7 @@ from lib_rimo.hosts.training import TrainingHost, base_model, check_folder
 from lib_rimo.messages import Message
 from lib_rimo.sd.family import FAMILY_NAMES
 from lib_rimo.sd.native import Native, native_of
-from lib_rimo.training.config.built_in import recipe_for
+from lib_rimo.training.config.built_in import FOR_ANY_FAMILY, options_of, recipe_for
 from lib_rimo.ui.replies import Reply
 
 
@@ -34,7 +34,10 @@ class BaseModels:
         return {"bases": bases, "model_folder": str(self.host.model_folder())}
 
     def do_base(self, asked: Reply) -> Reply:
-        """What the model at `path` was made for, and the recipe for its family."""
+        """What the model at `path` was made for, and the recipe for its family.
+
+        `for_any` has the recipes for any family, as this one wants them.
+        """
         path = Path(asked["path"]).expanduser().absolute()
         if path.suffix.lower() != ".safetensors":  # before anything is opened
             raise UserError("{file} is not a .safetensors model: choose another.", file=path.name)
@@ -44,6 +47,7 @@ class BaseModels:
             "standing": ",".join(map(str, native.standing)),
             "is_demonstration": native.is_demonstration,
             "recipe": recipe_for(native),
+            "for_any": {name: options_of(name, native) for name in FOR_ANY_FAMILY},
             "options": dict(base_model(path).options),
             "message": _description(native).as_json(),
         }

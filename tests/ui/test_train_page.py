@@ -21,8 +21,9 @@ from PIL import Image
 
 from lib_rimo.base_model.publish import MODEL
 from lib_rimo.environment import ROOT
-from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, SDXL
 from lib_rimo.ui.train_tab import TITLE
+from tests.sd.narrow import write_narrow_checkpoint
 
 pytestmark = pytest.mark.slow
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
@@ -552,6 +553,31 @@ def test_one_click_keeps_the_backgrounds_of_plain_pictures(tab):
     assert made.get_by_label("Other backgrounds").input_value() == "20"
     assert tab.page.input_value("select[title=Recipes]") == BACKGROUNDS_KEPT
     assert tab.page.input_value("[name=network_alpha]") == "3"
+
+
+def test_a_recipe_for_any_family_stays_with_another_base_model(tab, tmp_path):
+    other = tmp_path / "narrow.safetensors"
+    write_narrow_checkpoint(other, "sdxl")
+    page, recipe, base = tab.page, "select[title=Recipes]", "select[name=base]"
+    usual, demonstration = page.input_value("[name=text_encoder_lr]"), page.input_value(base)
+
+    def chosen():
+        names = ("network_alpha", "text_encoder_lr", "masked_prior_preservation_weight")
+        return page.input_value(recipe), *(page.input_value(f"[name={name}]") for name in names)
+
+    page.select_option(recipe, BACKGROUNDS_KEPT)
+    assert chosen() == (BACKGROUNDS_KEPT, "3", usual, "1")
+    page.select_option(base, "other")
+    page.get_by_label("File", exact=True).fill(str(other))
+    page.wait_for_selector(".rimo-base-hint:has-text('SDXL')")
+    assert chosen() == (BACKGROUNDS_KEPT, "3", "0", "1")
+    page.select_option(recipe, SDXL)
+    assert chosen() == (SDXL, "2", "0", "0")
+    page.select_option(recipe, BACKGROUNDS_KEPT)
+    assert chosen() == (BACKGROUNDS_KEPT, "3", "0", "1")
+    page.select_option(base, demonstration)
+    page.wait_for_selector(".rimo-base-hint:has-text('SD1')")
+    assert chosen() == (BACKGROUNDS_KEPT, "3", usual, "1")
 
 
 def test_recipes_and_kohyas_files(tab):

@@ -18,7 +18,7 @@ from lib_rimo.errors import UserError
 from lib_rimo.hosts.standalone import Standalone
 from lib_rimo.sd.embedded import MODEL
 from lib_rimo.training.augment.augmentation import augment
-from lib_rimo.training.config.built_in import BUILT_IN
+from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.ui.comparison import Comparison, evenly
 from lib_rimo.ui.settings import HIDDEN_OPTIONS
@@ -354,6 +354,7 @@ def test_a_base_model_says_what_it_was_made_for(server, narrow_sd1):  # noqa: F8
     reply = ask(server, "base", path=str(narrow_sd1))
     assert (reply["standing"], reply["recipe"]) == ("448,704", "few pictures")
     assert not reply["is_demonstration"]
+    assert list(reply["for_any"]) == [BACKGROUNDS_KEPT]
     assert (
         "no base model" in ask(server, "base", path=str(narrow_sd1) + "gone.safetensors")["error"]
     )

@@ -1,7 +1,8 @@
-"""The recipes that come with Rimo, one for each family of base models, with their reasons.
+"""The recipes that come with Rimo, with their reasons: one for each family of base models, more.
 
 The recipe for few pictures is every option's default and stays as its author found it, on an SD1.5
-model. The others change of it only what their family asks for.
+model. Those of the other families change of it only what their family asks for; what is for no
+family goes with any, on top of that family's.
 """
 
 from __future__ import annotations
@@ -98,6 +99,15 @@ BUILT_IN: Mapping[str, BuiltIn] = {
         ),
     ),
 }
+
+
+FOR_ANY_FAMILY = (BACKGROUNDS_KEPT,)
+
+
+def options_of(recipe: str, native: Native | None) -> dict[str, Any]:
+    """What a recipe changes of the defaults, for a base model; None: for SD1.x."""
+    family = recipe_for(native) if native and recipe in FOR_ANY_FAMILY else FEW_PICTURES
+    return {**BUILT_IN[family].options, **BUILT_IN[recipe].options}
 
 
 def recipe_for(native: Native) -> str:
