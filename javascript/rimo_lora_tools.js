@@ -92,7 +92,9 @@ class RimoLoraTools {
                 const [file] = this.cover.files; // its value is no path that anybody could open
                 form.cover = file ? await RimoPage.base64(file) : "";
             }
-            const {name} = await this.server.ask("tool", form);
+            const {name} = await this.server.askLong("tool", form, (text) => {
+                this.done.textContent = text;
+            });
             this.done.textContent = RimoPage.say("Done: <lora:{name}:1>", {name});
             await this.#list();
         } catch (error) {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_rimo.commands._progress import Progress
 from lib_rimo.errors import UserError
 from lib_rimo.messages import Message
 
@@ -101,18 +102,9 @@ def base_weights(model: Path | None) -> Callable[[str], Tensor | None]:
 
 
 def layer_progress() -> Callable[[int, int], None]:
-    """A bar of the layers done, with the time left."""
-    from tqdm import tqdm
-
-    bar = tqdm(unit="layer", leave=False)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done + 1 - bar.n)
-        if done + 1 == total:
-            bar.close()
-
-    return show
+    """Is told the layer that is done, from 0 on, of how many, and shows it with the time left."""
+    progress = Progress(Message("Layers done"), "layer")
+    return lambda layer, total: progress(layer + 1, total)
 
 
 def check_destination(path: Path) -> None:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class Progress:
     """Is told how many are done of how many; what was there at its first call took no time."""
 
-    def __init__(self, what: Message) -> None:
+    def __init__(self, what: Message, unit: str = "picture") -> None:
         """`what` says what is done, such as "Places drawn"."""
-        self._what = what
+        self._what, self._unit = what, unit
         self._bar: tqdm[None] | None = None
         self._begun: tuple[float, int] | None = None
 
@@ -29,7 +29,7 @@ class Progress:
             from tqdm import tqdm
 
             what = str(self._what)
-            self._bar = tqdm(desc=what, total=total, initial=done, unit="picture", delay=0.5)
+            self._bar = tqdm(desc=what, total=total, initial=done, unit=self._unit, delay=0.5)
         self._bar.update(done - self._bar.n)
         if done >= total:
             self._bar.close()

@@ -42,7 +42,8 @@ class LoraTools:
             raise MissingError("There is no tool {name}.", name=asked["tool"])
         with tempfile.TemporaryDirectory() as folder:
             self._keep_cover(asked, Path(folder))
-            self._verbs.run([str(asked["tool"]), *arguments(asked)])
+            command = [str(asked["tool"]), *arguments(asked)]
+            self._verbs.run(command, str(asked.get("ticket", "")))
         name = str(asked["lora"] if asked["tool"] == "edit" else asked["name"])
         self.host.refresh(name)
         return {"name": name}
