@@ -182,7 +182,7 @@ def crop_caption(caption: str, framing: str, out_of_frame: OutOfFrame) -> str:
     if framing == WHOLE or not caption:
         return caption
     tags = [
-        tag for tag in split_tags(caption) if not _ends_with_any(tag.lower(), out_of_frame[framing])
+        tag for tag in split_tags(caption) if not ends_with_any(tag.lower(), out_of_frame[framing])
     ]
     framings = [tag for tag in tags if tag.lower() in FRAMING_TAGS]
     # The crop's own tag takes the place of the first that said something else.
@@ -191,6 +191,7 @@ def crop_caption(caption: str, framing: str, out_of_frame: OutOfFrame) -> str:
     return join_tags(tag for tag in tags if tag == framing or tag not in framings)
 
 
-def _ends_with_any(tag: str, endings: Collection[str]) -> bool:
+def ends_with_any(tag: str, endings: Collection[str]) -> bool:
+    """Whether the last words of a tag, as many as it takes, are among these."""
     words = tag.replace("_", " ").split(" ")
     return any(" ".join(words[start:]) in endings for start in range(len(words)))

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from lib_rimo.files import file_hash, written_beside
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size
-from lib_rimo.training.augment.framing import narrowest_framing
+from lib_rimo.training.augment.framing import ends_with_any, narrowest_framing
 from lib_rimo.training.augment.variants import Variant
 from lib_rimo.training.data.captions import join_tags, split_tags
 from lib_rimo.training.data.image_files import open_image
@@ -38,6 +39,8 @@ STEPS, CFG_SCALE = 20, 7.0
 NEGATIVE = "1girl, 1boy, people, text, watermark"
 _BACKGROUND = re.compile(r"\bbackground\b", re.IGNORECASE)
 """Tags that tell of the ground that was cut away: simple background, white background."""
+_AT_HAND = frozenset({"book", "cup", "flower", "pillow", "umbrella"})
+"""Of a place's tags those that may as well be the character's: then they are still to be seen."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,24 @@ def named_places(variants: Sequence[Variant]) -> list[bool]:
 def caption_in(caption: str, place: str = "") -> str:
     """The caption with a place's tags instead of those of the ground that was cut away.
 
-    Without a place it tells of no ground at all.
+    Without a place it tells of no ground at all. Tags of the place that a detailed background
+    showed go too: were they kept, the captions would name places that are not to be seen. The first
+    tag is the character's name by custom, be it Rain.
     """
-    kept = [tag for tag in split_tags(caption) if not _BACKGROUND.search(tag)]
+    tags = [tag for tag in split_tags(caption) if not _BACKGROUND.search(tag)]
+    kept = [*tags[:1], *(tag for tag in tags[1:] if not _tells_of_place(tag))]
     return join_tags(dict.fromkeys([*kept, *split_tags(place)]))
+
+
+def _tells_of_place(tag: str) -> bool:
+    """Whether it is one of a place's tags, or ends with one, as `blue sky` does."""
+    return ends_with_any(tag.lower(), _place_tags())
+
+
+@cache
+def _place_tags() -> frozenset[str]:
+    tags = {tag for prompt in place_prompts() for tag in split_tags(prompt)}
+    return frozenset(tags - _AT_HAND)
 
 
 def scene_of(number: int, scenes: Sequence[Scene]) -> Scene | None:

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from lib_rimo.demo.rimochan_pictures import FOLDER
 from lib_rimo.errors import UserError
 from lib_rimo.sd.embedded import MODEL
 from lib_rimo.training.augment import augmentation, scenes
 from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.augment.scenes import Scene, caption_in, draw_scenes, named_places
 from lib_rimo.training.augment.variants import Variant
+from lib_rimo.training.data.captions import split_tags
 from lib_rimo.training.data.masks import find_mask, mask_file
 from lib_rimo.training.data.pictures import read_picture
 from lib_rimo.training.data.prior_captions import place_prompts
@@ -85,9 +87,36 @@ def test_what_is_cut_out_stands_in_the_place_and_every_other_caption_names_it(
 
 def test_captions_name_each_thing_once():
     caption = "a, outdoors, grey background, b"
-    assert caption_in(caption, BLUE.tags) == "a, outdoors, b, beach, ocean"
+    assert caption_in(caption, BLUE.tags) == f"a, b, {BLUE.tags}"
     assert caption_in("", BLUE.tags) == BLUE.tags
-    assert caption_in(caption) == "a, outdoors, b"
+    assert caption_in(caption) == "a, b"
+
+
+@pytest.mark.parametrize("place", place_prompts())
+def test_a_place_that_was_cut_away_is_named_no_more(place):
+    caption = (
+        f"rimochan, 1girl, {place}, Blue Sky, night_sky, wooden table, holding umbrella, smile"
+    )
+    hers = [tag for tag in split_tags(place) if tag in scenes._AT_HAND]
+    assert split_tags(caption_in(caption)) == [
+        "rimochan",
+        "1girl",
+        *hers,
+        "holding umbrella",
+        "smile",
+    ]
+    assert caption_in(caption, "x, y").endswith(", smile, x, y")
+
+
+def test_a_name_stays_whatever_it_is_the_word_for():
+    assert caption_in("Rain, 1girl, rain, outdoors") == "Rain, 1girl"
+    assert caption_in("white background, 1girl, rain") == "1girl"
+
+
+def test_what_tells_of_her_stays():
+    for caption in FOLDER.glob("*.txt"):
+        tags = split_tags(caption.read_text())
+        assert split_tags(caption_in(", ".join(tags))) == [t for t in tags if "background" not in t]
 
 
 FRAMINGS = ("1girl, full body", "1girl, upper body", "1girl, close-up", "1girl")
