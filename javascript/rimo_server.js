@@ -71,9 +71,10 @@ class RimoServer {
      * Ask for what a model may have to be fetched for: `onFetch()` is called when the user wants
      * that, and then it is asked for again. `onProgress` as in `askLong`.
      */
-    async askWithModel(what, request, onFetch, onProgress = () => {}) {
+    async askWithModel(what, request, onFetch, onProgress = null) {
+        const ask = () => onProgress ? this.askLong(what, request, onProgress) : this.ask(what, request);
         try {
-            return await this.askLong(what, request, onProgress);
+            return await ask();
         } catch (error) {
             const missing = (error.messages || []).find(({about}) => about?.startsWith("fetch "));
             if (!missing) throw error;
@@ -81,7 +82,7 @@ class RimoServer {
             if (!window.confirm(question)) throw error;
             onFetch();
             await this.ask("fetch_model", {verb: missing.values.verb});
-            return this.askLong(what, request, onProgress);
+            return ask();
         }
     }
 }

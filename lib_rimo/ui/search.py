@@ -19,16 +19,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
 from lib_rimo.files import written_beside
 from lib_rimo.hosts.training import TrainingHost
 from lib_rimo.inference.infotext import Settings
-from lib_rimo.messages import AS_JSON, Message, read_messages
+from lib_rimo.messages import Message, read_messages
 from lib_rimo.text import parse_json
 from lib_rimo.training.jobs.diagnosis import KILLED
-from lib_rimo.training.jobs.queue import child_environment, command_line
 from lib_rimo.ui.replies import Reply, as_json
+from lib_rimo.ui.verbs import start_verb
 from lib_rimo.weights.presets import BLOCKS_FILE, DEFAULT_PRESETS, Presets
 
 Kind = Literal["choose", "blocks"]
@@ -157,15 +156,8 @@ class Search:
         """Start the process and do what it asks; its exit code."""
         result = self.folder / "result.json"
         result.unlink(missing_ok=True)
-        process = subprocess.Popen(
-            command_line(self.host.python, self.order.arguments(self.folder, self.host.name)),
-            cwd=ROOT,
-            env={**child_environment(), AS_JSON: "json"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            encoding="utf-8",
-        )
+        arguments = self.order.arguments(self.folder, self.host.name)
+        process = start_verb(self.host, arguments, said, stdin=subprocess.PIPE)
         # An answer that came too late for it is written once more when its input is closed.
         with suppress(BrokenPipeError), process:
             self._process = process

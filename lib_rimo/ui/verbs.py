@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from lib_rimo.environment import ROOT
 from lib_rimo.errors import UserError
@@ -14,6 +15,24 @@ from lib_rimo.messages import AS_JSON, Message, read_messages
 from lib_rimo.text import parse_json
 from lib_rimo.training.jobs.queue import child_environment, command_line
 from lib_rimo.ui.replies import Reply
+
+
+def start_verb(
+    host: TrainingHost, arguments: Sequence[str], errors: IO[str], stdin: int | None = None
+) -> subprocess.Popen[str]:
+    """Start `python -m lib_rimo ...`, whose lines are to be read; messages are JSON in them.
+
+    What it writes to stderr goes into the file `errors`.
+    """
+    return subprocess.Popen(
+        command_line(host.python, list(arguments)),
+        cwd=ROOT,
+        env={**child_environment(), AS_JSON: "json"},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        encoding="utf-8",
+    )
 
 
 @dataclass
@@ -33,8 +52,8 @@ class _Running:
         except ValueError:  # a plain line
             event = None
         if isinstance(event, dict) and event.get("kind") == "progress":
-            self.progress = {name: event[name] for name in ("what", "done", "total")}
-            self.progress["seconds_left"] = event["seconds_left"]
+            told = ("what", "done", "total", "seconds_left")
+            self.progress = {name: event[name] for name in told}
         else:
             self.printed.append(line)
 
@@ -85,14 +104,7 @@ class Verbs:
     def _follow(self, running: _Running, arguments: Sequence[str]) -> tuple[int, str]:
         """Start the process and read what it prints; its exit code, and what went to stderr."""
         with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-            process = subprocess.Popen(
-                command_line(self._host.python, list(arguments)),
-                cwd=ROOT,
-                env={**child_environment(), AS_JSON: "json"},
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                encoding="utf-8",
-            )
+            process = start_verb(self._host, arguments, errors)
             with process:
                 running.process = process
                 if running.is_to_stop:  # while it was being started
