@@ -52,6 +52,7 @@ class RimoTrain {
         this.pictures = new RimoTrainPictures(this.server, this.memory, {
             onChange: () => this.#changed(),
             onSize: (size) => this.recipe.fill({resolution: size}),
+            onMaking: () => this.#allowStart(),
             base: () => this.recipe.baseModel,
         });
         this.recipe = new RimoTrainRecipe(this.server, this.memory, () => this.#changed());
@@ -125,7 +126,7 @@ class RimoTrain {
 
     /** Estimate anew; `refusals` is how many there were when that was called for. */
     async #estimate(refusals = this.refusals) {
-        this.start.disabled = !this.pictures.folder || !this.recipe.baseModel;
+        this.#allowStart();
         if (!this.recipe.baseModel) {
             this.estimate.textContent = RimoPage.say("Choose a base model.");
             return;
@@ -148,6 +149,12 @@ class RimoTrain {
             this.advice.hidden = this.keep.hidden = true;
             this.#say(error);
         }
+    }
+
+    /** Nothing can be trained without pictures and a base, nor while the pictures are being made. */
+    #allowStart() {
+        const {folder, isMaking} = this.pictures;
+        this.start.disabled = !folder || !this.recipe.baseModel || isMaking;
     }
 
     /** Do what is proposed where few pictures are on plain grounds: `lib_rimo/training/proposal.py`. */
@@ -226,7 +233,7 @@ class RimoTrain {
         } catch (error) {
             this.#refuse(error);
         }
-        this.start.disabled = false;
+        this.#allowStart();
     }
 
     #choose(id) {

@@ -4,13 +4,15 @@
 class RimoTrainPictures {
     /**
      * `onChange` is called when what would be trained on has changed, `onSize(text)` when pictures
-     * are made of another size; `base()` tells the base model's file.
+     * are made of another size, `onMaking` when making them begins and ends; `base()` tells the
+     * base model's file.
      */
-    constructor(server, memory, {onChange, onSize, base}) {
+    constructor(server, memory, {onChange, onSize, onMaking, base}) {
         this.server = server;
         this.memory = memory;
         this.onChange = onChange;
         this.onSize = onSize;
+        this.onMaking = onMaking;
         this.base = base;
         this.originals = {set: "", pictures: [], own: true};
         this.interrogators = [];
@@ -39,6 +41,11 @@ class RimoTrainPictures {
     get folder() {
         if (this.made.folder) return this.made.folder;
         return this.originals.pictures.length ? this.originals.set : "";
+    }
+
+    /** Whether the pictures to train on are being made. */
+    get isMaking() {
+        return this.made.button.disabled;
     }
 
     get triggerWord() {
@@ -217,6 +224,7 @@ class RimoTrainPictures {
     async #augment() {
         const {button, choice} = this.made;
         button.disabled = true;
+        this.onMaking();
         button.textContent = RimoPage.say("Making …");
         await RimoPage.attempt(this.made.problem, async () => {
             await this.outbox.emptied();
@@ -229,6 +237,7 @@ class RimoTrainPictures {
             this.#changed();
         });
         button.disabled = false;
+        this.onMaking();
         this.made.showProgress();
         this.made.show();
     }

@@ -547,9 +547,11 @@ def test_one_click_keeps_the_backgrounds_of_plain_pictures(tab):
     made = tab.page.locator(".rimo-augment")
     made.locator("p:has-text('Places drawn: ')").wait_for()
     tab.keep("14-places")
+    assert tab.page.is_disabled(".rimo-start")  # or it would train on the plain ones
     made.get_by_role("button", name="Stop").click()
     made.locator(".rimo-problem:has-text('Stopped; asked for again, it goes on.')").wait_for()
     assert not made.get_by_role("button", name="Stop").is_visible()
+    tab.page.wait_for_selector(".rimo-start:not([disabled])")
     assert made.get_by_label("Other backgrounds").input_value() == "20"
     assert tab.page.input_value("select[title=Recipes]") == BACKGROUNDS_KEPT
     assert tab.page.input_value("[name=network_alpha]") == "3"

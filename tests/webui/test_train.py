@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from lib_rimo.environment import ROOT
 from lib_rimo.ui.train_tab import TITLE
@@ -217,6 +218,45 @@ def test_from_five_pictures_to_a_picture_with_the_lora(tab, server, options):
     tab.keep("vector")
     prompts = (tried, part, tried.removesuffix("<lora:pressed:1>"))
     assert len({server.draw(prompt).pixels[0].tobytes() for prompt in prompts}) == 3
+
+
+def test_one_click_keeps_the_backgrounds(tab, server, options):
+    """Places are drawn beside the WebUI, stopped, gone on with; her recipe trains on them."""
+    before = server.draw("a cat")
+    tab.drop(".png", ".txt")
+    tab.fill("trigger_word", "rimochan")
+    tab.press("Keep the backgrounds")
+    made = tab.page.locator(".rimo-augment")
+    made.locator("p:has-text('Places drawn: ')").wait_for()
+    tab.keep("places")
+    made.get_by_role("button", name="Stop").click()
+    made.locator(".rimo-problem:has-text('Stopped; asked for again, it goes on.')").wait_for()
+    made.get_by_label("Other backgrounds").fill("2")  # a model of full size is slow on a CPU
+    tab.press("Make twenty")
+    tab.wait_for_count(".rimo-small .rimo-tile", 20)
+    proposed = tab.page.locator("button:text-is('Keep the backgrounds')")
+    proposed.wait_for(state="hidden")
+    tab.keep("in_places")
+    tab.train("kept", options, max_train_steps=4)
+    tab.wait_for_state("finished")
+    with safe_open(server.data / "models/Lora/kept.safetensors", "pt") as lora:
+        assert float(lora.metadata()["ss_network_alpha"]) == 3
+    assert server.draw("a cat <lora:kept:1>") != before
+    assert server.draw("a cat") == before
+
+
+def test_a_lora_gets_another_rank_by_clicking(tab, server, trained):
+    tools = tab.page.locator(".rimo-lora-tools")
+    tools.locator("summary").click()
+    tools.locator(".rimo-tool").select_option("resize")
+    tools.locator(".rimo-lora option[value=trained]").wait_for(state="attached")
+    tools.locator(".rimo-lora").select_option("trained")
+    tools.get_by_label("Rank (dim)").fill("4")
+    tools.get_by_label("Name of the new LoRA").fill("smaller")
+    tab.press("Make it")
+    tools.locator("p:text-is('Done: <lora:smaller:1>')").wait_for()
+    tab.keep("tools")
+    assert server.draw("a cat <lora:smaller:1>") != server.draw("a cat")
 
 
 def test_a_training_is_stopped_resumed_and_outlives_the_webui(tab, server, options):
