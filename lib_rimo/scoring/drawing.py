@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 
 from PIL import Image
 
-from lib_rimo.files import file_hash
 from lib_rimo.inference.generation import Generator
 from lib_rimo.inference.infotext import Settings
+from lib_rimo.sd.model_file import model_hash
 
 
 class GeneratorDrawer:
@@ -18,7 +18,7 @@ class GeneratorDrawer:
 
     def __init__(self, generator: Generator, settings: Settings) -> None:
         self._generator, self._settings = generator, settings
-        self._model = file_hash(generator.checkpoint.path)
+        self._model = model_hash(generator.checkpoint.path)
 
     def draw(self, prompt: str, seeds: Sequence[int]) -> list[Image.Image]:
         """A picture for each seed, with the settings that were given."""

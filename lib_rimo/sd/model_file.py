@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lib_rimo.errors import UserError
+from lib_rimo.files import file_hash
 from lib_rimo.sd.family import modern_key
 from lib_rimo.sd.ldm_layout import Layout
 
@@ -130,9 +131,14 @@ def open_tensors(path: Path) -> TensorFile:
         ) from error
 
 
+def model_hash(path: Path) -> str:
+    """Stands for a model as it is read: its file, and the `.yaml` beside it if there is one."""
+    return file_hash(path) + file_hash(_yaml_beside(path))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """`model.params` of the `.yaml` beside the file, empty if there is none."""
-    beside = path.with_suffix(".yaml")
+    beside = _yaml_beside(path)
     if not beside.is_file():
         return {}
     try:
@@ -145,6 +151,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             file=beside.name,
         ) from error
     return dict(params)
+
+
+def _yaml_beside(path: Path) -> Path:
+    return path.with_suffix(".yaml")
 
 
 class Storage(NamedTuple):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from lib_rimo.files import file_hash, written_beside
+from lib_rimo.files import written_beside
 from lib_rimo.inference.infotext import Settings
 from lib_rimo.messages import Message
 from lib_rimo.sd.size import Size
@@ -64,6 +64,8 @@ def draw_scenes(
     `size` is width and height in pixels; a seed gives the same places again. Each is put into the
     folder `kept`; what lies there is not drawn again.
     """
+    from lib_rimo.sd.model_file import model_hash
+
     prompts = list(place_prompts())
     random.Random(f"scenes/{seed}").shuffle(prompts)
     tags = [prompts[number % len(prompts)] for number in range(count)]
@@ -79,7 +81,7 @@ def draw_scenes(
         )
         for number, place in enumerate(tags)
     ]
-    drawn_by = file_hash(model)
+    drawn_by = model_hash(model)
     files = [
         kept / f"{hashlib.sha256(f'{drawn_by} {settings}'.encode()).hexdigest()[:16]}.png"
         for settings in wanted

@@ -202,7 +202,9 @@ def test_of_another_model_or_seed_nothing_is_taken(model, tmp_path):
     write_narrow_checkpoint(other, "sd2")
     draw_scenes(other, (64, 64), 1, 1, tmp_path, lambda *state: told.append(state))
     draw_scenes(model, (64, 128), 1, 1, tmp_path, lambda *state: told.append(state))
-    assert told == [(0, 1), (1, 1)] * 3
+    model.with_suffix(".yaml").write_text("model: {params: {parameterization: v}}")
+    draw_scenes(model, (64, 64), 1, 1, tmp_path, lambda *state: told.append(state))
+    assert told == [(0, 1), (1, 1)] * 4
 
 
 def test_a_base_model_is_asked_for(source, tmp_path):
