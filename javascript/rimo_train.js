@@ -172,7 +172,7 @@ class RimoTrain {
         this.install.textContent = say("Installing; this takes minutes …");
         const following = setInterval(() => this.#showInstallation(), 2000);
         try {
-            this.install.hidden = (await this.server.ask("install")).is_ready;
+            this.install.hidden = (await this.server.askPatiently("install")).is_ready;
             this.#say();
         } catch (error) {
             this.#refuse(error);

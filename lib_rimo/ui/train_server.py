@@ -23,6 +23,7 @@ from lib_rimo.ui.jobs import Jobs
 from lib_rimo.ui.lora_tools import LoraTools
 from lib_rimo.ui.masks import Masks
 from lib_rimo.ui.opened_folders import OpenedFolders
+from lib_rimo.ui.outcomes import Outcomes
 from lib_rimo.ui.pictures import Pictures
 from lib_rimo.ui.replies import Reply, as_json, refusal
 from lib_rimo.ui.searches import Searches
@@ -39,6 +40,7 @@ class TrainServer:
         self.queue = Queue(host.home / "jobs", host.python)
         self.opened = OpenedFolders(host)
         self.bases = BaseModels(host)
+        self.outcomes = Outcomes()
         self.verbs = Verbs(host)
         self.pictures = Pictures(host, self.queue, self.opened, self.verbs)
         self.masks = Masks(self.pictures, self.verbs)
@@ -49,11 +51,13 @@ class TrainServer:
 
     def answer(self, request: str) -> str:
         """Answer one request `{"do": name, ...}`; what the user can mend comes as `error`."""
+        ticket = ""
         try:
             asked = json.loads(request)
             handler = self._handler(asked.get("do"))
             if handler is None:
                 raise UserError("The page is older than the program: reload it.")
+            ticket = self.outcomes.begin(asked)
             reply = handler(asked)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             sentence = (
@@ -64,6 +68,7 @@ class TrainServer:
             reply = refusal(UserError(sentence, error=told, file=write_report(error) or "-"))
         except Exception as error:
             reply = refusal(as_user_error(error))
+        self.outcomes.end(ticket, reply)
         return json.dumps(reply)
 
     def do_open(self, asked: Reply) -> Reply:
@@ -110,6 +115,7 @@ class TrainServer:
         parts = (
             self,
             self.bases,
+            self.outcomes,
             self.verbs,
             self.pictures,
             self.masks,

@@ -557,6 +557,27 @@ def test_one_click_keeps_the_backgrounds_of_plain_pictures(tab):
     assert tab.page.input_value("[name=network_alpha]") == "3"
 
 
+def test_what_was_asked_for_is_there_though_its_connection_broke(tab):
+    """As behind a proxy that gives up, or on a phone that slept."""
+    broken = []
+
+    def break_off(route):
+        asked = json.loads(json.loads(route.request.post_data)["data"][0])["do"]
+        if asked == "augment":
+            route.fetch()
+        elif asked != "outcome" or len(broken) > 2:
+            return route.fallback()
+        broken.append(asked)
+        return route.abort()
+
+    tab.drop_pictures()
+    tab.page.route("**/run/rimo_train", break_off)
+    tab.page.click("button:text-is('Make twenty')")
+    tab.wait("document.querySelectorAll('.rimo-small .rimo-tile').length == 20")
+    assert broken == ["augment", "outcome", "outcome"]
+    assert not tab.page.is_visible(".rimo-augment .rimo-problem")
+
+
 def test_a_recipe_for_any_family_stays_with_another_base_model(tab, tmp_path):
     other = tmp_path / "narrow.safetensors"
     write_narrow_checkpoint(other, "sdxl")

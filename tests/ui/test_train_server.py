@@ -21,6 +21,7 @@ from lib_rimo.training.augment.augmentation import augment
 from lib_rimo.training.config.built_in import BACKGROUNDS_KEPT, BUILT_IN
 from lib_rimo.training.config.options import TrainingOptions
 from lib_rimo.ui.comparison import Comparison, evenly
+from lib_rimo.ui.outcomes import MOST
 from lib_rimo.ui.settings import HIDDEN_OPTIONS
 from lib_rimo.ui.train_server import TrainServer
 from lib_rimo.ui.trial import try_prompt
@@ -617,3 +618,38 @@ def test_loras_are_made_of_those_in_the_folder(server):
 def test_a_name_that_no_file_can_have_costs_the_prompts_words_only(name):
     told = TrainingOptions(train_data_dir=name, output_name="small", trigger_word="her")
     assert try_prompt(told) == "her, <lora:small:1>"
+
+
+def test_an_answer_is_kept_for_who_asked_for_that(server, monkeypatch):
+    """A proxy gives up after a minute or two, and what was asked for is done all the same."""
+    is_done, counted = threading.Event(), []
+
+    def slowly(asked):
+        assert is_done.wait(60)
+        counted.append(asked["ticket"])
+        return {"n": len(counted)}
+
+    monkeypatch.setattr(server.jobs, "do_slowly", slowly, raising=False)
+    asking = threading.Thread(target=ask, args=(server, "slowly"), kwargs={"ticket": "x"})
+    keeping = threading.Thread(
+        target=ask, args=(server, "slowly"), kwargs={"ticket": "y", "keep": True}
+    )
+    for thread in (asking, keeping):
+        thread.start()
+    deadline = time.monotonic() + 60
+    while not ask(server, "outcome", ticket="y")["is_pending"]:
+        assert time.monotonic() < deadline
+    nothing = {"is_pending": False, "reply": None}
+    assert ask(server, "outcome", ticket="x") == nothing
+    is_done.set()
+    for thread in (asking, keeping):
+        thread.join(60)
+    outcome = {"is_pending": False, "reply": {"n": counted.index("y") + 1}}
+    assert ask(server, "outcome", ticket="y") == outcome
+    assert ask(server, "outcome", ticket="x") == nothing
+    refused = ask(server, "discard", set="nowhere", ticket="z", keep=True)
+    assert ask(server, "outcome", ticket="z") == {"is_pending": False, "reply": refused}
+    assert "error" in refused
+    for number in range(MOST):
+        ask(server, "slowly", ticket=str(number), keep=True)
+    assert ask(server, "outcome", ticket="y") == nothing
