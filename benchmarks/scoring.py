@@ -39,7 +39,7 @@ from lib_rimo.scoring.choice import gains_enough, saved_files, usual_of
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.scoring.references import fitted, read_references
 from lib_rimo.scoring.scorer import Score, Scorer, harmonic_mean
-from lib_rimo.scoring.trials import State, Trials
+from lib_rimo.scoring.trials import SEEDS_APART, State, Trials
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.training.data.image_files import open_image
@@ -58,7 +58,8 @@ SCENES: tuple[Asked, ...] = tuple(
     for outfit, places in CLOTHES.items()
     for number, place in enumerate(places)
 )
-SEED, OTHER_SEED = 11, 12  # one state's pictures of one scene are alike: more scenes tell more
+SEED, OTHER_SEED = 11, 12  # of the first scene
+# One state's pictures of one scene are alike: more scenes tell more.
 STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
 STRONG = (1.25, 1.5, 2.0)  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
@@ -123,7 +124,11 @@ def prompts_of(scenes: Sequence[Asked]) -> list[str]:
 def shots_of(state: State | None, seed: int = SEED, scenes: Sequence[Asked] = SCENES) -> list[Shot]:
     """Every scene, worded as `Trials` does; None for the base model alone."""
     tag, lora = ("", None) if state is None else (f" {state.tag}", state.file)
-    return [Shot(prompt + tag, seed, lora) for prompt in prompts_of(scenes)]
+    first_seed = {asked: seed + SEEDS_APART * number for number, asked in enumerate(SCENES)}
+    return [
+        Shot(prompt + tag, first_seed[asked], lora)
+        for asked, prompt in zip(scenes, prompts_of(scenes), strict=True)
+    ]
 
 
 class StudioDrawer:
@@ -337,8 +342,10 @@ def main() -> None:
         )
     finally:
         studio.close()
-    print(correlations([*chosen_by, *more]))
     both = together(chosen_by, judged)
+    print(correlations([*chosen_by, *more]))
+    print("by both seeds' pictures, random vectors left out")
+    print(correlations(both))
     for rows, others in ((chosen_by, judged), (judged, chosen_by), (both, both)):
         print(choices(rows, {(row.lora, row.state): row for row in others}))
     if arguments.record:

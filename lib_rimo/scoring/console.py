@@ -113,7 +113,7 @@ class Session:
         A program is waited for: it answers once its user wants that.
         """
         self._pace.total = pictures
-        places = [(prompt, seed) for prompt in trials.prompts for seed in trials.seeds]
+        places = [(prompt, seed) for prompt in trials.prompts for seed in trials.seeds_of(prompt)]
         trials.picture(None, *places[0])
         if len(places) > 1:
             self._pace.begin_anew()

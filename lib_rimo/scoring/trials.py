@@ -17,6 +17,13 @@ from lib_rimo.scoring.scorer import Score, Scorer
 from lib_rimo.text import parse_json
 from lib_rimo.training.data.image_files import open_image
 
+SEEDS_APART = 1000
+"""How far one prompt's seeds are from the next one's; no search has so many of one prompt.
+
+The noise decides what a prompt leaves open. Were the seeds the same for all prompts, all pictures
+together would be of a few noises, and a choice go by what those happen to show.
+"""
+
 
 @dataclass(frozen=True)
 class State:
@@ -63,7 +70,10 @@ class Trials:
         seeds: Sequence[int],
         on_picture: Callable[[bool], object] = lambda is_new: None,
     ) -> None:
-        """`on_picture` is told once of each picture looked at: whether it had to be drawn."""
+        """Each prompt's seeds are as many as `seeds`: see `seeds_of`.
+
+        `on_picture` is told once of each picture looked at: whether it had to be drawn.
+        """
         self._folder, self._drawer, self._scorer = folder, drawer, scorer
         self.prompts, self.seeds, self._on_picture = prompts, seeds, on_picture
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +92,9 @@ class Trials:
 
     def measure(self, state: State, given: int) -> Score:
         """The mean score of a state over all prompts and its first `given` seeds."""
+        numbers = range(min(given, len(self.seeds)))
         scores = [
-            self._score(state, prompt, seed)
-            for prompt in self.prompts
-            for seed in self.seeds[:given]
+            self._score(state, prompt, number) for prompt in self.prompts for number in numbers
         ]
         mean = Score(
             sum(score.fit for score in scores) / len(scores),
@@ -102,16 +111,23 @@ class Trials:
 
     def pictures(self, state: State | None) -> list[Image.Image]:
         """A state's first picture of every prompt, or the base model's alone, for showing."""
-        return [self.picture(state, prompt, self.seeds[0]) for prompt in self.prompts]
+        return [self.picture(state, prompt, self.seeds_of(prompt)[0]) for prompt in self.prompts]
 
-    def _score(self, state: State, prompt: str, seed: int) -> Score:
+    def seeds_of(self, prompt: str) -> list[int]:
+        """The seeds that a prompt is drawn with: no other prompt's, the same with every state."""
+        first = SEEDS_APART * self.prompts.index(prompt)
+        return [first + seed for seed in self.seeds]
+
+    def _score(self, state: State, prompt: str, number: int) -> Score:
+        """Of a prompt's picture with its seed of that number, from 0."""
+        seed = self.seeds_of(prompt)[number]
         key = self._digest(state, prompt, seed, self._scorer.identity, *self._beside())
         if key in self._scores:
             self._look_at(self._digest(state, prompt, seed), is_new=False)
         else:
             self._know_base()
             picture = self.picture(state, prompt, seed)
-            score = self._scorer.score(prompt, self.seeds.index(seed), picture)
+            score = self._scorer.score(prompt, number, picture)
             self._scores[key] = score
             with self._notes.open("a", encoding="utf-8") as notes:
                 notes.write("\n" + json.dumps([key, score.fit, score.keeping]))
@@ -119,14 +135,15 @@ class Trials:
 
     def _beside(self) -> list[str]:
         """What a score depends on besides: what the base draws of these is its measure."""
-        return [*self.prompts, *map(str, self.seeds)]
+        seeds = [str(seed) for prompt in self.prompts for seed in self.seeds_of(prompt)]
+        return [*self.prompts, *seeds]
 
     def _know_base(self) -> None:
         if self._base_is_known:
             return
         self._scorer.know_base(
             {
-                prompt: [self.picture(None, prompt, seed) for seed in self.seeds]
+                prompt: [self.picture(None, prompt, seed) for seed in self.seeds_of(prompt)]
                 for prompt in self.prompts
             }
         )

@@ -17,7 +17,7 @@ from lib_rimo.scoring.choice import (
 )
 from lib_rimo.scoring.finding import table
 from lib_rimo.scoring.scorer import Score
-from lib_rimo.scoring.trials import Trials
+from lib_rimo.scoring.trials import State, Trials
 
 
 class Painter:
@@ -25,12 +25,14 @@ class Painter:
 
     def __init__(self) -> None:
         self.drawn = 0
+        self.seeds: dict[str, set[int]] = {}
 
     def identity(self) -> str:
         return "painter"
 
     def draw(self, prompt: str, seeds: Sequence[int]) -> list[Image.Image]:
         self.drawn += len(seeds)
+        self.seeds.setdefault(prompt, set()).update(seeds)
         strength = float(prompt.rpartition(":")[2][:-1]) if "<lora:" in prompt else 0
         return [Image.new("RGB", (4, 4), (round(100 * strength),) * 3) for _ in seeds]
 
@@ -108,3 +110,15 @@ def test_what_hardly_gains_does_not_replace_the_last_step(
     said = str(reason_of(results, usual_of(states)))
     assert said.startswith("<lora:rimo:1> serves as well as any")
     assert f"What {results[1].state.tag} gains" in said
+
+
+def test_prompts_do_not_share_their_noise_and_states_do(files: list[Path], tmp_path: Path):
+    """With few seeds for all a score would be of what those few noises happen to show."""
+    painter, prompts, seeds = Painter(), ["a", "b", "c"], [1, 2, 3, 4]
+    trials = Trials(tmp_path / "out", painter, LikesMiddle(), prompts, seeds)
+    for state in (State(files[0]), State(files[-1], 0.5)):
+        trials.measure(state, len(seeds))
+        of_prompts = [painter.seeds[f"{prompt} {state.tag}"] for prompt in prompts]
+        assert len(set().union(*of_prompts)) == len(prompts) * len(seeds)
+        assert of_prompts == [painter.seeds[prompt] for prompt in prompts]  # the base model's
+        assert of_prompts == [set(trials.seeds_of(prompt)) for prompt in prompts]
