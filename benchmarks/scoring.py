@@ -39,7 +39,7 @@ from lib_rimo.scoring.choice import gains_enough, saved_files, usual_of
 from lib_rimo.scoring.encoder import PictureEncoder
 from lib_rimo.scoring.references import fitted, read_references
 from lib_rimo.scoring.scorer import Score, Scorer, harmonic_mean
-from lib_rimo.scoring.trials import SEEDS_APART, State, Trials
+from lib_rimo.scoring.trials import State, Trials, own_seed
 from lib_rimo.sd import embedded
 from lib_rimo.sd.checkpoint import load_checkpoint
 from lib_rimo.training.data.image_files import open_image
@@ -58,8 +58,8 @@ SCENES: tuple[Asked, ...] = tuple(
     for outfit, places in CLOTHES.items()
     for number, place in enumerate(places)
 )
-SEED, OTHER_SEED = 11, 12  # of the first scene
-# One state's pictures of one scene are alike: more scenes tell more.
+# Of the first scene; one state's pictures of one scene are alike: more scenes tell more.
+SEED, OTHER_SEED = 11, 12
 STRENGTHS = (0.25, 0.5, 0.75)  # of the middle and of the last saved step
 STRONG = (1.25, 1.5, 2.0)  # of the last one
 VECTORS = 8  # drawn at random, of each LoRA
@@ -124,10 +124,9 @@ def prompts_of(scenes: Sequence[Asked]) -> list[str]:
 def shots_of(state: State | None, seed: int = SEED, scenes: Sequence[Asked] = SCENES) -> list[Shot]:
     """Every scene, worded as `Trials` does; None for the base model alone."""
     tag, lora = ("", None) if state is None else (f" {state.tag}", state.file)
-    first_seed = {asked: seed + SEEDS_APART * number for number, asked in enumerate(SCENES)}
+    every = prompts_of(SCENES)
     return [
-        Shot(prompt + tag, first_seed[asked], lora)
-        for asked, prompt in zip(scenes, prompts_of(scenes), strict=True)
+        Shot(prompt + tag, own_seed(seed, prompt, every), lora) for prompt in prompts_of(scenes)
     ]
 
 

@@ -86,10 +86,8 @@ def _effects(search: BlockSearch, trials: Trials) -> Image.Image:
     """The first prompt's picture without each block."""
     from lib_rimo.scoring.unet_strip import draw_effects
 
-    first = trials.prompts[0]
-
     def drawn(state: State | None) -> Image.Image:
-        return trials.picture(state, first, trials.seeds_of(first)[0])
+        return trials.picture(state, *trials.shots[0])
 
     before = [("without the LoRA", drawn(None)), (search.full.tag, drawn(search.full))]
     pictures = {effect.block: drawn(effect.state) for effect in search.effects}
@@ -100,10 +98,7 @@ def _strip(trials: Trials, before: State, after: State) -> Image.Image:
     """Without the LoRA, before and after, a column for each prompt and seed."""
     from lib_rimo.inference.grid import draw_grid
 
-    pairs = [(prompt, seed) for prompt in trials.prompts for seed in trials.seeds_of(prompt)]
     rows: dict[str, State | None] = {"without": None, before.tag: before, after.tag: after}
-    pictures = [
-        trials.picture(state, prompt, seed) for state in rows.values() for prompt, seed in pairs
-    ]
-    columns = [f"{prompt}, seed {seed}" for prompt, seed in pairs]
+    pictures = [trials.picture(state, *shot) for state in rows.values() for shot in trials.shots]
+    columns = [f"{prompt}, seed {seed}" for prompt, seed in trials.shots]
     return draw_grid(pictures, columns, list(rows))

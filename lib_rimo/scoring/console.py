@@ -113,11 +113,11 @@ class Session:
         A program is waited for: it answers once its user wants that.
         """
         self._pace.total = pictures
-        places = [(prompt, seed) for prompt in trials.prompts for seed in trials.seeds_of(prompt)]
-        trials.picture(None, *places[0])
-        if len(places) > 1:
+        first, *others = trials.shots
+        trials.picture(None, *first)
+        if others:
             self._pace.begin_anew()
-            trials.picture(None, *places[1])
+            trials.picture(None, *others[0])
         left = self._pace.seconds_left
         if self._asking is not None:
             self._events.emit("plan", pictures=pictures, seconds=left)

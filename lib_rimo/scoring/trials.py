@@ -17,12 +17,16 @@ from lib_rimo.scoring.scorer import Score, Scorer
 from lib_rimo.text import parse_json
 from lib_rimo.training.data.image_files import open_image
 
-SEEDS_APART = 1000
-"""How far one prompt's seeds are from the next one's; no search has so many of one prompt.
+_SEEDS_APART = 1000  # no search has so many of one prompt
 
-The noise decides what a prompt leaves open. Were the seeds the same for all prompts, all pictures
-together would be of a few noises, and a choice go by what those happen to show.
-"""
+
+def own_seed(seed: int, prompt: str, prompts: Sequence[str]) -> int:
+    """What a prompt is drawn with for this seed of the first of the prompts: no other's seed.
+
+    The noise decides what a prompt leaves open. Were the seeds the same for all prompts, all
+    pictures together would be of a few noises, and a choice go by what those happen to show.
+    """
+    return seed + _SEEDS_APART * prompts.index(prompt)
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,12 @@ class Trials:
 
     def seeds_of(self, prompt: str) -> list[int]:
         """The seeds that a prompt is drawn with: no other prompt's, the same with every state."""
-        first = SEEDS_APART * self.prompts.index(prompt)
-        return [first + seed for seed in self.seeds]
+        return [own_seed(seed, prompt, self.prompts) for seed in self.seeds]
+
+    @property
+    def shots(self) -> list[tuple[str, int]]:
+        """Every prompt with each of its seeds."""
+        return [(prompt, seed) for prompt in self.prompts for seed in self.seeds_of(prompt)]
 
     def _score(self, state: State, prompt: str, number: int) -> Score:
         """Of a prompt's picture with its seed of that number, from 0."""
@@ -135,8 +143,7 @@ class Trials:
 
     def _beside(self) -> list[str]:
         """What a score depends on besides: what the base draws of these is its measure."""
-        seeds = [str(seed) for prompt in self.prompts for seed in self.seeds_of(prompt)]
-        return [*self.prompts, *seeds]
+        return [*self.prompts, *(str(seed) for _, seed in self.shots)]
 
     def _know_base(self) -> None:
         if self._base_is_known:
